@@ -1,0 +1,24 @@
+#include "core/base/process.h"
+
+#include <malloc.h>
+#include <stdlib.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace retort {
+
+void PrepareNumericProcess() {
+#if defined(__x86_64__)
+  _MM_SET_FLUSH_ZERO_MODE(_MM_FLUSH_ZERO_ON);
+  _MM_SET_DENORMALS_ZERO_MODE(_MM_DENORMALS_ZERO_ON);
+#endif
+  // STRICT: bits do not depend on the alignment or the position of a row within a matrix.
+  setenv("MKL_CBWR", "AUTO,STRICT", /*overwrite=*/0);
+  mallopt(M_MMAP_MAX, 0);  // M_MMAP_THRESHOLD stops at 32 MiB, so blocks are kept by never mapping them.
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  mallopt(M_TOP_PAD, 64 << 20);
+}
+
+}  // namespace retort
