@@ -1,0 +1,13 @@
+// The main of every test program that uses LibTorch: the numeric process settings of the real programs, and
+// two compute threads whatever the machine, so that sums are cut the same way everywhere.
+#include <ATen/Parallel.h>
+
+#include "core/base/process.h"
+#include "gtest/gtest.h"
+
+int main(int argc, char** argv) {
+  retort::PrepareNumericProcess();
+  at::set_num_threads(2);
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}
