@@ -1,5 +1,5 @@
-// RETORT_CHECK(condition) << context: our own broken invariants end the process with the place and the context.
-// Errors of the world are absl::Status instead. (LibTorch's headers own the name CHECK.)
+// RETORT_CHECK(condition) << context: our own broken invariants end the process with the place and the
+// context. Errors of the world are absl::Status instead. (LibTorch's headers own the name CHECK.)
 #pragma once
 
 #include <cstdlib>

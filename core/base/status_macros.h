@@ -8,11 +8,11 @@
 #define RETORT_CONCAT(a, b) RETORT_CONCAT_INNER(a, b)
 
 // Returns from the enclosing function when `expr` is not OK.
-#define RETURN_IF_ERROR(expr)                            \
-  do {                                                   \
+#define RETURN_IF_ERROR(expr)                             \
+  do {                                                    \
     if (absl::Status status__ = (expr); !status__.ok()) { \
-      return status__;                                   \
-    }                                                    \
+      return status__;                                    \
+    }                                                     \
   } while (false)
 
 // ASSIGN_OR_RETURN(auto x, Compute()): declares or assigns x, or returns the error.

@@ -1,0 +1,62 @@
+#include "core/base/sha256.h"
+
+#include <openssl/evp.h>
+
+#include <cerrno>
+#include <fstream>
+#include <memory>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/check.h"
+
+namespace retort {
+namespace {
+
+class Sha256 {
+ public:
+  Sha256() : context_(EVP_MD_CTX_new()) {
+    RETORT_CHECK(context_ != nullptr && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1);
+  }
+
+  void Add(std::string_view bytes) {
+    RETORT_CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
+  }
+
+  std::string Hex() {
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int length = 0;
+    RETORT_CHECK(EVP_DigestFinal_ex(context_.get(), digest, &length) == 1);
+    return absl::BytesToHexString(std::string(reinterpret_cast<const char*>(digest), length));
+  }
+
+ private:
+  struct Free {
+    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+  };
+  std::unique_ptr<EVP_MD_CTX, Free> context_;
+};
+
+}  // namespace
+
+std::string Sha256Hex(std::string_view bytes) {
+  Sha256 sha256;
+  sha256.Add(bytes);
+  return sha256.Hex();
+}
+
+absl::StatusOr<std::string> Sha256HexOfFile(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path.string()));
+  Sha256 sha256;
+  std::vector<char> piece(1 << 20);
+  while (file) {
+    file.read(piece.data(), static_cast<std::streamsize>(piece.size()));
+    sha256.Add(std::string_view(piece.data(), static_cast<size_t>(file.gcount())));
+  }
+  if (file.bad()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot read ", path.string()));
+  return sha256.Hex();
+}
+
+}  // namespace retort
