@@ -1,0 +1,143 @@
+#include "core/base/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <ostream>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/exit_code.h"
+#include "core/base/nearest.h"
+#include "core/base/terminal.h"
+#include "core/base/version.h"
+
+namespace retort {
+namespace {
+
+std::string ExamplesText(const std::vector<std::string>& examples) {
+  std::string text = "Examples:\n";
+  for (const std::string& example : examples) {
+    absl::StrAppend(&text, "  ", example, "\n");
+  }
+  return text;
+}
+
+// CLI11 prints its footer, which holds our examples, last.
+class ExamplesFirst : public CLI::Formatter {
+ public:
+  ExamplesFirst() {
+    column_width(28);
+    label("Positionals", "Arguments");
+    label("OPTIONS", "FLAGS");
+  }
+
+  std::string make_help(const CLI::App* app, std::string, CLI::AppFormatMode mode) const override {
+    return absl::StrCat(make_description(app), "\n", app->get_footer(), "\n",
+                        make_usage(app, app->get_name()), make_positionals(app), make_groups(app, mode));
+  }
+};
+
+// "; did you mean 'x'?", or nothing.
+std::string DidYouMean(std::string_view word, const std::vector<std::string>& known) {
+  const std::optional<std::string> nearest = Nearest(word, known);
+  return nearest ? absl::StrCat("; did you mean '", *nearest, "'?") : "";
+}
+
+bool IsFlag(const std::string& argument) { return argument.size() > 1 && argument[0] == '-'; }
+
+// Why the arguments were refused. CLI11 looks for missing arguments before unknown ones, but an unknown flag
+// is usually the cause of both.
+std::string Complaint(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<std::string> leftover = app.remaining();
+  const auto flag = std::find_if(leftover.begin(), leftover.end(), IsFlag);
+  if (flag == leftover.end()) {
+    return leftover.empty() ? error.what() : absl::StrCat("unexpected argument '", leftover.front(), "'");
+  }
+  std::vector<std::string> known;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) {
+      known.push_back("--" + name);
+    }
+  }
+  return absl::StrCat("unknown flag '", *flag, "'", DidYouMean(flag->substr(0, flag->find('=')), known));
+}
+
+int Refuse(const std::string& command, const std::string& complaint, std::ostream& err) {
+  const absl::Status status =
+      absl::InvalidArgumentError(absl::StrCat(complaint, "\nRun '", command, " --help' for usage."));
+  return ReportError(command, status, err);
+}
+
+void PrintVerbs(const VerbSet& verbs, std::ostream& out) {
+  size_t width = 0;
+  for (const Verb& verb : verbs.verbs) {
+    width = std::max(width, verb.name.size());
+  }
+  out << verbs.purpose << "\n\n"
+      << ExamplesText(verbs.examples) << "\nUsage: " << verbs.name << " VERB [ARGUMENTS]\n\nVerbs:\n";
+  for (const Verb& verb : verbs.verbs) {
+    out << "  " << verb.name << std::string(width - verb.name.size() + 3, ' ') << verb.purpose << "\n";
+  }
+  out << "\n'" << verbs.name << " VERB --help' explains one of them.\n";
+}
+
+}  // namespace
+
+void DescribeCommand(CLI::App& app, const std::string& name, const std::string& purpose,
+                     const std::vector<std::string>& examples) {
+  app.name(name);
+  app.description(purpose);
+  app.footer(ExamplesText(examples));
+  app.formatter(std::make_shared<ExamplesFirst>());
+}
+
+std::optional<int> ParseCommand(CLI::App& app, const std::vector<std::string>& args, std::ostream& out,
+                                std::ostream& err) {
+  try {
+    app.parse(std::vector<std::string>(args.rbegin(), args.rend()));  // CLI11 takes them from the back
+  } catch (const CLI::CallForHelp&) {
+    out << app.help();
+    return kExitOk;
+  } catch (const CLI::ParseError& error) {
+    return Refuse(app.get_name(), Complaint(app, error), err);
+  }
+  return std::nullopt;
+}
+
+int RunVerb(const VerbSet& verbs, const std::vector<std::string>& args, std::ostream& out,
+            std::ostream& err) {
+  if (args.empty() || args == std::vector<std::string>{"help"} || args[0] == "--help" || args[0] == "-h") {
+    PrintVerbs(verbs, out);
+    return kExitOk;
+  }
+  if (args[0] == "--version") {
+    out << "retort " << Version() << "\n";
+    return kExitOk;
+  }
+  if (args[0] == "help") {
+    return RunVerb(verbs, {args[1], "--help"}, out, err);
+  }
+  std::vector<std::string> names;
+  for (const Verb& verb : verbs.verbs) {
+    if (verb.name == args[0]) {
+      return verb.run(std::vector<std::string>(args.begin() + 1, args.end()));
+    }
+    names.push_back(verb.name);
+  }
+  const std::string kind = IsFlag(args[0]) ? "flag" : "verb";
+  return Refuse(verbs.name, absl::StrCat("unknown ", kind, " '", args[0], "'", DidYouMean(args[0], names)),
+                err);
+}
+
+int ReportError(std::string_view command, const absl::Status& status, std::ostream& err) {
+  const bool colour = &err == &std::cerr && WantsColour(2);
+  err << command << ": " << (colour ? "\033[31merror:\033[0m " : "error: ") << status.message() << "\n";
+  return ExitCode(status);
+}
+
+std::vector<std::string> Arguments(int argc, char** argv) {
+  return argc > 1 ? std::vector<std::string>(argv + 1, argv + argc) : std::vector<std::string>();
+}
+
+}  // namespace retort

@@ -1,0 +1,54 @@
+// How every Retort program reads its arguments and reports its end: verbs without abbreviations, help that
+// begins with examples, a suggestion for each typo, errors on the error stream, exit codes of
+// core/base/exit_code.h.
+#pragma once
+
+#include <functional>
+#include <iosfwd>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace CLI {
+class App;
+}
+
+namespace retort {
+
+// Turns `app` into one command of ours. `name` is what the user types ("retort run"); `examples` are complete
+// lines.
+void DescribeCommand(CLI::App& app, const std::string& name, const std::string& purpose,
+                     const std::vector<std::string>& examples);
+
+// Parses `args` (without the program's name). Returns nothing when the command should go on; otherwise what
+// was asked for (help) is on `out` or what is wrong is on `err`, and the value is the exit code.
+std::optional<int> ParseCommand(CLI::App& app, const std::vector<std::string>& args, std::ostream& out,
+                                std::ostream& err);
+
+struct Verb {
+  std::string name;
+  std::string purpose;                                           // half a line
+  std::function<int(const std::vector<std::string>& args)> run;  // args after the verb; returns the exit code
+};
+
+struct VerbSet {
+  std::string name;  // what the user types before the verb
+  std::string purpose;
+  std::vector<std::string> examples;
+  std::vector<Verb> verbs;
+};
+
+// Runs the verb that args[0] names. Also answers `help`, `help VERB`, `--help`, `-h`, `--version` and, with
+// the help text and code 0, no argument at all. An unknown verb is kExitUsage, with the nearest known one.
+int RunVerb(const VerbSet& verbs, const std::vector<std::string>& args, std::ostream& out, std::ostream& err);
+
+// Prints "<command>: error: <message>" on `err`. Returns ExitCode(status).
+int ReportError(std::string_view command, const absl::Status& status, std::ostream& err);
+
+// argv[1..argc) as strings.
+std::vector<std::string> Arguments(int argc, char** argv);
+
+}  // namespace retort

@@ -1,0 +1,7 @@
+#include "core/base/version.h"
+
+namespace retort {
+
+std::string_view Version() { return RETORT_VERSION; }
+
+}  // namespace retort
