@@ -1,0 +1,97 @@
+// retort-model: what `retort eval|generate|inspect|data` execute. Reads and writes model and data
+// directories; opens no network connection.
+#include <iostream>
+
+#include "core/base/command_line.h"
+#include "core/base/exit_code.h"
+#include "core/base/process.h"
+#include "tool/verbs.h"
+
+namespace retort {
+namespace {
+
+using Args = std::vector<std::string>;
+
+int Eval(const Args& args) {
+  const Parsed<EvalCommand> parsed = ParseEval(args, std::cout, std::cerr);
+  if (const int* exit_code = std::get_if<int>(&parsed)) {
+    return *exit_code;
+  }
+  const EvalCommand& command = std::get<EvalCommand>(parsed);
+  const absl::StatusOr<nlohmann::json> result = RunEval(command.options);
+  if (!result.ok()) {
+    return ReportError("retort eval", result.status(), std::cerr);
+  }
+  std::cout << (command.json ? result->dump(2) + "\n" : RenderEval(*result));
+  return kExitOk;
+}
+
+int Generate(const Args& args) {
+  const Parsed<GenerateOptions> parsed = ParseGenerate(args, std::cout, std::cerr);
+  if (const int* exit_code = std::get_if<int>(&parsed)) {
+    return *exit_code;
+  }
+  const absl::Status status = RunGenerate(std::get<GenerateOptions>(parsed), std::cout);
+  return status.ok() ? kExitOk : ReportError("retort generate", status, std::cerr);
+}
+
+int Inspect(const Args& args) {
+  const Parsed<InspectCommand> parsed = ParseInspect(args, std::cout, std::cerr);
+  if (const int* exit_code = std::get_if<int>(&parsed)) {
+    return *exit_code;
+  }
+  const InspectCommand& command = std::get<InspectCommand>(parsed);
+  const absl::StatusOr<nlohmann::json> result = RunInspect(command.options);
+  if (!result.ok()) {
+    return ReportError("retort inspect", result.status(), std::cerr);
+  }
+  std::cout << (command.json ? result->dump(2) + "\n" : RenderInspect(*result));
+  return kExitOk;
+}
+
+int Tokenize(const Args& args) {
+  const Parsed<TokenizeOptions> parsed = ParseTokenize(args, std::cout, std::cerr);
+  if (const int* exit_code = std::get_if<int>(&parsed)) {
+    return *exit_code;
+  }
+  const TokenizeOptions& options = std::get<TokenizeOptions>(parsed);
+  const absl::StatusOr<TokenizeReport> report = TokenizeFiles(options);
+  if (!report.ok()) {
+    return ReportError("retort data tokenize", report.status(), std::cerr);
+  }
+  std::cout << RenderTokenize(options, *report);
+  return kExitOk;
+}
+
+int Data(const Args& args) {
+  const VerbSet verbs = {
+      "retort data",
+      "Prepares training data.",
+      {"retort data tokenize --tokenizer models/smollm2 --out corpus/train pages/*.txt"},
+      {{"tokenize", "Text to token files", Tokenize}},
+  };
+  return RunVerb(verbs, args, std::cout, std::cerr);
+}
+
+int Main(const Args& args) {
+  const VerbSet verbs = {
+      "retort-model",
+      "Measures, runs and describes models, and prepares their data. `retort` executes this program.",
+      {"retort eval runs/quickstart/student --data corpus/eval.bin",
+       "retort generate runs/quickstart/student --prompt \"The menu bar\"", "retort inspect models/smollm2",
+       "retort data tokenize --tokenizer models/smollm2 --out corpus/train pages/*.txt"},
+      {{"data", "Prepare training data", Data},
+       {"eval", "Measure how well a model predicts token files", Eval},
+       {"generate", "Continue a text", Generate},
+       {"inspect", "Print configuration, layers and parameters", Inspect}},
+  };
+  return RunVerb(verbs, args, std::cout, std::cerr);
+}
+
+}  // namespace
+}  // namespace retort
+
+int main(int argc, char** argv) {
+  retort::PrepareNumericProcess();
+  return retort::Main(retort::Arguments(argc, argv));
+}

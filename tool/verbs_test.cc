@@ -1,0 +1,191 @@
+#include "tool/verbs.h"
+
+#include <sstream>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace retort {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using Args = std::vector<std::string>;
+
+struct Streams {
+  std::ostringstream out;
+  std::ostringstream err;
+};
+
+TEST(ParseEval, ReadsEveryFlag) {
+  Streams streams;
+  const auto parsed = ParseEval({"student", "--teacher", "teacher", "--data", "a.bin", "b.bin", "--window",
+                                 "128", "--max-tokens", "5000", "--threads", "2", "-o", "json"},
+                                streams.out, streams.err);
+  const EvalCommand& command = std::get<EvalCommand>(parsed);
+  EXPECT_EQ(command.options.model, "student");
+  EXPECT_EQ(command.options.teacher, "teacher");
+  EXPECT_THAT(command.options.data, ElementsAre("a.bin", "b.bin"));
+  EXPECT_EQ(command.options.window, 128);
+  EXPECT_EQ(command.options.max_tokens, 5000);
+  EXPECT_EQ(command.options.threads, 2);
+  EXPECT_TRUE(command.json);
+}
+
+TEST(ParseEval, LeavesWhatIsAbsentToTheModel) {
+  Streams streams;
+  const auto parsed = ParseEval({"student", "--data", "a.bin"}, streams.out, streams.err);
+  const EvalCommand& command = std::get<EvalCommand>(parsed);
+  EXPECT_EQ(command.options.teacher, std::nullopt);
+  EXPECT_EQ(command.options.window, 0);
+  EXPECT_EQ(command.options.max_tokens, 0);
+  EXPECT_EQ(command.options.threads, 0);
+  EXPECT_FALSE(command.json);
+}
+
+TEST(ParseEval, RefusesWhatCannotBeMeasured) {
+  for (const Args& args :
+       {Args{"student"}, Args{"--data", "a.bin"}, Args{"s", "--data", "a.bin", "--window", "1"},
+        Args{"s", "--data", "a.bin", "-o", "yaml"}, Args{"s", "--data", "a.bin", "--max-tokens", "0"}}) {
+    Streams streams;
+    EXPECT_EQ(std::get<int>(ParseEval(args, streams.out, streams.err)), 2) << testing::PrintToString(args);
+    EXPECT_THAT(streams.err.str(), StartsWith("retort eval: error: "));
+  }
+}
+
+TEST(ParseEval, HelpBeginsWithExamples) {
+  Streams streams;
+  EXPECT_EQ(std::get<int>(ParseEval({"--help"}, streams.out, streams.err)), 0);
+  EXPECT_THAT(streams.out.str(), HasSubstr("teacher.\n\nExamples:\n  retort eval "));
+}
+
+TEST(RenderEval, ShowsFiguresThenLayers) {
+  const nlohmann::json result = {
+      {"perplexity", 18.2345678}, {"tokens", 4096}, {"kl", 0.125}, {"hidden_distance", {0.5, 1.25}}};
+  EXPECT_EQ(RenderEval(result),
+            "METRIC         VALUE\n"
+            "kl             0.125\n"
+            "perplexity   18.2346\n"
+            "tokens          4096\n"
+            "\n"
+            "LAYER   HIDDEN_DISTANCE\n"
+            "    0               0.5\n"
+            "    1              1.25\n");
+}
+
+TEST(ParseGenerate, IsGreedyUnlessToldOtherwise) {
+  Streams streams;
+  const auto parsed = ParseGenerate({"student", "--prompt", "Once upon"}, streams.out, streams.err);
+  const GenerateOptions& options = std::get<GenerateOptions>(parsed);
+  EXPECT_EQ(options.model, "student");
+  EXPECT_EQ(options.prompt, "Once upon");
+  EXPECT_EQ(options.tokens, 64);
+  EXPECT_EQ(options.temperature, 0);
+  EXPECT_EQ(options.top_k, 0);
+}
+
+TEST(ParseGenerate, ReadsTheSampling) {
+  Streams streams;
+  const auto parsed = ParseGenerate({"student", "--prompt", "x", "--tokens", "9", "--temperature", "0.5",
+                                     "--top-k", "40", "--seed", "18446744073709551615"},
+                                    streams.out, streams.err);
+  const GenerateOptions& options = std::get<GenerateOptions>(parsed);
+  EXPECT_EQ(options.tokens, 9);
+  EXPECT_EQ(options.temperature, 0.5);
+  EXPECT_EQ(options.top_k, 40);
+  EXPECT_EQ(options.seed, 18446744073709551615u);
+}
+
+TEST(ParseGenerate, TakesAPromptThatLooksLikeAFlag) {
+  Streams streams;
+  const auto parsed = ParseGenerate({"student", "--prompt=--list the menu"}, streams.out, streams.err);
+  EXPECT_EQ(std::get<GenerateOptions>(parsed).prompt, "--list the menu");
+}
+
+TEST(ParseGenerate, RefusesTopKWithoutSampling) {
+  Streams streams;
+  EXPECT_EQ(
+      std::get<int>(ParseGenerate({"student", "--prompt", "x", "--top-k", "4"}, streams.out, streams.err)),
+      2);
+  EXPECT_THAT(streams.err.str(), HasSubstr("--temperature"));
+}
+
+TEST(ParseGenerate, RefusesValuesOutOfRange) {
+  for (const Args& flag :
+       {Args{"--tokens", "0"}, Args{"--temperature", "-1"}, Args{"--seed", "-1"}, Args{"--threads", "0"}}) {
+    Streams streams;
+    const Args args = {"student", "--prompt", "x", flag[0], flag[1]};
+    EXPECT_EQ(std::get<int>(ParseGenerate(args, streams.out, streams.err)), 2) << flag[0];
+  }
+}
+
+TEST(RenderInspect, ShowsConfigLayersAndParameters) {
+  const nlohmann::json result = {
+      {"kind", "student"},
+      {"config", {{"hidden_size", 64}, {"model_type", "llama"}}},
+      {"layers",
+       {{{"mixer", "mamba2"}, {"parameters", 1200}}, {{"mixer", "attention"}, {"parameters", 900}}}},
+      {"parameters", {{"total", 2100}}}};
+  EXPECT_EQ(RenderInspect(result),
+            "student\n"
+            "\n"
+            "CONFIG        VALUE\n"
+            "hidden_size   64\n"
+            "model_type    llama\n"
+            "\n"
+            "LAYER   MIXER       PARAMETERS\n"
+            "    0   mamba2            1200\n"
+            "    1   attention          900\n"
+            "\n"
+            "PARAMETERS   VALUE\n"
+            "total         2100\n");
+}
+
+TEST(ParseTokenize, ReadsEveryFlag) {
+  Streams streams;
+  const auto parsed =
+      ParseTokenize({"--tokenizer", "dir", "--out", "train", "--eod", "<|end|>", "--text-field", "body",
+                     "--holdout", "0.02", "--holdout-seed", "5", "--holdout-out", "eval", "a.txt", "b.jsonl"},
+                    streams.out, streams.err);
+  const TokenizeOptions& options = std::get<TokenizeOptions>(parsed);
+  EXPECT_EQ(options.tokenizer, "dir");
+  EXPECT_EQ(options.output, "train");
+  EXPECT_EQ(options.end_of_document, "<|end|>");
+  EXPECT_EQ(options.text_field, "body");
+  EXPECT_EQ(options.holdout_fraction, 0.02);
+  EXPECT_EQ(options.holdout_seed, 5u);
+  EXPECT_EQ(options.holdout_output, "eval");
+  EXPECT_THAT(options.inputs, ElementsAre("a.txt", "b.jsonl"));
+}
+
+TEST(ParseTokenize, WantsTheHoldoutAndItsPlaceTogether) {
+  const Args base = {"--tokenizer", "dir", "--out", "train", "a.txt"};
+  for (const Args& extra :
+       {Args{"--holdout", "0.1"}, Args{"--holdout-out", "eval"}, Args{"--holdout-documents", "3"}}) {
+    Streams streams;
+    Args args = base;
+    args.insert(args.end(), extra.begin(), extra.end());
+    EXPECT_EQ(std::get<int>(ParseTokenize(args, streams.out, streams.err)), 2) << extra[0];
+    EXPECT_THAT(streams.err.str(), HasSubstr("--holdout-out"));
+  }
+}
+
+TEST(RenderTokenize, CountsBothSides) {
+  TokenizeOptions options;
+  options.output = "train";
+  options.holdout_output = "eval";
+  TokenizeReport report;
+  report.train = {.documents = 98, .tokens = 12345, .text_bytes = 50000};
+  report.holdout = {.documents = 2, .tokens = 300, .text_bytes = 1200};
+  report.empty_documents = 1;
+  EXPECT_EQ(RenderTokenize(options, report),
+            "OUTPUT   DOCUMENTS   TOKENS   BYTES\n"
+            "train           98    12345   50000\n"
+            "eval             2      300    1200\n"
+            "1 empty documents left out\n");
+}
+
+}  // namespace
+}  // namespace retort
