@@ -70,7 +70,7 @@ int Data(const Args& args) {
       {"retort data tokenize --tokenizer models/smollm2 --out corpus/train pages/*.txt"},
       {{"tokenize", "Text to token files", Tokenize}},
   };
-  return RunVerb(verbs, args, std::cout, std::cerr);
+  return DispatchVerb(verbs, args, std::cout, std::cerr);
 }
 
 int Main(const Args& args) {
@@ -85,7 +85,7 @@ int Main(const Args& args) {
        {"generate", "Continue a text", Generate},
        {"inspect", "Print configuration, layers and parameters", Inspect}},
   };
-  return RunVerb(verbs, args, std::cout, std::cerr);
+  return DispatchVerb(verbs, args, std::cout, std::cerr);
 }
 
 }  // namespace

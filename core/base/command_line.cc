@@ -2,8 +2,8 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <iostream>
 #include <memory>
-#include <ostream>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -64,9 +64,9 @@ std::string Complaint(const CLI::App& app, const CLI::ParseError& error) {
 }
 
 int Refuse(const std::string& command, const std::string& complaint, std::ostream& err) {
-  const absl::Status status =
-      absl::InvalidArgumentError(absl::StrCat(complaint, "\nRun '", command, " --help' for usage."));
-  return ReportError(command, status, err);
+  const int exit_code = ReportError(command, absl::InvalidArgumentError(complaint), err);
+  err << "Run '" << command << " --help' for usage.\n";
+  return exit_code;
 }
 
 void PrintVerbs(const VerbSet& verbs, std::ostream& out) {
@@ -105,8 +105,8 @@ std::optional<int> ParseCommand(CLI::App& app, const std::vector<std::string>& a
   return std::nullopt;
 }
 
-int RunVerb(const VerbSet& verbs, const std::vector<std::string>& args, std::ostream& out,
-            std::ostream& err) {
+int DispatchVerb(const VerbSet& verbs, const std::vector<std::string>& args, std::ostream& out,
+                 std::ostream& err) {
   if (args.empty() || args == std::vector<std::string>{"help"} || args[0] == "--help" || args[0] == "-h") {
     PrintVerbs(verbs, out);
     return kExitOk;
@@ -116,7 +116,7 @@ int RunVerb(const VerbSet& verbs, const std::vector<std::string>& args, std::ost
     return kExitOk;
   }
   if (args[0] == "help") {
-    return RunVerb(verbs, {args[1], "--help"}, out, err);
+    return DispatchVerb(verbs, {args[1], "--help"}, out, err);
   }
   std::vector<std::string> names;
   for (const Verb& verb : verbs.verbs) {
@@ -132,7 +132,9 @@ int RunVerb(const VerbSet& verbs, const std::vector<std::string>& args, std::ost
 
 int ReportError(std::string_view command, const absl::Status& status, std::ostream& err) {
   const bool colour = &err == &std::cerr && WantsColour(2);
-  err << command << ": " << (colour ? "\033[31merror:\033[0m " : "error: ") << status.message() << "\n";
+  const bool one_line = status.message().find('\n') == absl::string_view::npos;
+  err << command << ": " << (colour ? "\033[31merror:\033[0m" : "error:") << (one_line ? " " : "\n")
+      << status.message() << "\n";
   return ExitCode(status);
 }
 

@@ -43,9 +43,11 @@ struct VerbSet {
 
 // Runs the verb that args[0] names. Also answers `help`, `help VERB`, `--help`, `-h`, `--version` and, with
 // the help text and code 0, no argument at all. An unknown verb is kExitUsage, with the nearest known one.
-int RunVerb(const VerbSet& verbs, const std::vector<std::string>& args, std::ostream& out, std::ostream& err);
+int DispatchVerb(const VerbSet& verbs, const std::vector<std::string>& args, std::ostream& out,
+                 std::ostream& err);
 
-// Prints "<command>: error: <message>" on `err`. Returns ExitCode(status).
+// Prints "<command>: error: <message>" on `err`; a message of several lines begins on a line of its own.
+// Returns ExitCode(status).
 int ReportError(std::string_view command, const absl::Status& status, std::ostream& err);
 
 // argv[1..argc) as strings.

@@ -75,7 +75,7 @@ TEST(ParseCommand, RefusesMissingAndUnfitValuesAsUsage) {
 
 class TwoVerbs {
  public:
-  int Run(const std::vector<std::string>& args) { return RunVerb(set_, args, out, err); }
+  int Run(const std::vector<std::string>& args) { return DispatchVerb(set_, args, out, err); }
 
   std::vector<std::string> seen;
   std::ostringstream out;
@@ -96,38 +96,38 @@ class TwoVerbs {
   }
 };
 
-TEST(RunVerb, HandsOnTheRestOfTheArguments) {
+TEST(DispatchVerb, HandsOnTheRestOfTheArguments) {
   TwoVerbs verbs;
   EXPECT_EQ(verbs.Run({"pour", "--into", "cup"}), 42);
   EXPECT_THAT(verbs.seen, ElementsAre("pour", "--into", "cup"));
 }
 
-TEST(RunVerb, PrintsHelpWithoutArguments) {
+TEST(DispatchVerb, PrintsHelpWithoutArguments) {
   TwoVerbs verbs;
   EXPECT_EQ(verbs.Run({}), 0);
   EXPECT_THAT(verbs.out.str(), testing::StartsWith("Distils.\n\nExamples:\n  retort brew pot.yaml\n"));
   EXPECT_THAT(verbs.out.str(), HasSubstr("  pour   Pours\n"));
 }
 
-TEST(RunVerb, HelpOfAVerbComesFromTheVerb) {
+TEST(DispatchVerb, HelpOfAVerbComesFromTheVerb) {
   TwoVerbs verbs;
   EXPECT_EQ(verbs.Run({"help", "pour"}), 42);
   EXPECT_THAT(verbs.seen, ElementsAre("pour", "--help"));
 }
 
-TEST(RunVerb, SuggestsTheNearestVerb) {
+TEST(DispatchVerb, SuggestsTheNearestVerb) {
   TwoVerbs verbs;
   EXPECT_EQ(verbs.Run({"brw"}), 2);
   EXPECT_THAT(verbs.err.str(), AllOf(HasSubstr("unknown verb 'brw'"), HasSubstr("brew")));
 }
 
-TEST(RunVerb, TakesNoAbbreviation) {
+TEST(DispatchVerb, TakesNoAbbreviation) {
   TwoVerbs verbs;
   EXPECT_EQ(verbs.Run({"po"}), 2);
   EXPECT_TRUE(verbs.seen.empty());
 }
 
-TEST(RunVerb, SuggestsNothingForAWordFarFromAllVerbs) {
+TEST(DispatchVerb, SuggestsNothingForAWordFarFromAllVerbs) {
   TwoVerbs verbs;
   EXPECT_EQ(verbs.Run({"discombobulate"}), 2);
   EXPECT_THAT(verbs.err.str(), Not(HasSubstr("brew")));
@@ -137,6 +137,12 @@ TEST(ReportError, SaysWhichCommandAndGivesTheCode) {
   std::ostringstream err;
   EXPECT_EQ(ReportError("retort run", absl::NotFoundError("no such file"), err), 4);
   EXPECT_EQ(err.str(), "retort run: error: no such file\n");
+}
+
+TEST(ReportError, KeepsTheLinesOfAListOfErrorsApart) {
+  std::ostringstream err;
+  EXPECT_EQ(ReportError("retort run", absl::InvalidArgumentError("a.yaml:1:2: x\na.yaml:3:4: y"), err), 2);
+  EXPECT_EQ(err.str(), "retort run: error:\na.yaml:1:2: x\na.yaml:3:4: y\n");
 }
 
 }  // namespace

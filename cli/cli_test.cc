@@ -1,0 +1,190 @@
+// Runs the built program, as a user's shell does.
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "cli/verb_table.h"
+#include "core/base/check.h"
+#include "core/config/job_fixture.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace retort {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+using Args = std::vector<std::string>;
+
+constexpr char kRetort[] = RETORT_BIN_DIR "/retort";
+
+struct Outcome {
+  int exit_code = -1;
+  std::string out;
+  std::string err;
+};
+
+std::string Contents(const fs::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+Outcome Execute(const std::string& program, const Args& args) {
+  const fs::path out = testing::TempDir() + "/retort_cli_out", err = testing::TempDir() + "/retort_cli_err";
+  const pid_t child = fork();
+  RETORT_CHECK(child >= 0);
+  if (child == 0) {
+    dup2(open(out.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0600), 1);
+    dup2(open(err.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0600), 2);
+    std::vector<char*> argv = {const_cast<char*>(program.c_str())};
+    for (const std::string& arg : args) {
+      argv.push_back(const_cast<char*>(arg.c_str()));
+    }
+    argv.push_back(nullptr);
+    execv(program.c_str(), argv.data());
+    _exit(127);
+  }
+  int status = 0;
+  RETORT_CHECK(waitpid(child, &status, 0) == child);
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, Contents(out), Contents(err)};
+}
+
+Outcome Retort(const Args& args) { return Execute(kRetort, args); }
+
+// A copy of retort beside shell scripts that stand for the other programs: they print their name and
+// arguments, one a line, and exit with 7.
+class WithStandIns : public JobFixture {
+ protected:
+  WithStandIns() {
+    fs::copy_file(kRetort, directory_ / "retort");
+    for (const char* name : {"retort-worker", "retort-model"}) {
+      Put(name, "#!/bin/sh\nbasename \"$0\"\nprintf '%s\\n' \"$@\"\nexit 7\n");
+      fs::permissions(directory_ / name, fs::perms::owner_all);
+    }
+    Put("job.yaml", kGood);
+  }
+  Outcome Retort(const Args& args) { return Execute(directory_ / "retort", args); }
+  std::string Job() const { return directory_ / "job.yaml"; }
+};
+
+TEST(Retort, PrintsHelpThatBeginsWithExamples) {
+  for (const Args& args : {Args{}, Args{"help"}, Args{"--help"}, Args{"-h"}}) {
+    const Outcome outcome = Retort(args);
+    EXPECT_EQ(outcome.exit_code, 0);
+    EXPECT_THAT(outcome.out, AllOf(HasSubstr(".\n\nExamples:\n  retort run "), HasSubstr("\n  generate ")));
+    EXPECT_EQ(outcome.err, "");
+  }
+}
+
+TEST(Retort, PrintsItsVersion) {
+  EXPECT_THAT(Retort({"version"}).out, testing::MatchesRegex("retort [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+  EXPECT_EQ(Retort({"--version"}).out, Retort({"version"}).out);
+}
+
+TEST(Retort, SuggestsTheNearestVerb) {
+  const Outcome outcome = Retort({"evla"});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_THAT(outcome.err, StartsWith("retort: error: unknown verb 'evla'; did you mean 'eval'?\n"));
+}
+
+TEST(Retort, TakesNoAbbreviatedVerb) { EXPECT_EQ(Retort({"gen"}).exit_code, 2); }
+
+TEST(Retort, UsesNoColourWithoutATerminal) { EXPECT_THAT(Retort({"evla"}).err, Not(HasSubstr("\033"))); }
+
+TEST(RetortRun, ExplainsItself) {
+  const Outcome outcome = Retort({"help", "run"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.out, HasSubstr("\n\nExamples:\n  retort run "));
+  for (const VerbInfo& verb : VerbTable()) {
+    if (verb.name == "run") {
+      for (const std::string& flag : verb.flags) {
+        EXPECT_THAT(outcome.out, HasSubstr("  " + flag + " ")) << "the completion offers it";
+      }
+    }
+  }
+}
+
+TEST(RetortRun, WantsAJob) {
+  const Outcome outcome = Retort({"run"});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.err, StartsWith("retort run: error: JOB.yaml is required"));
+}
+
+TEST(RetortRun, SaysWhichJobIsMissing) {
+  const Outcome outcome = Retort({"run", "/nowhere/job.yaml"});
+  EXPECT_EQ(outcome.exit_code, 4);
+  EXPECT_THAT(outcome.err, HasSubstr("/nowhere/job.yaml"));
+}
+
+TEST(RetortRun, SuggestsTheNearestFlag) {
+  EXPECT_THAT(Retort({"run", "job.yaml", "--thread", "2"}).err,
+              StartsWith("retort run: error: unknown flag '--thread'; did you mean '--threads'?\n"));
+}
+
+TEST_F(WithStandIns, RunRefusesABadJobAtItsPlaceBeforeTheWorkerStarts) {
+  Put("job.yaml", Edited("state_size", "state_sise"));
+  const Outcome outcome = Retort({"run", Job()});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr(Job() + ":5:3: "), HasSubstr("state_size")));
+}
+
+TEST_F(WithStandIns, RunBecomesTheWorkerBesideIt) {
+  const Outcome outcome =
+      Retort({"run", Job(), "--root", "a", "--root", "b c", "--out", "runs/x", "--threads", "3"});
+  EXPECT_EQ(outcome.exit_code, 7);
+  EXPECT_EQ(outcome.out,
+            "retort-worker\n--local\n" + Job() + "\n--root\na\n--root\nb c\n--out\nruns/x\n--threads\n3\n");
+}
+
+TEST_F(WithStandIns, RunLeavesDefaultsToTheWorker) {
+  EXPECT_EQ(Retort({"run", Job()}).out, "retort-worker\n--local\n" + Job() + "\n");
+}
+
+TEST_F(WithStandIns, CheckPrintsThePlanAndStops) {
+  const Outcome outcome = Retort({"run", Job(), "--check"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("job smollm2-hybrid is valid\n"),
+                                 HasSubstr("hidden_state_alignment"), Not(HasSubstr("retort-worker"))));
+}
+
+TEST_F(WithStandIns, ModelVerbsHandTheirArgumentsOnUnchanged) {
+  for (const char* verb : {"eval", "generate", "data", "inspect"}) {
+    const Outcome outcome = Retort({verb, "--prompt", "two words", "", "--help"});
+    EXPECT_EQ(outcome.exit_code, 7);
+    EXPECT_EQ(outcome.out, std::string("retort-model\n") + verb + "\n--prompt\ntwo words\n\n--help\n");
+  }
+}
+
+TEST_F(WithStandIns, SaysWhichProgramItLacks) {
+  fs::remove(directory_ / "retort-model");
+  const Outcome outcome = Retort({"eval", "student"});
+  EXPECT_EQ(outcome.exit_code, 4);
+  EXPECT_THAT(outcome.err,
+              AllOf(StartsWith("retort eval: error: cannot execute "),
+                    HasSubstr((directory_ / "retort-model").string()), HasSubstr("./dev build")));
+}
+
+TEST(RetortCompletion, PrintsAScriptPerShell) {
+  EXPECT_THAT(Retort({"completion", "bash"}).out, HasSubstr("complete -o filenames -F _retort retort\n"));
+  EXPECT_THAT(Retort({"completion", "zsh"}).out, StartsWith("#compdef retort\n"));
+  EXPECT_THAT(Retort({"completion", "fish"}).out, HasSubstr("complete -c retort"));
+}
+
+TEST(RetortCompletion, RefusesAnUnknownShell) {
+  const Outcome outcome = Retort({"completion", "tcsh"});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("bash"));
+}
+
+}  // namespace
+}  // namespace retort

@@ -1,0 +1,42 @@
+// retort: the command-line client.
+#include <functional>
+#include <iostream>
+#include <map>
+
+#include "cli/verb_table.h"
+#include "cli/verbs.h"
+#include "core/base/command_line.h"
+
+namespace retort {
+namespace {
+
+using Args = std::vector<std::string>;
+
+std::function<int(const Args&)> Action(const std::string& verb) {
+  static const auto& own = *new std::map<std::string, int (*)(const Args&)>{
+      {"completion", CompletionVerb}, {"run", RunVerb}, {"version", VersionVerb}};
+  if (const auto found = own.find(verb); found != own.end()) {
+    return found->second;
+  }
+  return [verb](const Args& args) { return ModelVerb(verb, args); };
+}
+
+int Main(const Args& args) {
+  VerbSet verbs = {
+      "retort",
+      "Distils a trained Transformer into a Mamba-2 student by the three stages of MOHAWK.",
+      {"retort run configs/quickstart.yaml",
+       "retort eval runs/quickstart/student --teacher models/smollm2 --data corpus/eval.bin",
+       "retort generate runs/quickstart/student --prompt \"The menu bar\""},
+      {},
+  };
+  for (const VerbInfo& info : VerbTable()) {
+    verbs.verbs.push_back({info.name, info.purpose, Action(info.name)});
+  }
+  return DispatchVerb(verbs, args, std::cout, std::cerr);
+}
+
+}  // namespace
+}  // namespace retort
+
+int main(int argc, char** argv) { return retort::Main(retort::Arguments(argc, argv)); }

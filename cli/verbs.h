@@ -1,0 +1,18 @@
+// The verbs of `retort`, one file each. A verb takes the arguments after its name, prints, and returns the
+// exit code (core/base/exit_code.h). `run` and the model verbs end by becoming another program, and return
+// only when they cannot.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace retort {
+
+int RunVerb(const std::vector<std::string>& args);
+int CompletionVerb(const std::vector<std::string>& args);
+int VersionVerb(const std::vector<std::string>& args);
+
+// data, eval, generate, inspect: what retort-model does under the same name.
+int ModelVerb(const std::string& verb, const std::vector<std::string>& args);
+
+}  // namespace retort
