@@ -1,0 +1,214 @@
+#include "core/config/job_file.h"
+
+#include <string>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/base/files.h"
+#include "core/base/status_macros.h"
+#include "core/config/job_reader.h"
+#include "core/config/yaml_tree.h"
+
+namespace retort {
+namespace {
+
+namespace fs = std::filesystem;
+
+absl::StatusOr<std::string> ReadJobFile(const fs::path& file) {
+  constexpr uintmax_t kMaxBytes = 1 << 20;
+  std::error_code error;
+  const fs::file_status status = fs::status(file, error);
+  if (status.type() == fs::file_type::not_found) {
+    return absl::NotFoundError(absl::StrCat("job file ", file.string(), " does not exist; check the path"));
+  }
+  if (fs::exists(status) && !fs::is_regular_file(status)) {
+    return absl::InvalidArgumentError(absl::StrCat("job file ", file.string(), " is not a regular file"));
+  }
+  if (fs::file_size(file, error) > kMaxBytes && !error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("job file ", file.string(), " is larger than 1 MiB; is it another file?"));
+  }
+  return ReadFile(file);
+}
+
+// What the keys say about each other.
+class KeyChecks {
+ public:
+  KeyChecks(const v1::JobSpec& job, const JobReader& reader, JobErrors& errors)
+      : job_(job), reader_(reader), errors_(errors) {}
+
+  void Run() const {
+    CheckKeptLayers();
+    CheckStages();
+    CheckPrompts();
+  }
+
+ private:
+  bool HasAll(const std::vector<std::string>& paths) const {
+    for (const std::string& path : paths) {
+      if (!reader_.Has(path)) return false;
+    }
+    return true;
+  }
+
+  void AddAt(const std::string& path, const std::string& what) const {
+    errors_.Add(reader_.PositionOf(path), absl::StrCat(path, ": ", what));
+  }
+
+  void CheckKeptLayers() const {
+    const std::string every = "student.keep_attention.every", offset = "student.keep_attention.offset";
+    const v1::KeepAttention& kept = job_.student().keep_attention();
+    if (HasAll({every, offset}) && kept.offset() >= kept.every()) {
+      AddAt(offset, absl::StrCat(kept.offset(), " is never the remainder of a division by every: ",
+                                 kept.every(), "; give 0 to ", kept.every() - 1));
+    }
+  }
+
+  void CheckStages() const {
+    if (!reader_.Has("stages")) return;
+    const v1::StagesSpec& stages = job_.stages();
+    if (!stages.has_matrix_orientation() && !stages.has_hidden_state_alignment() &&
+        !stages.has_end_to_end()) {
+      AddAt("stages",
+            "no stage is given, so nothing would be trained; give matrix_orientation, "
+            "hidden_state_alignment or end_to_end");
+    }
+    CheckStep("stages.matrix_orientation", stages.matrix_orientation().budget());
+    CheckStep("stages.hidden_state_alignment", stages.hidden_state_alignment().budget());
+    CheckStep("stages.end_to_end", stages.end_to_end().budget());
+    const std::string train = "stages.hidden_state_alignment.train";
+    if (HasAll({train, "stages.hidden_state_alignment.target"}) &&
+        stages.hidden_state_alignment().train() == v1::TRAIN_SCOPE_BLOCK &&
+        stages.hidden_state_alignment().target() != v1::ALIGNMENT_TARGET_BLOCK) {
+      AddAt(train,
+            "block needs target: block, since the mixer's output does not depend on the MLP; give "
+            "train: mixer or target: block");
+    }
+  }
+
+  void CheckStep(const std::string& stage, const v1::StageBudget& budget) const {
+    const std::string path = stage + ".tokens_per_step";
+    if (!HasAll({path, "data.seq_len", "micro_batch"})) return;
+    const uint64_t unit = uint64_t{job_.data().seq_len()} * job_.micro_batch();
+    const uint64_t below = budget.tokens_per_step() / unit * unit;
+    if (below == budget.tokens_per_step()) return;
+    AddAt(path, absl::StrCat(budget.tokens_per_step(), " is not a multiple of data.seq_len x micro_batch = ",
+                             job_.data().seq_len(), " x ", job_.micro_batch(), "; give ",
+                             below > 0 ? absl::StrCat(below, " or ") : "", below + unit));
+  }
+
+  void CheckPrompts() const {
+    const std::string seq_len = "data.seq_len";
+    if (!HasAll(
+            {seq_len, "evaluation.prompts", "evaluation.prompt_tokens", "evaluation.continuation_tokens"}))
+      return;
+    const v1::EvaluationSpec& evaluation = job_.evaluation();
+    const uint64_t length = uint64_t{evaluation.prompt_tokens()} + evaluation.continuation_tokens();
+    if (evaluation.prompts() == 0 || length <= job_.data().seq_len()) return;
+    AddAt(seq_len, absl::StrCat(job_.data().seq_len(), " is less than a prompt and its continuation, ",
+                                evaluation.prompt_tokens(), " + ", evaluation.continuation_tokens(),
+                                "; give at least ", length,
+                                ", or less in evaluation.prompt_tokens and "
+                                "evaluation.continuation_tokens, or evaluation: {prompts: 0}"));
+  }
+
+  const v1::JobSpec& job_;
+  const JobReader& reader_;
+  JobErrors& errors_;
+};
+
+// That the files a job names are there.
+class FileChecks {
+ public:
+  FileChecks(const JobReader& reader, const std::vector<fs::path>& roots, JobErrors& errors)
+      : reader_(reader), roots_(roots), errors_(errors) {}
+
+  void CheckTeacher(const std::string& key, const std::string& written) const {
+    const absl::StatusOr<fs::path> path = Resolve(key, written);
+    if (!path.ok()) return;
+    std::error_code error;
+    if (!fs::is_directory(*path, error)) {
+      Add(key, absl::StrCat(Quoted(written), " is not a directory; give the one that holds config.json"));
+    } else if (!fs::is_regular_file(*path / "config.json", error)) {
+      Add(key,
+          absl::StrCat("there is no config.json in ", path->string(), "; give a Hugging Face directory"));
+    }
+  }
+
+  void CheckTokens(const std::string& key, const std::string& written) const {
+    const fs::path extension = fs::path(written).extension();
+    if (extension != ".bin") {
+      Add(key, absl::StrCat(Quoted(written),
+                            " does not end in .bin; make tokens of a text with `retort data "
+                            "tokenize` and name their .bin"));
+      return;
+    }
+    const absl::StatusOr<fs::path> path = Resolve(key, written);
+    if (!path.ok()) return;
+    std::error_code error;
+    const fs::path index = fs::path(*path).replace_extension(".idx");
+    if (!fs::is_regular_file(*path, error)) {
+      Add(key, absl::StrCat(Quoted(written), " is not a regular file; give a .bin of tokens"));
+    } else if (!fs::is_regular_file(index, error)) {
+      Add(key, absl::StrCat("there is no ", index.string(), "; keep a .bin and its .idx together"));
+    }
+  }
+
+ private:
+  absl::StatusOr<fs::path> Resolve(const std::string& key, const std::string& written) const {
+    absl::StatusOr<fs::path> path = ResolvePath(written, roots_);
+    if (!path.ok()) Add(key, std::string(path.status().message()));
+    return path;
+  }
+
+  void Add(const std::string& key, const std::string& what) const {
+    errors_.Add(reader_.PositionOf(key), absl::StrCat(key, ": ", what));
+  }
+
+  const JobReader& reader_;
+  const std::vector<fs::path>& roots_;
+  JobErrors& errors_;
+};
+
+void CheckFiles(const v1::JobSpec& job, const JobReader& reader, const std::vector<fs::path>& roots,
+                JobErrors& errors) {
+  const FileChecks checks(reader, roots, errors);
+  if (reader.Has("teacher.path")) checks.CheckTeacher("teacher.path", job.teacher().path());
+  for (int i = 0; i < job.data().train_size(); ++i) {
+    checks.CheckTokens(absl::StrCat("data.train[", i, "]"), job.data().train(i));
+  }
+  if (reader.Has("data.eval")) checks.CheckTokens("data.eval", job.data().eval());
+  if (reader.Has("data.off_domain")) checks.CheckTokens("data.off_domain", job.data().off_domain());
+}
+
+}  // namespace
+
+absl::StatusOr<v1::JobSpec> LoadJob(const fs::path& file, const std::vector<fs::path>& roots) {
+  ASSIGN_OR_RETURN(const std::string text, ReadJobFile(file));
+  ASSIGN_OR_RETURN(const YamlNode root, ParseYaml(text, file.string()));
+  JobErrors errors;
+  JobReader reader(errors);
+  v1::JobSpec job = reader.Read(root);
+  KeyChecks(job, reader, errors).Run();
+  std::vector<fs::path> places = {file.has_parent_path() ? file.parent_path() : fs::path(".")};
+  places.insert(places.end(), roots.begin(), roots.end());
+  CheckFiles(job, reader, places, errors);
+  RETURN_IF_ERROR(errors.ToStatus(file.string()));
+  return job;
+}
+
+absl::StatusOr<fs::path> ResolvePath(std::string_view written, const std::vector<fs::path>& roots) {
+  std::vector<std::string> looked_at;
+  for (const fs::path& root : fs::path(written).is_absolute() ? std::vector<fs::path>{fs::path()} : roots) {
+    const fs::path path = root / written;
+    std::error_code error;
+    if (fs::exists(path, error)) return path;
+    looked_at.push_back(error ? absl::StrCat(path.string(), " (", error.message(), ")") : path.string());
+  }
+  return absl::NotFoundError(absl::StrCat(Quoted(std::string(written)), " does not exist; looked at ",
+                                          absl::StrJoin(looked_at, ", "),
+                                          "; correct the path or add a directory with --root"));
+}
+
+}  // namespace retort

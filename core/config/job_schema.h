@@ -1,0 +1,52 @@
+// The one table of a job file's keys. Reading, checking, defaults, suggestions and docs/job.md all follow it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace retort {
+
+enum class JobKeyType {
+  kSection,     // a map of further keys
+  kName,        // a run's name
+  kDirectory,   // path of a model's directory
+  kTokenFile,   // path of a .bin file
+  kTokenFiles,  // a path or a list of paths
+  kInteger,
+  kTokens,  // an integer, also as 80M
+  kSteps,   // an integer, also as "100 steps"
+  kLearningRate,
+  kChoice,
+  kKeepAttention,  // none, a list of layers, or a map
+};
+
+struct JobKey {
+  std::string path;  // its names from the top of the file, joined by dots: "data.seq_len"
+  JobKeyType type;
+  std::string field;  // where the value goes: field names within v1.JobSpec, joined by dots
+  // As one would write it. None: the key is required. Empty: without the key there is no value.
+  std::optional<std::string> fallback = std::nullopt;
+  uint64_t min = 0;  // of kInteger, kTokens, kSteps; of a kKeepAttention list's elements
+  uint64_t max = 0;
+  std::vector<std::string> choices = {};  // of kChoice: what this key accepts of its field's enum
+  std::string help;                       // one sentence
+};
+
+// Every key, in the order of the reference; a section before its keys. Thread-safe.
+const std::vector<JobKey>& JobKeys();
+
+// The keys directly in the section with this path; "" is the top of the file.
+std::vector<const JobKey*> JobKeysIn(const std::string& section);
+
+// The last name of the key's path.
+std::string LeafName(const JobKey& key);
+
+// The last names of JobKeysIn(section).
+std::vector<std::string> LeafNamesIn(const std::string& section);
+
+// What to write, as part of a sentence: "a whole number from 2 to 1048576".
+std::string ExpectedValue(const JobKey& key);
+
+}  // namespace retort
