@@ -1,0 +1,220 @@
+#include "tool/data/tokenize.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <queue>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/files.h"
+#include "core/base/random.h"
+#include "core/base/status_macros.h"
+#include "train/data/indexed_dataset_writer.h"
+#include "train/data/json_fields.h"
+#include "train/data/tokenizer.h"
+
+namespace retort {
+namespace {
+
+namespace fs = std::filesystem;
+
+using DocumentFn = std::function<absl::Status(const std::string& text)>;
+
+absl::Status AtLine(const fs::path& file, uint64_t line, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(file.string(), ":", line, ": ", status.message()));
+}
+
+absl::StatusOr<std::string> TextOfLine(const std::string& line, const std::string& field) {
+  ASSIGN_OR_RETURN(const nlohmann::json object, ParseJson(line));
+  const nlohmann::json& text = Field(object, field.c_str());
+  if (text.is_string()) return text.get<std::string>();
+  return absl::InvalidArgumentError(
+      absl::StrCat("member '", field, "' is ", text.is_null() ? "missing" : "no string", " in ",
+                   Brief(object), "; the text's member can be named otherwise"));
+}
+
+absl::Status ForEachLine(const fs::path& file, const std::string& field, const DocumentFn& use) {
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", file.string()));
+  std::string line;
+  for (uint64_t number = 1; std::getline(stream, line); ++number) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const absl::StatusOr<std::string> text = TextOfLine(line, field);
+    if (!text.ok()) return AtLine(file, number, text.status());
+    RETURN_IF_ERROR(use(*text));
+  }
+  if (stream.bad()) return absl::DataLossError(absl::StrCat("cannot read ", file.string(), " to its end"));
+  return absl::OkStatus();
+}
+
+// Calls `use` with each document of the inputs, in order, until it returns an error.
+absl::Status ForEachDocument(const TokenizeOptions& options, const DocumentFn& use) {
+  for (const fs::path& file : options.inputs) {
+    if (file.extension() == ".jsonl") {
+      RETURN_IF_ERROR(ForEachLine(file, options.text_field, use));
+    } else {
+      ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
+      RETURN_IF_ERROR(use(text));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Where a text falls in the draw of held-out documents. Part of what a corpus is: do not change.
+uint64_t Draw(uint64_t seed, std::string_view text) {
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (const char byte : text) hash = (hash ^ static_cast<uint8_t>(byte)) * 0x100000001b3;
+  return MixSeed(seed, {hash});
+}
+
+// The documents whose draw is at most this are held out; none: no document is.
+absl::StatusOr<std::optional<uint64_t>> HoldoutThreshold(const TokenizeOptions& options) {
+  if (options.holdout_fraction > 0) return static_cast<uint64_t>(options.holdout_fraction * 0x1p64);
+  if (options.holdout_documents == 0) return std::nullopt;
+  std::priority_queue<uint64_t> smallest;  // the largest on top
+  uint64_t documents = 0;
+  RETURN_IF_ERROR(ForEachDocument(options, [&](const std::string& text) {
+    if (text.empty()) return absl::OkStatus();
+    ++documents;
+    smallest.push(Draw(options.holdout_seed, text));
+    if (smallest.size() > options.holdout_documents) smallest.pop();
+    return absl::OkStatus();
+  }));
+  if (documents <= options.holdout_documents) {
+    return absl::InvalidArgumentError(absl::StrCat("cannot hold out ", options.holdout_documents,
+                                                   " documents: the inputs have ", documents,
+                                                   ", and some must be left for training"));
+  }
+  return smallest.top();
+}
+
+absl::Status CheckOptions(const TokenizeOptions& options) {
+  if (options.inputs.empty()) return absl::InvalidArgumentError("no input file; give .jsonl or .txt files");
+  for (const fs::path& file : options.inputs) {
+    if (file.extension() != ".jsonl" && file.extension() != ".txt") {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "input ", file.string(), " is neither .jsonl (a document a line) nor .txt (one document)"));
+    }
+    if (fs::is_directory(file))
+      return absl::InvalidArgumentError(absl::StrCat(file.string(), " is a directory"));
+  }
+  if (options.output.empty()) return absl::InvalidArgumentError("no output was named");
+  if (!(options.holdout_fraction >= 0 && options.holdout_fraction < 1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("holdout fraction ", options.holdout_fraction, " is not in [0, 1)"));
+  }
+  if (options.holdout_fraction > 0 && options.holdout_documents > 0) {
+    return absl::InvalidArgumentError("give a fraction or a number of documents to hold out, not both");
+  }
+  const bool holdout = options.holdout_fraction > 0 || options.holdout_documents > 0;
+  if (holdout && options.holdout_output.empty()) {
+    return absl::InvalidArgumentError("documents are to be held out, but no holdout output was named");
+  }
+  if (!holdout && !options.holdout_output.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("holdout output ", options.holdout_output.string(),
+                     " was named, but neither a fraction nor a number of documents"));
+  }
+  return absl::OkStatus();
+}
+
+fs::path Prefix(const fs::path& output) {
+  return output.extension() == ".bin" ? fs::path(output).replace_extension() : output;
+}
+
+// One output under way, and its share of the report.
+struct Side {
+  IndexedDatasetWriter writer;
+  TokenizeReport::Side* report;
+};
+
+class TokenizeRun {
+ public:
+  static absl::StatusOr<TokenizeReport> Run(const TokenizeOptions& options) {
+    TokenizeRun run(options);
+    RETURN_IF_ERROR(run.Prepare());
+    RETURN_IF_ERROR(ForEachDocument(options, [&](const std::string& text) { return run.Add(text); }));
+    RETURN_IF_ERROR(run.Finish());
+    return run.report_;
+  }
+
+ private:
+  explicit TokenizeRun(const TokenizeOptions& options) : options_(options) {}
+
+  absl::Status Prepare() {
+    ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(options_.tokenizer));
+    if (!options_.end_of_document.empty()) {
+      end_of_document_ = tokenizer_->TokenId(options_.end_of_document);
+      if (!end_of_document_.has_value()) {
+        return absl::InvalidArgumentError(absl::StrCat("end of document '", options_.end_of_document,
+                                                       "' is no token of ", options_.tokenizer.string()));
+      }
+    }
+    ASSIGN_OR_RETURN(threshold_, HoldoutThreshold(options_));
+    const fs::path output = Prefix(options_.output);
+    ASSIGN_OR_RETURN(IndexedDatasetWriter train,
+                     IndexedDatasetWriter::Create(output, tokenizer_->vocab_size()));
+    train_.emplace(Side{std::move(train), &report_.train});
+    if (!threshold_.has_value()) return absl::OkStatus();
+    const fs::path holdout_output = Prefix(options_.holdout_output);
+    if (fs::weakly_canonical(output) == fs::weakly_canonical(holdout_output)) {
+      return absl::InvalidArgumentError(absl::StrCat("output and holdout output are both ", output.string()));
+    }
+    ASSIGN_OR_RETURN(IndexedDatasetWriter holdout,
+                     IndexedDatasetWriter::Create(holdout_output, tokenizer_->vocab_size()));
+    holdout_.emplace(Side{std::move(holdout), &report_.holdout});
+    return absl::OkStatus();
+  }
+
+  absl::Status Add(const std::string& text) {
+    std::vector<int32_t> ids = tokenizer_->Encode(text);
+    if (ids.empty()) {
+      ++report_.empty_documents;
+      return absl::OkStatus();
+    }
+    if (end_of_document_.has_value()) ids.push_back(*end_of_document_);
+    const bool hold_out = threshold_.has_value() && Draw(options_.holdout_seed, text) <= *threshold_;
+    Side& side = hold_out ? *holdout_ : *train_;
+    ++side.report->documents;
+    side.report->tokens += ids.size();
+    side.report->text_bytes += text.size();
+    return side.writer.Add(ids);
+  }
+
+  absl::Status Finish() {
+    if (report_.train.documents == 0) {
+      return absl::InvalidArgumentError(absl::StrCat("no document is left for ", options_.output.string(),
+                                                     ": ", report_.holdout.documents, " were held out, ",
+                                                     report_.empty_documents, " were empty"));
+    }
+    if (holdout_.has_value() && report_.holdout.documents == 0) {
+      return absl::InvalidArgumentError(absl::StrCat("none of ", report_.train.documents,
+                                                     " documents was held out; ask for a larger fraction"));
+    }
+    if (holdout_.has_value()) RETURN_IF_ERROR(holdout_->writer.Finish());
+    return train_->writer.Finish();
+  }
+
+  const TokenizeOptions& options_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::optional<int32_t> end_of_document_;
+  std::optional<uint64_t> threshold_;
+  std::optional<Side> train_;
+  std::optional<Side> holdout_;  // set if threshold_ is
+  TokenizeReport report_;
+};
+
+}  // namespace
+
+absl::StatusOr<TokenizeReport> TokenizeFiles(const TokenizeOptions& options) {
+  RETURN_IF_ERROR(CheckOptions(options));
+  return TokenizeRun::Run(options);
+}
+
+}  // namespace retort

@@ -1,0 +1,205 @@
+#include "tool/data/tokenize.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "nlohmann/json.hpp"
+#include "train/data/indexed_dataset.h"
+#include "train/data/testing_dataset.h"
+#include "train/data/tokenizer.h"
+
+namespace retort {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAreArray;
+
+constexpr char kTokenizer[] = RETORT_SOURCE_DIR "/tests/golden/tokenizer/split.json";
+constexpr int kVocabSize = 1004;
+
+std::filesystem::path WriteText(const std::string& name, const std::string& text) {
+  std::ofstream(TestPath(name), std::ios::binary) << text;
+  return TestPath(name);
+}
+
+std::filesystem::path WriteJsonl(const std::string& name, const std::vector<std::string>& texts) {
+  std::string lines;
+  for (const std::string& text : texts) lines += nlohmann::json{{"text", text}}.dump() + "\n";
+  return WriteText(name, lines);
+}
+
+TokenizeOptions Options(std::vector<std::filesystem::path> inputs) {
+  TokenizeOptions options;
+  options.tokenizer = kTokenizer;
+  options.inputs = std::move(inputs);
+  options.output = TestPath("out");
+  return options;
+}
+
+std::vector<std::string> ReadBack(const std::string& name) {
+  const auto tokenizer = Tokenizer::Load(kTokenizer);
+  const auto dataset = IndexedDataset::Open(TestPath(name));
+  EXPECT_TRUE(dataset.ok()) << dataset.status();
+  std::vector<std::string> texts;
+  for (uint64_t i = 0; i < dataset->num_documents(); ++i) {
+    std::vector<int32_t> ids(dataset->document(i).size);
+    EXPECT_TRUE(dataset->ReadTokens(dataset->document(i).offset, ids.size(), kVocabSize, ids.data()).ok());
+    texts.push_back((*tokenizer)->Decode(ids, SpecialTokens::kKeep));
+  }
+  return texts;
+}
+
+std::vector<std::string> Numbered(int count) {
+  std::vector<std::string> texts;
+  for (int i = 0; i < count; ++i) texts.push_back(absl::StrCat("Document number ", i, "."));
+  return texts;
+}
+
+std::string ErrorOf(const TokenizeOptions& options) {
+  const auto report = TokenizeFiles(options);
+  EXPECT_FALSE(report.ok());
+  return std::string(report.status().message());
+}
+
+TEST(TokenizeFiles, GivesTheTextBackInOrder) {
+  const auto report =
+      TokenizeFiles(Options({WriteJsonl("a.jsonl", {"First, naïve 🙂.", "Second\nline\r\n"}),
+                             WriteText("b.txt", "Third:\n\n  1234\n")}));
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_THAT(ReadBack("out.bin"),
+              ElementsAre("First, naïve 🙂.", "Second\nline\r\n", "Third:\n\n  1234\n"));
+  EXPECT_EQ(report->train.documents, 3);
+  EXPECT_EQ(report->train.tokens, IndexedDataset::Open(TestPath("out.bin"))->num_tokens());
+  EXPECT_EQ(report->train.text_bytes, 18 + 13 + 15);
+}
+
+TEST(TokenizeFiles, EndsEachDocument) {
+  TokenizeOptions options = Options({WriteJsonl("a.jsonl", {"one", "two"})});
+  options.end_of_document = "<|endoftext|>";
+  ASSERT_TRUE(TokenizeFiles(options).ok());
+  EXPECT_THAT(ReadBack("out.bin"), ElementsAre("one<|endoftext|>", "two<|endoftext|>"));
+}
+
+TEST(TokenizeFiles, ReadsAnotherField) {
+  TokenizeOptions options = Options({WriteText("a.jsonl", "{\"body\": \"here\", \"text\": 1}\n")});
+  options.text_field = "body";
+  ASSERT_TRUE(TokenizeFiles(options).ok());
+  EXPECT_THAT(ReadBack("out.bin"), ElementsAre("here"));
+}
+
+TEST(TokenizeFiles, LeavesOutEmptyDocumentsAndLines) {
+  TokenizeOptions options = Options({WriteText("a.jsonl", "{\"text\": \"\"}\r\n\r\n  \n{\"text\": \"x\"}")});
+  options.end_of_document = "<|endoftext|>";
+  const auto report = TokenizeFiles(options);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->empty_documents, 1);
+  EXPECT_THAT(ReadBack("out.bin"), ElementsAre("x<|endoftext|>"));
+}
+
+TEST(TokenizeFiles, TakesTheEndingOffTheOutput) {
+  TokenizeOptions options = Options({WriteText("a.txt", "x")});
+  options.output = TestPath("named.bin");
+  ASSERT_TRUE(TokenizeFiles(options).ok());
+  EXPECT_THAT(ReadBack("named.bin"), ElementsAre("x"));
+}
+
+TEST(TokenizeFiles, HoldsOutAFractionWhateverTheOrder) {
+  std::vector<std::string> texts = Numbered(400);
+  TokenizeOptions options = Options({WriteJsonl("a.jsonl", texts)});
+  options.holdout_fraction = 0.25;
+  options.holdout_output = TestPath("held");
+  const auto report = TokenizeFiles(options);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_NEAR(report->holdout.documents, 100, 30);
+  std::vector<std::string> all = ReadBack("out.bin");
+  const std::vector<std::string> held = ReadBack("held.bin");
+  all.insert(all.end(), held.begin(), held.end());
+  EXPECT_THAT(all, UnorderedElementsAreArray(texts));
+
+  std::reverse(texts.begin(), texts.end());
+  options.inputs = {WriteJsonl("a.jsonl", texts)};
+  ASSERT_TRUE(TokenizeFiles(options).ok());
+  EXPECT_THAT(ReadBack("held.bin"), UnorderedElementsAreArray(held));
+}
+
+TEST(TokenizeFiles, HoldsOutANumberOfDocuments) {
+  TokenizeOptions options = Options({WriteJsonl("a.jsonl", Numbered(30))});
+  options.holdout_documents = 7;
+  options.holdout_output = TestPath("held");
+  const auto report = TokenizeFiles(options);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->holdout.documents, 7);
+  EXPECT_EQ(report->train.documents, 23);
+  const std::vector<std::string> held = ReadBack("held.bin");
+  options.holdout_seed = 1;
+  ASSERT_TRUE(TokenizeFiles(options).ok());
+  EXPECT_NE(ReadBack("held.bin"), held);
+}
+
+TEST(TokenizeFiles, KeepsEqualTextsOnOneSide) {
+  std::vector<std::string> texts = Numbered(20);
+  texts.insert(texts.end(), texts.begin(), texts.end());
+  TokenizeOptions options = Options({WriteJsonl("a.jsonl", texts)});
+  options.holdout_fraction = 0.5;
+  options.holdout_output = TestPath("held");
+  ASSERT_TRUE(TokenizeFiles(options).ok());
+  for (const std::string& text : ReadBack("held.bin"))
+    EXPECT_THAT(ReadBack("out.bin"), testing::Not(testing::Contains(text)));
+}
+
+TEST(TokenizeFiles, NamesFileAndLineOfBadJson) {
+  EXPECT_THAT(ErrorOf(Options({WriteText("a.jsonl", "{\"text\": \"x\"}\n{\"text\": \n")})),
+              AllOf(HasSubstr("a.jsonl:2: "), HasSubstr("not JSON")));
+}
+
+TEST(TokenizeFiles, NamesFileAndLineOfAMissingText) {
+  EXPECT_THAT(ErrorOf(Options({WriteText("a.jsonl", "{\"body\": \"x\"}\n")})),
+              AllOf(HasSubstr("a.jsonl:1: member 'text' is missing"), HasSubstr("body")));
+}
+
+TEST(TokenizeFiles, LeavesNoOutputAfterAnError) {
+  EXPECT_FALSE(TokenizeFiles(Options({WriteText("a.txt", "x"), WriteText("b.jsonl", "{")})).ok());
+  for (const auto& entry : std::filesystem::directory_iterator(TestPath("").parent_path())) {
+    EXPECT_NE(entry.path().filename().string().substr(0, 3), "out");
+  }
+}
+
+TEST(TokenizeFiles, NamesAMissingInput) {
+  EXPECT_THAT(ErrorOf(Options({"/no/such.jsonl"})), HasSubstr("/no/such.jsonl"));
+  EXPECT_THAT(ErrorOf(Options({"/no/such.txt"})), HasSubstr("/no/such.txt"));
+}
+
+TEST(TokenizeFiles, RefusesOptionsThatContradict) {
+  const std::filesystem::path input = WriteJsonl("a.jsonl", Numbered(5));
+  EXPECT_THAT(ErrorOf(Options({})), HasSubstr("no input"));
+  EXPECT_THAT(ErrorOf(Options({"a.csv"})), HasSubstr("a.csv is neither .jsonl"));
+  TokenizeOptions options = Options({input});
+  options.end_of_document = "<nope>";
+  EXPECT_THAT(ErrorOf(options), HasSubstr("'<nope>' is no token"));
+  options = Options({input});
+  options.holdout_fraction = 0.5;
+  EXPECT_THAT(ErrorOf(options), HasSubstr("no holdout output"));
+  options.holdout_output = options.output;
+  EXPECT_THAT(ErrorOf(options), HasSubstr("are both"));
+  options.holdout_documents = 2;
+  EXPECT_THAT(ErrorOf(options), HasSubstr("not both"));
+  options.holdout_fraction = 1;
+  EXPECT_THAT(ErrorOf(options), HasSubstr("[0, 1)"));
+  options = Options({input});
+  options.holdout_output = TestPath("held");
+  EXPECT_THAT(ErrorOf(options), HasSubstr("neither a fraction"));
+  options.holdout_documents = 5;
+  EXPECT_THAT(ErrorOf(options), HasSubstr("cannot hold out 5 documents: the inputs have 5"));
+}
+
+}  // namespace
+}  // namespace retort

@@ -1,0 +1,239 @@
+#include "train/data/regex.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include <algorithm>
+#include <array>
+#include <iterator>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/check.h"
+#include "core/base/status_macros.h"
+
+namespace retort {
+namespace {
+
+// Unicode's White_Space, which Oniguruma's \s means; PCRE2's has U+180E besides.
+constexpr std::string_view kSpace =
+    "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
+
+constexpr std::string_view kCategories[] = {"C",  "Cc", "Cf", "Cn", "Co", "Cs", "L",  "Ll", "Lm", "Lo",
+                                            "Lt", "Lu", "M",  "Mc", "Me", "Mn", "N",  "Nd", "Nl", "No",
+                                            "P",  "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S",  "Sc",
+                                            "Sk", "Sm", "So", "Z",  "Zl", "Zp", "Zs"};
+
+// What may follow "(?": the rest changes meaning between the engines.
+constexpr std::string_view kGroups[] = {":", "=", "!", "<=", "<!", ">", "i:"};
+
+// Rewrites an Oniguruma (Ruby syntax) pattern for PCRE2, letting only through what both read alike.
+class PatternTranslator {
+ public:
+  explicit PatternTranslator(const std::string& pattern) : whole_(pattern), pattern_(pattern) {}
+
+  absl::StatusOr<std::string> Translate() {
+    while (at_ < pattern_.size()) RETURN_IF_ERROR(in_class_ ? ClassItem() : Item());
+    return std::move(result_);
+  }
+
+ private:
+  absl::Status Unsupported(const std::string& construct, const std::string& why) const {
+    return absl::UnimplementedError(
+        absl::StrCat("regex '", whole_, "' has ", construct, " at byte ", at_, ": ", why,
+                     ". Supported are literals, classes, \\s \\S \\d \\D \\p{category}, "
+                     "groups, look-around, (?i:...) and quantifiers"));
+  }
+
+  bool Next(std::string_view text) const { return pattern_.substr(at_).starts_with(text); }
+
+  void Copy(size_t count) {
+    result_.append(pattern_.substr(at_, count));
+    at_ += count;
+  }
+
+  absl::Status Item() {
+    switch (pattern_[at_]) {
+      case '\\':
+        return Escape();
+      case '^':
+      case '$':
+        return Unsupported(std::string(1, pattern_[at_]), "it means a line there and the whole text here");
+      case '[':
+        in_class_ = true;
+        Copy(Next("[^") ? 2 : 1);
+        // A bracket right after the opening one stands for itself in PCRE2 only.
+        if (Next("]")) return Unsupported("an empty class", "the engines differ on it");
+        return absl::OkStatus();
+      case '{':
+        if (Next("{,")) return Unsupported("{,n}", "the engines differ on it; {0,n} is clear");
+        Copy(1);
+        return absl::OkStatus();
+      case '}':
+        if (Next("}+"))
+          return Unsupported("{m,n}+", "it repeats the repetition there and is possessive here");
+        Copy(1);
+        return absl::OkStatus();
+      case '(':
+        return Group();
+      default:
+        Copy(1);
+        return absl::OkStatus();
+    }
+  }
+
+  absl::Status Group() {
+    if (Next("(*")) return Unsupported("(*", "it is a PCRE2 verb");
+    if (!Next("(?")) {
+      Copy(1);
+      return absl::OkStatus();
+    }
+    for (const std::string_view kind : kGroups) {
+      if (pattern_.substr(at_ + 2).starts_with(kind)) {
+        Copy(2 + kind.size());
+        return absl::OkStatus();
+      }
+    }
+    return Unsupported(whole_.substr(at_, 4),
+                       "this kind of group or option is not known to mean the same here");
+  }
+
+  absl::Status ClassItem() {
+    if (Next("\\")) return Escape();
+    if (Next("[")) return Unsupported("a class within a class", "it is not supported");
+    if (Next("&&")) return Unsupported("&&", "class intersection is not supported");
+    if (Next("]")) in_class_ = false;
+    Copy(1);
+    return absl::OkStatus();
+  }
+
+  absl::Status Escape() {
+    if (at_ + 1 == pattern_.size())
+      return absl::InvalidArgumentError(absl::StrCat("regex '", whole_, "' ends in \\"));
+    const char kind = pattern_[at_ + 1];
+    if (kind == 's' || (kind == 'S' && !in_class_)) {
+      if (!in_class_) result_.append(kind == 's' ? "[" : "[^");
+      result_.append(kSpace);
+      if (!in_class_) result_.push_back(']');
+      at_ += 2;
+      return absl::OkStatus();
+    }
+    if (kind == 'p' || kind == 'P') return Property();
+    const bool is_letter =
+        (kind >= 'a' && kind <= 'z') || (kind >= 'A' && kind <= 'Z') || (kind >= '0' && kind <= '9');
+    if (is_letter && std::string_view("dDrnt").find(kind) == std::string_view::npos) {
+      return Unsupported(whole_.substr(at_, 2), "this escape is not known to mean the same here");
+    }
+    Copy(2);
+    return absl::OkStatus();
+  }
+
+  absl::Status Property() {
+    const size_t close = pattern_.find('}', at_);
+    if (close == std::string_view::npos || pattern_[at_ + 2] != '{') {
+      return absl::InvalidArgumentError(absl::StrCat("regex '", whole_, "' has \\p without {category}"));
+    }
+    std::string_view name = pattern_.substr(at_ + 3, close - at_ - 3);
+    if (name.starts_with('^')) name.remove_prefix(1);
+    if (std::find(std::begin(kCategories), std::end(kCategories), name) == std::end(kCategories)) {
+      return Unsupported(whole_.substr(at_, close + 1 - at_),
+                         "only Unicode's general categories are supported");
+    }
+    Copy(close + 1 - at_);
+    return absl::OkStatus();
+  }
+
+  const std::string& whole_;
+  std::string_view pattern_;
+  size_t at_ = 0;
+  bool in_class_ = false;
+  std::string result_;
+};
+
+std::string ErrorText(int code) {
+  std::array<unsigned char, 256> text;
+  pcre2_get_error_message(code, text.data(), text.size());
+  return reinterpret_cast<const char*>(text.data());
+}
+
+}  // namespace
+
+struct Regex::Code {
+  pcre2_code* pattern = nullptr;
+  pcre2_match_context* limits = nullptr;
+  bool jit = false;
+};
+
+void Regex::FreeCode::operator()(Code* code) const {
+  pcre2_match_context_free(code->limits);
+  pcre2_code_free(code->pattern);
+  delete code;
+}
+
+absl::StatusOr<Regex> Regex::Compile(const std::string& pattern) {
+  ASSIGN_OR_RETURN(const std::string translated, PatternTranslator(pattern).Translate());
+  absl::StatusOr<Regex> regex = CompilePcre(translated, PCRE2_UTF | PCRE2_UCP);
+  if (!regex.ok()) {
+    return absl::Status(regex.status().code(),
+                        absl::StrCat("regex '", pattern, "' ", regex.status().message()));
+  }
+  return regex;
+}
+
+absl::StatusOr<Regex> Regex::Literal(std::string_view text) {
+  RETORT_CHECK(!text.empty());
+  return CompilePcre(text, PCRE2_UTF | PCRE2_LITERAL);
+}
+
+absl::StatusOr<Regex> Regex::CompilePcre(std::string_view pattern, uint32_t options) {
+  std::unique_ptr<pcre2_compile_context, decltype(&pcre2_compile_context_free)> context(
+      pcre2_compile_context_create(nullptr), pcre2_compile_context_free);
+  pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
+  int error = 0;
+  PCRE2_SIZE where = 0;
+  Regex regex(new Code);
+  regex.code_->pattern = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), options,
+                                       &error, &where, context.get());
+  if (regex.code_->pattern == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("is malformed: ", ErrorText(error)));
+  }
+  uint32_t matches_empty = 0;
+  pcre2_pattern_info(regex.code_->pattern, PCRE2_INFO_MATCHEMPTY, &matches_empty);
+  if (matches_empty != 0) {
+    return absl::UnimplementedError("can match the empty string; only patterns that cannot are supported");
+  }
+  regex.code_->limits = pcre2_match_context_create(nullptr);
+  pcre2_set_match_limit(regex.code_->limits, UINT32_MAX);
+  pcre2_set_depth_limit(regex.code_->limits, UINT32_MAX);
+  pcre2_set_heap_limit(regex.code_->limits, UINT32_MAX);
+  regex.code_->jit = pcre2_jit_compile(regex.code_->pattern, PCRE2_JIT_COMPLETE) == 0;
+  return regex;
+}
+
+std::vector<Regex::Match> Regex::FindAll(std::string_view text) const {
+  std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> data(
+      pcre2_match_data_create_from_pattern(code_->pattern, nullptr), pcre2_match_data_free);
+  const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
+  const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(data.get());
+  std::vector<Match> matches;
+  size_t at = 0;
+  while (at < text.size()) {
+    int result = PCRE2_ERROR_JIT_STACKLIMIT;
+    if (code_->jit)
+      result = pcre2_jit_match(code_->pattern, subject, text.size(), at, 0, data.get(), code_->limits);
+    // The interpreter has only memory as its limit.
+    if (result == PCRE2_ERROR_JIT_STACKLIMIT) {
+      result = pcre2_match(code_->pattern, subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+                           data.get(), code_->limits);
+    }
+    if (result == PCRE2_ERROR_NOMATCH) break;
+    RETORT_CHECK(result > 0) << "matching failed: " << ErrorText(result) << " at byte " << at << " of "
+                             << text.size();
+    matches.push_back({bounds[0], bounds[1]});
+    at = bounds[1];
+  }
+  return matches;
+}
+
+}  // namespace retort
