@@ -26,6 +26,14 @@ TEST(JobDocs, DescribeEveryKeyAsTheTableDoes) {
   for (const JobKey& key : JobKeys()) EXPECT_THAT(*docs, HasSubstr("\n" + Row(key) + "\n"));
 }
 
+TEST_F(JobFixture, TakesTheExampleOfTheDocs) {
+  const std::string docs = ReadFile(RETORT_SOURCE_DIR "/docs/job.md").value();
+  const std::string fence = "```yaml\n";
+  const size_t start = docs.find(fence) + fence.size();
+  Put("models/smollm2/config.json", "");
+  EXPECT_EQ(Errors(docs.substr(start, docs.find("```", start) - start)), "");
+}
+
 TEST(JobDocs, DescribeNoKeyThatIsGone) {
   std::istringstream lines(ReadFile(RETORT_SOURCE_DIR "/docs/job.md").value());
   size_t rows = 0;

@@ -206,8 +206,8 @@ absl::StatusOr<fs::path> ResolvePath(std::string_view written, const std::vector
     if (fs::exists(path, error)) return path;
     looked_at.push_back(error ? absl::StrCat(path.string(), " (", error.message(), ")") : path.string());
   }
-  return absl::NotFoundError(absl::StrCat(Quoted(std::string(written)), " does not exist; looked at ",
-                                          absl::StrJoin(looked_at, ", "),
+  const std::string where = looked_at.empty() ? "nowhere" : absl::StrJoin(looked_at, ", ");
+  return absl::NotFoundError(absl::StrCat(Quoted(std::string(written)), " does not exist; looked at ", where,
                                           "; correct the path or add a directory with --root"));
 }
 
