@@ -9,12 +9,17 @@ namespace retort {
 // -o, --output text|json into `format`, which keeps its value when the flag is absent.
 inline void AddOutputFlag(CLI::App& app, std::string& format) {
   app.add_option("-o,--output", format, "text (tables) or json (one object)")
-      ->check(CLI::IsMember({"text", "json"}));
+
+      ->type_name("FORMAT")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
 }
 
 // --threads into `threads`.
 inline void AddThreadsFlag(CLI::App& app, int& threads) {
-  app.add_option("--threads", threads, "Compute threads (default: all cores)")->check(CLI::Range(1, 1024));
+  app.add_option("--threads", threads, "Compute threads (default: all cores)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024));
 }
 
 }  // namespace retort

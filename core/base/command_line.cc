@@ -29,12 +29,26 @@ class ExamplesFirst : public CLI::Formatter {
   ExamplesFirst() {
     column_width(28);
     label("Positionals", "Arguments");
-    label("OPTIONS", "FLAGS");
   }
 
   std::string make_help(const CLI::App* app, std::string, CLI::AppFormatMode mode) const override {
     return absl::StrCat(make_description(app), "\n", app->get_footer(), "\n",
                         make_usage(app, app->get_name()), make_positionals(app), make_groups(app, mode));
+  }
+
+  // The name of the value without CLI11's list of what it may be; descriptions and errors say that.
+  std::string make_option_opts(const CLI::Option* option) const override {
+    if (option->get_type_size() == 0 || option->get_positional()) {
+      return "";
+    }
+    const std::string type = option->get_type_name();
+    return " " + type.substr(0, type.find(':'));
+  }
+
+  std::string make_option_desc(const CLI::Option* option) const override {
+    const std::string fallback = option->get_default_str();
+    return fallback.empty() ? option->get_description()
+                            : absl::StrCat(option->get_description(), " (default: ", fallback, ")");
   }
 };
 
@@ -98,6 +112,9 @@ std::optional<int> ParseCommand(CLI::App& app, const std::vector<std::string>& a
     app.parse(std::vector<std::string>(args.rbegin(), args.rend()));  // CLI11 takes them from the back
   } catch (const CLI::CallForHelp&) {
     out << app.help();
+    return kExitOk;
+  } catch (const CLI::CallForVersion& version) {
+    out << version.what() << "\n";
     return kExitOk;
   } catch (const CLI::ParseError& error) {
     return Refuse(app.get_name(), Complaint(app, error), err);

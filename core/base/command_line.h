@@ -24,7 +24,7 @@ void DescribeCommand(CLI::App& app, const std::string& name, const std::string& 
                      const std::vector<std::string>& examples);
 
 // Parses `args` (without the program's name). Returns nothing when the command should go on; otherwise what
-// was asked for (help) is on `out` or what is wrong is on `err`, and the value is the exit code.
+// was asked for (help, the version) is on `out` or what is wrong is on `err`, and the value is the exit code.
 std::optional<int> ParseCommand(CLI::App& app, const std::vector<std::string>& args, std::ostream& out,
                                 std::ostream& err);
 

@@ -20,7 +20,7 @@ class OneCommand {
   OneCommand() {
     DescribeCommand(app_, "retort brew", "Brews.", {"retort brew pot.yaml"});
     app_.add_option("POT.yaml", pot, "What to brew")->required();
-    app_.add_option("--threads", threads, "Threads")->check(CLI::PositiveNumber);
+    app_.add_option("--threads", threads, "How many at once")->type_name("N")->check(CLI::PositiveNumber);
   }
   std::optional<int> Parse(const std::vector<std::string>& args) {
     return ParseCommand(app_, args, out, err);

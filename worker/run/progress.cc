@@ -14,7 +14,8 @@ namespace retort {
 namespace {
 
 constexpr double kRedrawSeconds = 0.1;
-constexpr int kBarWidth = 24;
+constexpr int kWidestBar = 24;
+constexpr int kNarrowestBar = 5;
 constexpr int kStderr = 2;
 
 std::string StepText(int64_t step, int64_t total) { return absl::StrCat("step ", step, "/", total); }
@@ -67,7 +68,8 @@ void Progress::Step(const StepReport& report) {
   if (options_.redraw) {
     DrawLive();
   } else {
-    out_ << stage_ << "  " << StepText(last_.step, total_steps_) << Figures() << Eta() << std::endl;
+    out_ << stage_ << "  " << StepText(last_.step, total_steps_) << Figures() << Eta() << Extra()
+         << std::endl;
   }
 }
 
@@ -79,7 +81,7 @@ void Progress::EndStage() {
   ClearLive();
   const std::string end = last_.step >= total_steps_ ? "  done in " : "  stopped after ";
   out_ << stage_ << "  " << StepText(last_.step, total_steps_) << Figures() << end
-       << FormatDuration(now_() - stage_start_) << std::endl;
+       << FormatDuration(now_() - stage_start_) << Extra() << std::endl;
 }
 
 void Progress::Note(std::string_view text) {
@@ -98,11 +100,10 @@ std::string Progress::Figures() const {
   if (last_.tokens_per_second) {
     absl::StrAppend(&text, "  ", FormatTokenRate(*last_.tokens_per_second));
   }
-  if (!last_.extra.empty()) {
-    absl::StrAppend(&text, "  ", last_.extra);
-  }
   return text;
 }
+
+std::string Progress::Extra() const { return last_.extra.empty() ? "" : "  " + last_.extra; }
 
 std::string Progress::Eta() const {
   const std::optional<double> seconds =
@@ -111,11 +112,16 @@ std::string Progress::Eta() const {
 }
 
 void Progress::DrawLive() {
-  std::string line = absl::StrCat(stage_, " ", FormatBar(last_.step, total_steps_, kBarWidth), " ",
-                                  StepText(last_.step, total_steps_), Figures(), Eta());
   // A line as wide as the terminal would wrap, and a wrapped line cannot be redrawn in place.
-  line.resize(std::min<size_t>(line.size(), std::max(options_.width() - 1, 1)));
-  out_ << "\r" << line << "\033[K" << std::flush;
+  const int room = std::max(options_.width() - 1, 1);
+  const std::string numbers = absl::StrCat(last_.step, "/", total_steps_, Figures(), Eta(), Extra());
+  const int bar_width = std::min(room - static_cast<int>(stage_.size() + numbers.size()) - 2, kWidestBar);
+  std::string line = stage_ + " ";
+  if (bar_width >= kNarrowestBar) {
+    absl::StrAppend(&line, FormatBar(last_.step, total_steps_, bar_width), " ");
+  }
+  absl::StrAppend(&line, numbers);
+  out_ << "\r" << line.substr(0, room) << "\033[K" << std::flush;
   live_line_ = true;
 }
 

@@ -53,8 +53,10 @@ class Progress {
   void Note(std::string_view text);
 
  private:
-  std::string Figures() const;  // "loss 2.1  380 tok/s", then the extra text
+  // Parts of a line, each with two blanks before it or empty.
+  std::string Figures() const;  // "loss 2.1  380 tok/s"
   std::string Eta() const;
+  std::string Extra() const;
   void DrawLive();
   void ClearLive();
 

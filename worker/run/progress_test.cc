@@ -79,7 +79,7 @@ TEST(PlainProgress, WritesAtMostOneLineAnInterval) {
   EXPECT_EQ(display.Written(), "");
   display.Advance(0.1);
   display.progress.Step({.step = 5, .loss = 2.25, .tokens_per_second = 380, .extra = "layers 22"});
-  EXPECT_EQ(display.Written(), "end_to_end  step 5/100  loss 2.25  380 tok/s  layers 22  ETA 3m10s\n");
+  EXPECT_EQ(display.Written(), "end_to_end  step 5/100  loss 2.25  380 tok/s  ETA 3m10s  layers 22\n");
   display.Advance(9.9);
   display.progress.Step({.step = 9});
   EXPECT_EQ(display.Written(), "");
@@ -127,19 +127,31 @@ TEST(PlainProgress, NeverMovesTheCursor) {
 TEST(LiveProgress, RedrawsAtMostTenTimesASecond) {
   Display display(/*redraw=*/true);
   display.progress.StartStage("end_to_end", 0, 100);
-  EXPECT_EQ(display.Written(), "\rend_to_end [>                     ] step 0/100\033[K");
+  EXPECT_EQ(display.Written(), "\rend_to_end [>                     ] 0/100\033[K");
   display.Advance(0.06);
   display.progress.Step({.step = 1});
   EXPECT_EQ(display.Written(), "");
   display.Advance(0.06);
   display.progress.Step({.step = 50, .loss = 2});
-  EXPECT_EQ(display.Written(), "\rend_to_end [===========>          ] step 50/100  loss 2  ETA 0s\033[K");
+  EXPECT_EQ(display.Written(), "\rend_to_end [===========>          ] 50/100  loss 2  ETA 0s\033[K");
 }
 
-TEST(LiveProgress, FitsTheTerminal) {
-  Display display(/*redraw=*/true, /*width=*/20);
+TEST(LiveProgress, ShortensTheBarBeforeTheNumbers) {
+  Display display(/*redraw=*/true, /*width=*/40);
   display.progress.StartStage("end_to_end", 0, 100);
-  EXPECT_EQ(display.Written(), "\rend_to_end [>      \033[K");
+  display.Advance(1);
+  display.Written();
+  display.progress.Step({.step = 50, .loss = 2});
+  EXPECT_EQ(display.Written(), "\rend_to_end [=> ] 50/100  loss 2  ETA 1s\033[K");
+}
+
+TEST(LiveProgress, DropsTheBarAndTheEndInANarrowTerminal) {
+  Display display(/*redraw=*/true, /*width=*/31);
+  display.progress.StartStage("end_to_end", 0, 100);
+  display.Advance(1);
+  display.Written();
+  display.progress.Step({.step = 50, .loss = 2, .extra = "layers 22"});
+  EXPECT_EQ(display.Written(), "\rend_to_end 50/100  loss 2  ETA\033[K");
 }
 
 TEST(LiveProgress, PutsNotesAboveTheBar) {
@@ -147,7 +159,7 @@ TEST(LiveProgress, PutsNotesAboveTheBar) {
   display.progress.StartStage("s", 0, 10);
   display.Written();
   display.progress.Note("saved");
-  EXPECT_EQ(display.Written(), "\r\033[Ksaved\n\rs [>                     ] step 0/10\033[K");
+  EXPECT_EQ(display.Written(), "\r\033[Ksaved\n\rs [>                     ] 0/10\033[K");
 }
 
 TEST(LiveProgress, ReplacesTheBarByTheResultOfTheStage) {
