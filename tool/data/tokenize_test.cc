@@ -79,7 +79,7 @@ TEST(TokenizeFiles, GivesTheTextBackInOrder) {
               ElementsAre("First, naïve 🙂.", "Second\nline\r\n", "Third:\n\n  1234\n"));
   EXPECT_EQ(report->train.documents, 3);
   EXPECT_EQ(report->train.tokens, IndexedDataset::Open(TestPath("out.bin"))->num_tokens());
-  EXPECT_EQ(report->train.text_bytes, 18 + 13 + 15);
+  EXPECT_EQ(report->train.text_bytes, 19 + 13 + 15);
 }
 
 TEST(TokenizeFiles, EndsEachDocument) {

@@ -11,7 +11,7 @@
 namespace retort {
 
 absl::StatusOr<std::vector<std::vector<int32_t>>> EvalWindows(const std::filesystem::path& bin,
-                                                              const EvalOptions& options) {
+                                                              const WindowLimits& options) {
   RETORT_CHECK(options.max_window >= 2) << "max_window " << options.max_window;
   ASSIGN_OR_RETURN(const IndexedDataset dataset, IndexedDataset::Open(bin));
   uint64_t left = options.max_tokens == 0 ? dataset.num_tokens() : options.max_tokens;

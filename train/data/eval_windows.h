@@ -9,7 +9,7 @@
 
 namespace retort {
 
-struct EvalOptions {
+struct WindowLimits {
   int max_window = 0;       // tokens of the longest window: the model's context
   uint64_t max_tokens = 0;  // stop after this many tokens in all; 0: take every document
   int32_t vocab_size = 0;   // ids must lie in [0, vocab_size)
@@ -20,6 +20,6 @@ struct EvalOptions {
 // is given, the others are predicted; windows of one token predict nothing and are left out. INVALID_ARGUMENT
 // when no window is left; otherwise the errors of IndexedDataset.
 absl::StatusOr<std::vector<std::vector<int32_t>>> EvalWindows(const std::filesystem::path& bin,
-                                                              const EvalOptions& options);
+                                                              const WindowLimits& options);
 
 }  // namespace retort

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes small .bin/.idx pairs byte for byte as Megatron-LM's IndexedDatasetBuilder does (megatron/core/datasets/
-indexed_dataset.py, core 0.8), for train/data/indexed_dataset_test.cc.
+"""Writes small .bin/.idx pairs byte for byte as Megatron-LM's IndexedDatasetBuilder does
+(megatron/core/datasets/indexed_dataset.py), for train/data/indexed_dataset_test.cc.
 
     python make_indexed_dataset_golden.py    # in this directory; needs the standard library only
 
