@@ -100,6 +100,19 @@ TEST(Retort, TakesNoAbbreviatedVerb) { EXPECT_EQ(Retort({"gen"}).exit_code, 2); 
 
 TEST(Retort, UsesNoColourWithoutATerminal) { EXPECT_THAT(Retort({"evla"}).err, Not(HasSubstr("\033"))); }
 
+TEST(Retort, HasEveryVerbAndFlagInItsDocs) {
+  const std::string docs = Contents(RETORT_SOURCE_DIR "/docs/commands.md");
+  for (const VerbInfo& verb : VerbTable()) {
+    EXPECT_THAT(docs, HasSubstr("retort " + verb.name));
+    const size_t section = docs.find("## retort " + verb.name);
+    for (const std::string& flag : verb.flags) {
+      EXPECT_THAT(docs.substr(section, docs.find("\n## ", section) - section),
+                  testing::ContainsRegex("`" + flag + "[` ]"))
+          << verb.name;
+    }
+  }
+}
+
 TEST(RetortRun, ExplainsItself) {
   const Outcome outcome = Retort({"help", "run"});
   EXPECT_EQ(outcome.exit_code, 0);
