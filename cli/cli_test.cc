@@ -1,5 +1,5 @@
 // Runs the built program, as a user's shell does.
-#include <fcntl.h>
+#include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,13 +37,24 @@ std::string Contents(const fs::path& path) {
   return text.str();
 }
 
+std::string Read(FILE* file) {
+  rewind(file);
+  std::string text;
+  for (int c = fgetc(file); c != EOF; c = fgetc(file)) {
+    text += static_cast<char>(c);
+  }
+  fclose(file);
+  return text;
+}
+
 Outcome Execute(const std::string& program, const Args& args) {
-  const fs::path out = testing::TempDir() + "/retort_cli_out", err = testing::TempDir() + "/retort_cli_err";
+  FILE* out = tmpfile();
+  FILE* err = tmpfile();
   const pid_t child = fork();
-  RETORT_CHECK(child >= 0);
+  RETORT_CHECK(out != nullptr && err != nullptr && child >= 0);
   if (child == 0) {
-    dup2(open(out.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0600), 1);
-    dup2(open(err.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0600), 2);
+    dup2(fileno(out), 1);
+    dup2(fileno(err), 2);
     std::vector<char*> argv = {const_cast<char*>(program.c_str())};
     for (const std::string& arg : args) {
       argv.push_back(const_cast<char*>(arg.c_str()));
@@ -54,7 +65,7 @@ Outcome Execute(const std::string& program, const Args& args) {
   }
   int status = 0;
   RETORT_CHECK(waitpid(child, &status, 0) == child);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, Contents(out), Contents(err)};
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, Read(out), Read(err)};
 }
 
 Outcome Retort(const Args& args) { return Execute(kRetort, args); }

@@ -1,8 +1,9 @@
 #include "cli/completion.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
-#include <fstream>
+#include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -20,10 +21,11 @@ std::vector<VerbInfo> TwoVerbs() {
 // What bash offers, one per line, after typing `words` and Tab; `last` is the number of the word under the
 // cursor.
 std::string BashOffers(const std::string& words, int last) {
-  const std::string path = testing::TempDir() + "/retort_completion.bash";
-  std::ofstream(path) << CompletionScript("bash", TwoVerbs()) << "COMP_WORDS=(" << words
-                      << ")\nCOMP_CWORD=" << last << "\n_retort\nprintf '%s\\n' \"${COMPREPLY[@]}\"\n";
-  FILE* pipe = popen(("bash --norc " + path).c_str(), "r");
+  const std::string script = CompletionScript("bash", TwoVerbs()) + "COMP_WORDS=(" + words +
+                             ")\nCOMP_CWORD=" + std::to_string(last) +
+                             "\n_retort\nprintf '%s\\n' \"${COMPREPLY[@]}\"\n";
+  setenv("RETORT_TEST_SCRIPT", script.c_str(), /*overwrite=*/1);
+  FILE* pipe = popen("exec bash --norc -c \"$RETORT_TEST_SCRIPT\"", "r");
   std::string offers;
   for (int c = fgetc(pipe); c != EOF; c = fgetc(pipe)) {
     offers += static_cast<char>(c);
