@@ -10,7 +10,8 @@ if(NOT EXISTS ${RETORT_LIBTORCH}/torch/lib/libtorch_cpu.so)
 endif()
 
 add_library(retort_libtorch INTERFACE)
-target_include_directories(retort_libtorch SYSTEM INTERFACE ${RETORT_LIBTORCH}/torch/include)
+# After the system's directories: the wheel ships headers of another protobuf.
+target_compile_options(retort_libtorch INTERFACE "SHELL:-idirafter ${RETORT_LIBTORCH}/torch/include")
 # -fopenmp: at::parallel_for is a template and runs serially in files compiled without it.
 target_compile_options(retort_libtorch INTERFACE -fopenmp)
 # The CUDA wheels hold only what libtorch_cpu itself loads; its other CUDA symbols stay unresolved and unused.
@@ -24,7 +25,7 @@ target_link_libraries(retort_libtorch INTERFACE
 file(WRITE ${CMAKE_BINARY_DIR}/pch/empty.cc "")
 add_library(retort_torch_pch STATIC ${CMAKE_BINARY_DIR}/pch/empty.cc)
 target_link_libraries(retort_torch_pch PRIVATE retort_libtorch)
-target_precompile_headers(retort_torch_pch PRIVATE <ATen/ATen.h> <ATen/Parallel.h>)
+target_precompile_headers(retort_torch_pch PRIVATE <ATen/ATen.h> <ATen/Parallel.h> <ATen/core/grad_mode.h>)
 
 function(retort_use_torch target)
   target_link_libraries(${target} PUBLIC retort_libtorch)

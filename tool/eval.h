@@ -1,6 +1,7 @@
 // How well a model predicts token files: `retort eval`.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -16,7 +17,7 @@ struct EvalOptions {
   std::optional<std::filesystem::path> teacher;  // compared with, token by token
   std::vector<std::filesystem::path> data;  // Megatron .bin files with their .idx beside them; at least one
   int64_t window = 0;                       // tokens at once; 0: the model's context
-  int64_t max_tokens = 0;                   // predicted tokens at most, over all files in order; 0: all
+  int64_t max_tokens = 0;                   // read at most so many tokens, over all files in order; 0: all
   int threads = 0;                          // 0: all cores
 };
 
@@ -25,7 +26,7 @@ struct EvalOptions {
 // KL(teacher || model), in nats), "top1_agreement" (share in [0, 1]) and "hidden_distance" (one number per
 // layer, from layer 0). Each document is read on its own in windows; all tokens of a window but its first are
 // predicted. NOT_FOUND for a missing directory or file; INVALID_ARGUMENT for models or data that do not fit
-// together.
-absl::StatusOr<nlohmann::json> RunEval(const EvalOptions& options);
+// together; CANCELLED soon after `stop` is set.
+absl::StatusOr<nlohmann::json> RunEval(const EvalOptions& options, const std::atomic<bool>& stop);
 
 }  // namespace retort

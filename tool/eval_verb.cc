@@ -39,7 +39,7 @@ Parsed<EvalCommand> ParseEval(const std::vector<std::string>& args, std::ostream
   app.add_option("--window", options.window, "Tokens at once (default: the model's context)")
       ->check(CLI::Range(int64_t{2}, kMost))
       ->type_name("N");
-  app.add_option("--max-tokens", options.max_tokens, "Stop after so many predicted tokens (default: all)")
+  app.add_option("--max-tokens", options.max_tokens, "Stop after reading so many tokens (default: all)")
       ->check(CLI::Range(int64_t{1}, kMost))
       ->type_name("N");
   AddThreadsFlag(app, options.threads);

@@ -4,6 +4,7 @@
 
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
+#include "core/base/interrupt.h"
 #include "core/base/process.h"
 #include "tool/verbs.h"
 
@@ -18,7 +19,7 @@ int Eval(const Args& args) {
     return *exit_code;
   }
   const EvalCommand& command = std::get<EvalCommand>(parsed);
-  const absl::StatusOr<nlohmann::json> result = RunEval(command.options);
+  const absl::StatusOr<nlohmann::json> result = RunEval(command.options, InstallInterruptHandler());
   if (!result.ok()) {
     return ReportError("retort eval", result.status(), std::cerr);
   }

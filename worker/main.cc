@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
+#include "core/base/files.h"
 #include "core/base/interrupt.h"
 #include "core/base/process.h"
 #include "core/base/status_macros.h"
@@ -16,6 +17,7 @@
 #include "core/config/job_file.h"
 #include "worker/run/local_run.h"
 #include "worker/run/progress.h"
+#include "worker/run/result_json.h"
 
 namespace retort {
 namespace {
@@ -89,6 +91,12 @@ int Main(const std::vector<std::string>& args) {
               << "; run the same command again to go on\n";
     return kExitNotFinished;
   }
+  const absl::StatusOr<std::string> result = ReadFile(options->out_dir / "result.json");
+  if (!result.ok()) {
+    return ReportError(kName, result.status(), std::cerr);
+  }
+  std::cout << RenderResult(nlohmann::json::parse(*result));
+  std::cout << "\nstudent: " << (options->out_dir / "student").string() << "\n";
   return kExitOk;
 }
 

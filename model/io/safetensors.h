@@ -1,0 +1,55 @@
+// The safetensors file format (8-byte little-endian header length, JSON header, raw tensors), read and written
+// whole-tensor at a time. Floating point only: F32, F16, BF16 are read; F32 is written, as are I64 and U8
+// (counters and generator states of checkpoints).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/base/files.h"
+
+namespace retort {
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+// A mapped file. Thread-safe for reading. Opening checks the whole header: every range inside the file, none
+// overlapping, each as long as its shape and type say; DATA_LOSS names the file and the tensor otherwise.
+class SafetensorsFile {
+ public:
+  static absl::StatusOr<SafetensorsFile> Open(const std::filesystem::path& path);
+
+  bool Has(const std::string& name) const { return entries_.count(name) > 0; }
+  std::vector<std::string> names() const;
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+  // A fresh tensor in the stored type, in LibTorch's 64-byte-aligned memory (the bits of MKL's products depend
+  // on alignment). NOT_FOUND when there is no such tensor.
+  absl::StatusOr<at::Tensor> Read(const std::string& name) const;
+
+ private:
+  struct Entry {
+    at::ScalarType type;
+    std::vector<int64_t> shape;
+    uint64_t begin;  // from the start of the file
+    uint64_t bytes;
+  };
+  SafetensorsFile(MappedFile file, std::string path) : file_(std::move(file)), path_(std::move(path)) {}
+  absl::Status ParseHeader();
+
+  MappedFile file_;
+  std::string path_;
+  std::map<std::string, Entry> entries_;
+  std::map<std::string, std::string> metadata_;
+};
+
+// Replaces `path` atomically: after a crash or a full disk the old file is still there, whole.
+absl::Status WriteSafetensors(const std::filesystem::path& path, const NamedTensors& tensors,
+                              const std::map<std::string, std::string>& metadata);
+
+}  // namespace retort

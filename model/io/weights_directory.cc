@@ -1,0 +1,72 @@
+#include "model/io/weights_directory.h"
+
+#include <ATen/ATen.h>
+
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/base/status_macros.h"
+#include "nlohmann/json.hpp"
+
+namespace retort {
+namespace {
+
+constexpr char kSingle[] = "model.safetensors";
+constexpr char kIndex[] = "model.safetensors.index.json";
+
+absl::StatusOr<std::vector<std::filesystem::path>> ListFiles(const std::filesystem::path& directory) {
+  if (std::filesystem::exists(directory / kSingle)) return std::vector{directory / kSingle};
+  const std::filesystem::path index = directory / kIndex;
+  if (!std::filesystem::exists(index)) {
+    return absl::NotFoundError(absl::StrCat(directory.string(), " has neither ", kSingle, " nor ", kIndex));
+  }
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(index));
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
+    return absl::DataLossError(absl::StrCat(index.string(), ": no \"weight_map\" object"));
+  }
+  std::set<std::filesystem::path> files;
+  for (const auto& [tensor, file] : json["weight_map"].items()) {
+    if (!file.is_string() || std::filesystem::path(file.get<std::string>()).has_parent_path()) {
+      return absl::DataLossError(absl::StrCat(index.string(), ": tensor ", tensor, " names no file beside it"));
+    }
+    files.insert(directory / file.get<std::string>());
+  }
+  return std::vector(files.begin(), files.end());
+}
+
+}  // namespace
+
+absl::StatusOr<WeightsDirectory> WeightsDirectory::Open(const std::filesystem::path& directory) {
+  WeightsDirectory weights;
+  weights.directory_ = directory.string();
+  ASSIGN_OR_RETURN(weights.paths_, ListFiles(directory));
+  for (const std::filesystem::path& path : weights.paths_) {
+    ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::Open(path));
+    for (const std::string& name : file.names()) weights.file_of_[name] = weights.files_.size();
+    weights.files_.push_back(std::make_shared<SafetensorsFile>(std::move(file)));
+  }
+  return weights;
+}
+
+absl::StatusOr<at::Tensor> WeightsDirectory::Read(const std::string& name,
+                                                  const std::vector<int64_t>& shape) const {
+  const auto it = file_of_.find(name);
+  if (it == file_of_.end()) {
+    return absl::NotFoundError(absl::StrCat(directory_, ": no tensor ", name, " among its ", file_of_.size()));
+  }
+  ASSIGN_OR_RETURN(const at::Tensor stored, files_[it->second]->Read(name));
+  if (stored.sizes() != at::IntArrayRef(shape)) {
+    return absl::InvalidArgumentError(absl::StrCat(directory_, ": tensor ", name, " has shape [",
+                                                   absl::StrJoin(stored.sizes(), ", "), "], config.json asks for [",
+                                                   absl::StrJoin(shape, ", "), "]"));
+  }
+  const at::Tensor tensor = stored.to(at::kFloat);
+  if (!tensor.isfinite().all().item<bool>()) {
+    return absl::InvalidArgumentError(absl::StrCat(directory_, ": tensor ", name, " holds a NaN or an infinity"));
+  }
+  return tensor;
+}
+
+}  // namespace retort

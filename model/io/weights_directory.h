@@ -1,0 +1,39 @@
+// The weights of a model directory: `model.safetensors`, or several files named by
+// `model.safetensors.index.json`.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/io/safetensors.h"
+
+namespace retort {
+
+class WeightsDirectory {
+ public:
+  // NOT_FOUND when the directory has no weights, DATA_LOSS when a file is cut short or missing.
+  static absl::StatusOr<WeightsDirectory> Open(const std::filesystem::path& directory);
+
+  bool Has(const std::string& name) const { return file_of_.count(name) > 0; }
+
+  // The tensor as contiguous float32. NOT_FOUND when missing; INVALID_ARGUMENT when its shape is not `shape`
+  // or it holds a NaN or an infinity.
+  absl::StatusOr<at::Tensor> Read(const std::string& name, const std::vector<int64_t>& shape) const;
+
+  // The files that hold the weights, for hashing.
+  const std::vector<std::filesystem::path>& files() const { return paths_; }
+
+ private:
+  std::string directory_;
+  std::vector<std::filesystem::path> paths_;
+  std::vector<std::shared_ptr<SafetensorsFile>> files_;
+  std::map<std::string, size_t> file_of_;
+};
+
+}  // namespace retort

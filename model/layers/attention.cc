@@ -1,0 +1,62 @@
+#include "model/layers/attention.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+namespace retort {
+namespace {
+
+// [B, T, heads*D] -> [B, heads, T, D]
+at::Tensor SplitHeads(const at::Tensor& x, int64_t heads) {
+  return x.unflatten(-1, {heads, -1}).transpose(1, 2);
+}
+
+// [B, K, T, D] -> [B, H, T, D]: each key/value head stands for H/K query heads in a row.
+at::Tensor RepeatKv(const at::Tensor& x_BKTD, int64_t heads) {
+  const int64_t repeats = heads / x_BKTD.size(1);
+  return repeats == 1 ? x_BKTD : x_BKTD.repeat_interleave(repeats, 1);
+}
+
+}  // namespace
+
+at::Tensor Attention(const at::Tensor& x_BTE, const AttentionWeights& weights, const AttentionShape& shape,
+                     const RotaryTable& rotary, AttentionTaps* taps) {
+  const at::Tensor q = ApplyRotary(SplitHeads(at::linear(x_BTE, weights.q_proj), shape.heads), rotary);
+  const at::Tensor k = ApplyRotary(SplitHeads(at::linear(x_BTE, weights.k_proj), shape.kv_heads), rotary);
+  const at::Tensor v = SplitHeads(at::linear(x_BTE, weights.v_proj), shape.kv_heads);
+  auto [y_BHTD, lse_BHT] = at::_scaled_dot_product_flash_attention_for_cpu(
+      q, RepeatKv(k, shape.heads), RepeatKv(v, shape.heads), /*dropout_p=*/0.0, /*is_causal=*/true);
+  if (taps != nullptr) *taps = {q, k, lse_BHT};
+  return at::linear(y_BHTD.transpose(1, 2).flatten(2), weights.o_proj);
+}
+
+at::Tensor AttentionWithCache(const at::Tensor& x_BTE, const AttentionWeights& weights,
+                              const AttentionShape& shape, const RotaryTable& rotary, int64_t position,
+                              KvCache& cache) {
+  const int64_t tokens = x_BTE.size(1);
+  const at::Tensor q = ApplyRotary(SplitHeads(at::linear(x_BTE, weights.q_proj), shape.heads), rotary);
+  const at::Tensor k = ApplyRotary(SplitHeads(at::linear(x_BTE, weights.k_proj), shape.kv_heads), rotary);
+  const at::Tensor v = SplitHeads(at::linear(x_BTE, weights.v_proj), shape.kv_heads);
+  cache.k_BKSD.narrow(2, position, tokens).copy_(k);
+  cache.v_BKSD.narrow(2, position, tokens).copy_(v);
+  const int64_t seen = position + tokens;
+  const at::Tensor keys = RepeatKv(cache.k_BKSD.narrow(2, 0, seen), shape.heads);
+  const at::Tensor values = RepeatKv(cache.v_BKSD.narrow(2, 0, seen), shape.heads);
+  at::Tensor scores_BHTS = at::matmul(q, keys.transpose(2, 3)) / std::sqrt(static_cast<double>(shape.head_dim));
+  if (tokens > 1) {
+    const at::Tensor future = at::ones({tokens, seen}, at::kBool).triu(position + 1);
+    scores_BHTS.masked_fill_(future, -INFINITY);
+  }
+  const at::Tensor y_BHTD = at::matmul(at::softmax(scores_BHTS, -1), values);
+  return at::linear(y_BHTD.transpose(1, 2).flatten(2), weights.o_proj);
+}
+
+at::Tensor AttentionMatrix(const AttentionTaps& taps) {
+  const double scale = 1.0 / std::sqrt(static_cast<double>(taps.q_BHTD.size(-1)));
+  const at::Tensor k_BHTD = RepeatKv(taps.k_BKTD, taps.q_BHTD.size(1));
+  at::Tensor scores_BHTT = at::matmul(taps.q_BHTD, k_BHTD.transpose(2, 3)).mul_(scale);
+  return scores_BHTT.sub_(taps.lse_BHT.unsqueeze(-1)).exp_().tril_();
+}
+
+}  // namespace retort

@@ -1,0 +1,152 @@
+#include "model/layers/mamba2.h"
+
+#include <ATen/ATen.h>
+
+#include "core/base/check.h"
+#include "model/layers/norm.h"
+#include "model/layers/ssd.h"
+
+namespace retort {
+namespace {
+
+constexpr int64_t kChunk = 64;  // fastest of 32, 64, 128 in the einsum form on CPUs
+
+// y_t = bias + sum_k weight[k] x_{t-K+1+k}: the tokens before the sequence are `before`, or zero.
+at::Tensor CausalConv(const at::Tensor& x_BTC, const at::Tensor& before_BKC, const at::Tensor& weight_CK,
+                      const at::Tensor& bias_C) {
+  const int64_t tokens = x_BTC.size(1), taps = weight_CK.size(1);
+  const at::Tensor padded = before_BKC.defined() ? at::cat({before_BKC, x_BTC}, 1)
+                                                 : at::constant_pad_nd(x_BTC, {0, 0, taps - 1, 0});
+  at::Tensor y = bias_C;
+  for (int64_t k = 0; k < taps; ++k) y = y + padded.narrow(1, k, tokens) * weight_CK.select(1, k);
+  return y;
+}
+
+// The last K-1 rows of a sequence, zeros standing for those before its start.
+at::Tensor LastRows(const at::Tensor& x_BTC, int64_t rows) {
+  const int64_t missing = std::max<int64_t>(rows - x_BTC.size(1), 0);
+  const at::Tensor padded = at::constant_pad_nd(x_BTC, {0, 0, missing, 0});
+  return padded.narrow(1, padded.size(1) - rows, rows).clone();
+}
+
+// What the scan sees of a token.
+struct ScanInputs {
+  at::Tensor x_BTHP, dt_BTH, log_decay_BTH, b_BTGN, c_BTGN;
+};
+
+at::Tensor StepSizes(const at::Tensor& u_BTE, const Mamba2Weights& weights) {
+  return at::softplus(at::linear(u_BTE, weights.dt_proj) + weights.dt_bias);
+}
+
+at::Tensor LogDecay(const at::Tensor& dt_BTH, const Mamba2Weights& weights) {
+  return -weights.a_log.exp() * dt_BTH;
+}
+
+ScanInputs Project(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape,
+                   const Mamba2State& before, Mamba2State* after) {
+  const at::Tensor x = at::linear(u_BTE, weights.x_proj), b = at::linear(u_BTE, weights.b_proj),
+                   c = at::linear(u_BTE, weights.c_proj);
+  ScanInputs scan;
+  scan.x_BTHP = at::silu(CausalConv(x, before.conv_x, weights.conv_x, weights.conv_x_bias))
+                    .unflatten(-1, {shape.heads, shape.head_dim});
+  scan.b_BTGN = at::silu(CausalConv(b, before.conv_b, weights.conv_b, weights.conv_b_bias))
+                    .unflatten(-1, {shape.groups, shape.state_size});
+  scan.c_BTGN = at::silu(CausalConv(c, before.conv_c, weights.conv_c, weights.conv_c_bias))
+                    .unflatten(-1, {shape.groups, shape.state_size});
+  scan.dt_BTH = StepSizes(u_BTE, weights);
+  scan.log_decay_BTH = LogDecay(scan.dt_BTH, weights);
+  if (after != nullptr) {
+    const int64_t rows = shape.conv_kernel - 1;
+    const auto extended = [](const at::Tensor& rows_before, const at::Tensor& now) {
+      return rows_before.defined() ? at::cat({rows_before, now}, 1) : now;
+    };
+    after->conv_x = LastRows(extended(before.conv_x, x), rows);
+    after->conv_b = LastRows(extended(before.conv_b, b), rows);
+    after->conv_c = LastRows(extended(before.conv_c, c), rows);
+  }
+  return scan;
+}
+
+at::Tensor Output(const at::Tensor& y_BTHP, const ScanInputs& scan, const at::Tensor& u_BTE,
+                  const Mamba2Weights& weights, const Mamba2Shape& shape, double eps) {
+  const at::Tensor y_BTM = (y_BTHP + weights.d.unsqueeze(-1) * scan.x_BTHP).flatten(2);
+  const at::Tensor z_BTM = at::linear(u_BTE, weights.z_proj);
+  return at::linear(GatedRmsNorm(y_BTM, z_BTM, weights.norm, shape.groups, eps), weights.out_proj);
+}
+
+}  // namespace
+
+const std::vector<Mamba2Tensor>& Mamba2Tensors() {
+  using W = Mamba2Weights;
+  static const std::vector<Mamba2Tensor> tensors = {
+      {"z_proj.weight", &W::z_proj, true, false},
+      {"x_proj.weight", &W::x_proj, true, false},
+      {"b_proj.weight", &W::b_proj, true, true},
+      {"c_proj.weight", &W::c_proj, true, true},
+      {"dt_proj.weight", &W::dt_proj, true, true},
+      {"conv_x.weight", &W::conv_x, false, false},
+      {"conv_x.bias", &W::conv_x_bias, false, false},
+      {"conv_b.weight", &W::conv_b, false, true},
+      {"conv_b.bias", &W::conv_b_bias, false, true},
+      {"conv_c.weight", &W::conv_c, false, true},
+      {"conv_c.bias", &W::conv_c_bias, false, true},
+      {"dt_bias", &W::dt_bias, false, true},
+      {"A_log", &W::a_log, false, true},
+      {"D", &W::d, false, true},
+      {"norm.weight", &W::norm, false, false},
+      {"out_proj.weight", &W::out_proj, true, false},
+  };
+  return tensors;
+}
+
+std::vector<int64_t> Mamba2TensorShape(const Mamba2Tensor& tensor, const Mamba2Shape& shape, int64_t hidden_size) {
+  using W = Mamba2Weights;
+  const auto is = [&](auto... members) { return ((tensor.member == members) || ...); };
+  if (is(&W::z_proj, &W::x_proj)) return {shape.inner(), hidden_size};
+  if (is(&W::b_proj, &W::c_proj)) return {shape.group_channels(), hidden_size};
+  if (is(&W::dt_proj)) return {shape.heads, hidden_size};
+  if (is(&W::out_proj)) return {hidden_size, shape.inner()};
+  if (is(&W::conv_x)) return {shape.inner(), shape.conv_kernel};
+  if (is(&W::conv_b, &W::conv_c)) return {shape.group_channels(), shape.conv_kernel};
+  if (is(&W::conv_x_bias, &W::norm)) return {shape.inner()};
+  if (is(&W::conv_b_bias, &W::conv_c_bias)) return {shape.group_channels()};
+  RETORT_CHECK(is(&W::dt_bias, &W::a_log, &W::d)) << tensor.name;
+  return {shape.heads};
+}
+
+at::Tensor Mamba2(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape, double eps,
+                  Mamba2State* state) {
+  const ScanInputs scan = Project(u_BTE, weights, shape, Mamba2State{}, state);
+  const SsdInputs ssd = {scan.x_BTHP * scan.dt_BTH.unsqueeze(-1), scan.log_decay_BTH, scan.b_BTGN, scan.c_BTGN};
+  const SsdResult result = SsdChunked(ssd, std::min(kChunk, u_BTE.size(1)), at::Tensor());
+  if (state != nullptr) state->ssm_BHPN = result.state_BHPN;
+  return Output(result.y_BTHP, scan, u_BTE, weights, shape, eps);
+}
+
+at::Tensor Mamba2Step(const at::Tensor& u_B1E, const Mamba2Weights& weights, const Mamba2Shape& shape, double eps,
+                      Mamba2State& state) {
+  Mamba2State after;
+  const ScanInputs scan = Project(u_B1E, weights, shape, state, &after);
+  const at::Tensor x_BHP = (scan.x_BTHP * scan.dt_BTH.unsqueeze(-1)).squeeze(1);
+  after.ssm_BHPN = state.ssm_BHPN;
+  const at::Tensor y_BHP = SsdStep(x_BHP, scan.log_decay_BTH.squeeze(1), scan.b_BTGN.squeeze(1),
+                                   scan.c_BTGN.squeeze(1), after.ssm_BHPN);
+  state = after;
+  return Output(y_BHP.unsqueeze(1), scan, u_B1E, weights, shape, eps);
+}
+
+at::Tensor Mamba2Matrix(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape) {
+  const auto group_rows = [&](const at::Tensor& projection, const at::Tensor& conv, const at::Tensor& bias) {
+    return at::silu(CausalConv(at::linear(u_BTE, projection), at::Tensor(), conv, bias))
+        .unflatten(-1, {shape.groups, shape.state_size});
+  };
+  const at::Tensor dt_BTH = StepSizes(u_BTE, weights);
+  const at::Tensor b_BTGN = group_rows(weights.b_proj, weights.conv_b, weights.conv_b_bias);
+  const at::Tensor c_BTGN = group_rows(weights.c_proj, weights.conv_c, weights.conv_c_bias);
+  const at::Tensor matrix_BHTT = SsdMatrix(LogDecay(dt_BTH, weights), b_BTGN, c_BTGN);
+  const at::Tensor scaled = matrix_BHTT * dt_BTH.transpose(1, 2).unsqueeze(2);
+  const at::Tensor identity = at::eye(u_BTE.size(1), u_BTE.options());
+  return scaled + weights.d.view({-1, 1, 1}) * identity;
+}
+
+}  // namespace retort

@@ -1,0 +1,24 @@
+#include "model/layers/norm.h"
+
+#include <ATen/ATen.h>
+
+namespace retort {
+namespace {
+
+at::Tensor Normalised(const at::Tensor& x, double eps) {
+  return x * at::rsqrt(x.square().mean({-1}, /*keepdim=*/true) + eps);
+}
+
+}  // namespace
+
+at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight_E, double eps) {
+  return Normalised(x, eps) * weight_E;
+}
+
+at::Tensor GatedRmsNorm(const at::Tensor& x, const at::Tensor& z, const at::Tensor& weight_M, int64_t groups,
+                        double eps) {
+  const at::Tensor gated = x * at::silu(z);
+  return Normalised(gated.unflatten(-1, {groups, -1}), eps).flatten(-2) * weight_M;
+}
+
+}  // namespace retort

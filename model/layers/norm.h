@@ -1,0 +1,17 @@
+// Root-mean-square normalisations. float32 in and out; autograd passes through.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace retort {
+
+// weight * x / sqrt(mean(x^2) + eps) over the last axis. x: [..., E], weight: [E].
+at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight_E, double eps);
+
+// Mamba-2's gated norm, gate first: RmsNorm(x * SiLU(z)), the mean taken within each of `groups` equal parts of
+// the last axis. mamba_ssm, vLLM and llama.cpp normalise per group; Hugging Face over the whole axis, which
+// agrees for one group only.
+at::Tensor GatedRmsNorm(const at::Tensor& x, const at::Tensor& z, const at::Tensor& weight_M, int64_t groups,
+                        double eps);
+
+}  // namespace retort

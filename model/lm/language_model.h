@@ -1,0 +1,86 @@
+// A decoder-only language model: embedding, blocks (norm, mixer, residual, norm, MLP, residual), final norm,
+// head. A teacher's mixers are all attention; a student's are attention or Mamba-2. Tensors are float32.
+// B batch, T tokens, E hidden width, V vocabulary.
+//
+// hidden_states[l] is the input of block l: [0] the embedding's output, [l+1] block l's output, un-normed for
+// the last block too (transformers puts the normed one there).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "model/io/model_config.h"
+#include "model/layers/attention.h"
+#include "model/layers/mamba2.h"
+#include "model/layers/mlp.h"
+
+namespace retort {
+
+struct BlockWeights {
+  at::Tensor input_norm_E;
+  std::variant<AttentionWeights, Mamba2Weights> mixer;
+  at::Tensor post_norm_E;
+  MlpWeights mlp;
+};
+
+// Plain data; copies share tensors. A student shares with its teacher whatever it does not train.
+struct LanguageModel {
+  ModelConfig config;
+  at::Tensor embedding_VE;
+  std::vector<BlockWeights> blocks;
+  at::Tensor final_norm_E;
+  at::Tensor head_VE;  // the embedding itself when config.tied_head
+
+  AttentionShape attention_shape() const { return {config.heads, config.kv_heads, config.head_dim}; }
+  bool converted(int64_t layer) const { return config.layers[layer] == MixerType::kMamba2; }
+};
+
+// What one block shows on a forward pass, for the layer that learns from it.
+struct BlockTaps {
+  at::Tensor input_BTE;   // hidden_states[l]
+  at::Tensor normed_BTE;  // the mixer's input
+  AttentionTaps attention;  // empty for a Mamba-2 mixer
+  at::Tensor mixer_BTE;     // the mixer's output before the residual
+  at::Tensor output_BTE;    // hidden_states[l + 1]
+};
+
+// ids_BT: int64. The caller keeps ids below vocab_size.
+at::Tensor Embed(const LanguageModel& model, const at::Tensor& ids_BT);
+
+// The rotary angles of a pass over positions 0 .. tokens-1.
+RotaryTable RotaryFor(const LanguageModel& model, int64_t tokens);
+
+// The mixer alone, on the normed input.
+at::Tensor RunMixer(const LanguageModel& model, int64_t layer, const at::Tensor& normed_BTE,
+                    const RotaryTable& rotary);
+
+// What follows the mixer in block `layer`: hidden + mixer, then the MLP and its residual.
+at::Tensor FinishBlock(const LanguageModel& model, int64_t layer, const at::Tensor& hidden_BTE,
+                       const at::Tensor& mixer_BTE);
+
+// One block; `taps` may be null.
+at::Tensor RunBlock(const LanguageModel& model, int64_t layer, const at::Tensor& hidden_BTE,
+                    const RotaryTable& rotary, BlockTaps* taps);
+
+// Whether the two models hold the very same memory in block `layer`, and so compute the same there.
+bool SharesBlock(const LanguageModel& a, const LanguageModel& b, int64_t layer);
+
+// What the head multiplies: the final norm of the last block's output.
+at::Tensor FinalNorm(const LanguageModel& model, const at::Tensor& hidden_BTE);
+
+// Logits of every position. For short inputs and tests: [B, T, V] is large.
+at::Tensor Logits(const LanguageModel& model, const at::Tensor& ids_BT);
+
+// A model of this shape whose tensors are all undefined, each mixer already of its kind.
+LanguageModel EmptyModel(const ModelConfig& config);
+
+// Every tensor under its name in the model's files, in file order; a tied head is not listed.
+std::vector<std::pair<std::string, at::Tensor*>> ModelTensors(LanguageModel& model);
+// The same list with the shape that each tensor must have.
+std::vector<std::pair<std::string, std::vector<int64_t>>> ModelTensorShapes(const ModelConfig& config);
+
+}  // namespace retort

@@ -1,0 +1,38 @@
+#include "model/student/student_directory.h"
+
+#include "absl/strings/str_cat.h"
+#include "core/base/files.h"
+#include "core/base/status_macros.h"
+#include "model/io/safetensors.h"
+#include "model/teacher/llama.h"
+#include "nlohmann/json.hpp"
+
+namespace retort {
+
+absl::Status SaveStudent(const LanguageModel& student, const std::filesystem::path& teacher_directory,
+                         const std::filesystem::path& directory) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) {
+    return absl::PermissionDeniedError(absl::StrCat("cannot create ", directory.string(), ": ", error.message()));
+  }
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "generation_config.json"}) {
+    if (!std::filesystem::exists(teacher_directory / name)) continue;
+    ASSIGN_OR_RETURN(const std::string contents, ReadFile(teacher_directory / name));
+    RETURN_IF_ERROR(WriteFileAtomically(directory / name, contents));
+  }
+  RETURN_IF_ERROR(
+      WriteFileAtomically(directory / "config.json", StudentConfigJson(student.config).dump(2) + "\n"));
+  NamedTensors tensors;
+  LanguageModel copy = student;
+  for (const auto& [name, tensor] : ModelTensors(copy)) tensors.emplace_back(name, tensor->detach());
+  return WriteSafetensors(directory / "model.safetensors", tensors, {{"format", "pt"}});
+}
+
+absl::StatusOr<LanguageModel> LoadModel(const std::filesystem::path& directory) {
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
+  return LoadWeights(directory, config);
+}
+
+}  // namespace retort

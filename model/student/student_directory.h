@@ -1,0 +1,21 @@
+// A student on disk: config.json (`retort_hybrid`), model.safetensors (F32), and the teacher's tokenizer files.
+// docs/formats.md lists the tensors.
+#pragma once
+
+#include <filesystem>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/lm/language_model.h"
+
+namespace retort {
+
+// Writes into `directory`, creating it. Weights go last and atomically, so a directory with weights is whole.
+// Tokenizer files are copied from `teacher_directory` when it has them.
+absl::Status SaveStudent(const LanguageModel& student, const std::filesystem::path& teacher_directory,
+                         const std::filesystem::path& directory);
+
+// A teacher or a student, whichever the directory holds.
+absl::StatusOr<LanguageModel> LoadModel(const std::filesystem::path& directory);
+
+}  // namespace retort

@@ -1,0 +1,93 @@
+#include "tool/generate.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <cmath>
+#include <ostream>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/random.h"
+#include "core/base/status_macros.h"
+#include "model/lm/decoding.h"
+#include "model/lm/torch_seam.h"
+#include "model/student/student_directory.h"
+#include "train/data/tokenizer.h"
+
+namespace retort {
+namespace {
+
+// The next token under the options; `index` counts the tokens drawn so far.
+int64_t Choose(const at::Tensor& logits_V, const GenerateOptions& options, int64_t index) {
+  if (options.temperature == 0) return logits_V.argmax().item<int64_t>();
+  at::Tensor scaled = logits_V / options.temperature;
+  if (options.top_k > 0 && options.top_k < scaled.size(0)) {
+    const at::Tensor least = std::get<0>(scaled.topk(options.top_k)).min();
+    scaled = scaled.masked_fill(scaled < least, -INFINITY);
+  }
+  // One uniform number per token, through the cumulated distribution: no generator state.
+  constexpr double kTwoTo64 = 18446744073709551616.0;
+  const double u = static_cast<double>(MixSeed(options.seed, {static_cast<uint64_t>(index)})) / kTwoTo64;
+  const at::Tensor cumulative = at::softmax(scaled, -1).to(at::kDouble).cumsum(0);
+  const at::Tensor target = cumulative[-1] * u;
+  const int64_t chosen = at::searchsorted(cumulative, target, /*out_int32=*/false, /*right=*/true).item<int64_t>();
+  return std::min(chosen, logits_V.size(0) - 1);
+}
+
+// Length of the longest prefix of `bytes` that does not end inside a UTF-8 character.
+size_t WholeCharacters(const std::string& bytes) {
+  for (size_t back = 1; back <= std::min<size_t>(3, bytes.size()); ++back) {
+    const auto byte = static_cast<unsigned char>(bytes[bytes.size() - back]);
+    if (byte < 0x80) break;
+    if (byte < 0xC0) continue;
+    const size_t length = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : 2;
+    return length > back ? bytes.size() - back : bytes.size();
+  }
+  return bytes.size();
+}
+
+}  // namespace
+
+absl::Status RunGenerate(const GenerateOptions& options, std::ostream& out) {
+  if (options.threads > 0) at::set_num_threads(options.threads);
+  ASSIGN_OR_RETURN(const auto tokenizer, Tokenizer::Load(options.model));
+  ASSIGN_OR_RETURN(const LanguageModel model, LoadModel(options.model));
+  const std::vector<int32_t> prompt = tokenizer->Encode(options.prompt);
+  const int64_t capacity = static_cast<int64_t>(prompt.size()) + options.tokens;
+  if (prompt.empty()) {
+    return absl::InvalidArgumentError("the prompt is empty; give --prompt some text to continue");
+  }
+  for (int32_t id : prompt) {
+    if (id >= model.config.vocab_size) {
+      return absl::InvalidArgumentError(absl::StrCat("the tokenizer gives token ", id, ", the model knows ",
+                                                     model.config.vocab_size,
+                                                     "; tokenizer.json is not this model's"));
+    }
+  }
+  if (capacity > model.config.context) {
+    return absl::InvalidArgumentError(absl::StrCat("a prompt of ", prompt.size(), " tokens and ", options.tokens,
+                                                   " more exceed the model's context of ", model.config.context,
+                                                   "; lower --tokens"));
+  }
+  return CatchTorch("generation", [&] {
+    out << options.prompt << std::flush;
+    DecodeState state;
+    const at::Tensor ids_BT = at::tensor(prompt, at::kInt).to(at::kLong).unsqueeze(0);
+    at::Tensor logits_BV = Prefill(model, ids_BT, capacity, state);
+    std::string pending;
+    for (int64_t i = 0; i < options.tokens; ++i) {
+      const int64_t id = Choose(logits_BV[0], options, i);
+      const auto& ends = model.config.eos_tokens;
+      if (std::find(ends.begin(), ends.end(), id) != ends.end()) break;
+      pending += tokenizer->Decode({static_cast<int32_t>(id)});
+      const size_t whole = WholeCharacters(pending);
+      out << pending.substr(0, whole) << std::flush;
+      pending.erase(0, whole);
+      if (i + 1 < options.tokens) logits_BV = DecodeStep(model, at::full({1}, id, at::kLong), state);
+    }
+    out << pending << std::endl;
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace retort

@@ -1,0 +1,131 @@
+#include "train/stages/end_to_end.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "train/optim/schedule.h"
+#include "train/stages/guards.h"
+#include "train/stages/losses.h"
+#include "train/stages/slice.h"
+#include "model/lm/torch_seam.h"
+
+namespace retort {
+namespace {
+
+constexpr double kClipNorm = 1.0;
+
+bool IsMixerTensor(const std::string& name) { return name.find(".mamba.") != std::string::npos; }
+
+// Projections, the embedding and the head decay; norms, biases, convolutions and per-head scalars do not.
+bool Decays(const std::string& name, const at::Tensor& tensor) {
+  return tensor.dim() == 2 && name.find(".conv_") == std::string::npos;
+}
+
+void OwnSharedTensors(const LanguageModel& teacher, LanguageModel& student) {
+  LanguageModel teacher_copy = teacher;
+  std::vector<const void*> shared;
+  for (const auto& [name, tensor] : ModelTensors(teacher_copy)) shared.push_back(tensor->data_ptr());
+  for (const auto& [name, tensor] : ModelTensors(student)) {
+    if (std::find(shared.begin(), shared.end(), tensor->data_ptr()) != shared.end()) *tensor = tensor->clone();
+  }
+  if (student.config.tied_head) student.head_VE = student.embedding_VE;
+}
+
+int64_t FirstOwnLayer(const LanguageModel& teacher, const LanguageModel& student) {
+  if (!student.embedding_VE.is_same(teacher.embedding_VE)) return 0;
+  int64_t layer = 0;
+  while (SharesBlock(student, teacher, layer)) ++layer;
+  return layer;
+}
+
+}  // namespace
+
+std::vector<Trainable> EndToEndTrainables(v1::TrainScope scope, LanguageModel& student) {
+  std::vector<Trainable> trainables;
+  for (const auto& [name, tensor] : ModelTensors(student)) {
+    if (scope == v1::TRAIN_SCOPE_ALL || IsMixerTensor(name)) {
+      trainables.push_back({name, *tensor, Decays(name, *tensor)});
+    }
+  }
+  return trainables;
+}
+
+EndToEnd::EndToEnd(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student,
+                   const Batches& batches)
+    : plan_(plan), teacher_(teacher), student_(student), batches_(batches) {
+  if (plan.scope == v1::TRAIN_SCOPE_ALL) OwnSharedTensors(teacher, student);
+  first_own_layer_ = FirstOwnLayer(teacher, student);
+  optimizer_ = std::make_unique<AdamW>(EndToEndTrainables(plan.scope, student));
+  for (const Trainable& trainable : optimizer_->trainables()) trainable.value.requires_grad_(true);
+}
+
+EndToEnd::~EndToEnd() {
+  for (const Trainable& trainable : optimizer_->trainables()) {
+    trainable.value.mutable_grad().reset();
+    trainable.value.requires_grad_(false);
+  }
+}
+
+absl::StatusOr<double> EndToEnd::Step(int64_t step) {
+  double sum = 0.0;
+  for (int64_t pass = 0; pass < plan_.micro_batches; ++pass) {
+    const std::string doing = absl::StrCat(StageName(plan_.stage), ", step ", step + 1);
+    const absl::StatusOr<double> loss = CatchTorch(doing, [&] { return Accumulate(step, pass); });
+    if (!loss.ok()) {
+      optimizer_->ClearGradients();
+      return loss.status();
+    }
+    sum += *loss;
+  }
+  if (step == 0) RETURN_IF_ERROR(CheckGradients(plan_.stage, "student", optimizer_->trainables()));
+  optimizer_->ClipGradients(kClipNorm);
+  optimizer_->Step(WsdRate(step, plan_.steps, plan_.lr));
+  return sum / static_cast<double>(plan_.micro_batches);
+}
+
+absl::StatusOr<double> EndToEnd::Accumulate(int64_t step, int64_t pass) {
+  ASSIGN_OR_RETURN(const at::Tensor ids_BT, ReadMicroBatch(plan_, batches_, plan_.first_sequence(step, pass)));
+  const int64_t layers = teacher_.config.num_layers();
+  const RotaryTable rotary = RotaryFor(teacher_, plan_.seq_len);
+  HeadTargets targets;
+  at::Tensor student_hidden;
+  {
+    const c10::NoGradGuard no_grad;
+    at::Tensor hidden = Embed(teacher_, ids_BT);
+    const bool soft = plan_.labels == v1::LABELS_TEACHER;
+    for (int64_t l = 0; l < (soft ? layers : first_own_layer_); ++l) {
+      if (l == first_own_layer_) student_hidden = hidden;
+      hidden = RunBlock(teacher_, l, hidden, rotary, nullptr);
+    }
+    if (soft) {
+      targets.teacher_hidden_nE = FinalNorm(teacher_, hidden).flatten(0, 1);
+      targets.teacher_head_VE = teacher_.head_VE;
+    } else {
+      student_hidden = hidden;
+      targets.ids_n = ids_BT.narrow(1, 1, plan_.seq_len - 1).flatten();
+    }
+  }
+  if (first_own_layer_ == 0) student_hidden = Embed(student_, ids_BT);
+  for (int64_t l = first_own_layer_; l < layers; ++l) {
+    student_hidden = RunBlock(student_, l, student_hidden, rotary, nullptr);
+  }
+  at::Tensor normed = FinalNorm(student_, student_hidden);
+  if (targets.ids_n.defined()) normed = normed.narrow(1, 0, plan_.seq_len - 1);  // the last token has no label
+  normed = normed.flatten(0, 1);
+
+  const bool head_trains = student_.head_VE.requires_grad();
+  const at::Tensor grad_head_VE = head_trains ? at::zeros_like(student_.head_VE) : at::Tensor();
+  const HeadLoss loss = HeadCrossEntropy(normed.detach(), student_.head_VE.detach(), targets, grad_head_VE);
+  RETURN_IF_ERROR(CheckLoss(plan_.stage, step, "student", loss.mean, student_.config.vocab_size));
+  const double share = 1.0 / static_cast<double>(plan_.micro_batches);
+  normed.backward(loss.grad_hidden_nE * share);
+  if (head_trains) {
+    at::Tensor& grad = student_.head_VE.mutable_grad();
+    grad = grad.defined() ? grad.add_(grad_head_VE, share) : grad_head_VE.mul_(share);
+  }
+  return loss.mean;
+}
+
+}  // namespace retort

@@ -1,0 +1,45 @@
+// Stage 3: the whole student against the teacher's distribution, or against the text.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/lm/language_model.h"
+#include "train/data/batches.h"
+#include "train/optim/adamw.h"
+#include "train/stages/stage_plan.h"
+
+namespace retort {
+
+// Not thread-safe.
+class EndToEnd {
+ public:
+  // All three references must outlive this. With scope ALL every tensor of `student` that is the teacher's
+  // memory is first replaced by a copy.
+  EndToEnd(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student, const Batches& batches);
+  ~EndToEnd();
+  EndToEnd(const EndToEnd&) = delete;
+  EndToEnd& operator=(const EndToEnd&) = delete;
+
+  // One optimiser step; gradients are clipped to a norm of 1. Returns the mean loss, nats per predicted token.
+  // After an error the step was not applied.
+  absl::StatusOr<double> Step(int64_t step);
+
+  AdamW& optimizer() { return *optimizer_; }
+
+ private:
+  absl::StatusOr<double> Accumulate(int64_t step, int64_t pass);
+
+  StagePlan plan_;
+  const LanguageModel& teacher_;
+  LanguageModel& student_;
+  const Batches& batches_;
+  int64_t first_own_layer_;  // below it the student computes exactly what the teacher does
+  std::unique_ptr<AdamW> optimizer_;
+};
+
+// The tensors that stage 3 trains. A tied head is the embedding and is listed once.
+std::vector<Trainable> EndToEndTrainables(v1::TrainScope scope, LanguageModel& student);
+
+}  // namespace retort

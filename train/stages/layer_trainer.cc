@@ -1,0 +1,92 @@
+#include "train/stages/layer_trainer.h"
+
+#include <ATen/ATen.h>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/check.h"
+#include "core/base/status_macros.h"
+#include "train/stages/guards.h"
+#include "train/stages/losses.h"
+#include "train/optim/schedule.h"
+#include "model/lm/torch_seam.h"
+
+namespace retort {
+namespace {
+
+std::string LayerName(int64_t layer) { return absl::StrCat("layer ", layer); }
+
+void OwnNormsAndMlp(BlockWeights& block) {
+  for (at::Tensor* tensor : {&block.input_norm_E, &block.post_norm_E, &block.mlp.gate_proj, &block.mlp.up_proj,
+                             &block.mlp.down_proj}) {
+    *tensor = tensor->detach().clone();
+  }
+}
+
+}  // namespace
+
+std::vector<Trainable> LayerTrainables(const StagePlan& plan, LanguageModel& student, int64_t layer) {
+  BlockWeights& block = student.blocks[layer];
+  auto& mixer = std::get<Mamba2Weights>(block.mixer);
+  const std::string prefix = absl::StrCat("model.layers.", layer, ".");
+  std::vector<Trainable> trainables;
+  for (const Mamba2Tensor& tensor : Mamba2Tensors()) {
+    if (plan.stage == Stage::kMatrixOrientation && !tensor.in_matrix) continue;
+    trainables.push_back({prefix + "mamba." + tensor.name, mixer.*tensor.member, tensor.is_matrix});
+  }
+  if (plan.stage == Stage::kHiddenStateAlignment && plan.scope == v1::TRAIN_SCOPE_BLOCK) {
+    trainables.push_back({prefix + "input_layernorm.weight", block.input_norm_E, false});
+    trainables.push_back({prefix + "post_attention_layernorm.weight", block.post_norm_E, false});
+    trainables.push_back({prefix + "mlp.gate_proj.weight", block.mlp.gate_proj, true});
+    trainables.push_back({prefix + "mlp.up_proj.weight", block.mlp.up_proj, true});
+    trainables.push_back({prefix + "mlp.down_proj.weight", block.mlp.down_proj, true});
+  }
+  return trainables;
+}
+
+LayerTrainer::LayerTrainer(const StagePlan& plan, LanguageModel& student, int64_t layer)
+    : plan_(plan), student_(student), layer_(layer) {
+  RETORT_CHECK(plan.stage != Stage::kEndToEnd && student.converted(layer)) << LayerName(layer);
+  if (plan.stage == Stage::kHiddenStateAlignment && plan.scope == v1::TRAIN_SCOPE_BLOCK) {
+    OwnNormsAndMlp(student.blocks[layer]);
+  }
+  optimizer_ = std::make_unique<AdamW>(LayerTrainables(plan, student, layer));
+  for (const Trainable& trainable : optimizer_->trainables()) trainable.value.requires_grad_(true);
+}
+
+LayerTrainer::~LayerTrainer() {
+  for (const Trainable& trainable : optimizer_->trainables()) {
+    trainable.value.mutable_grad().reset();
+    trainable.value.requires_grad_(false);
+  }
+}
+
+at::Tensor LayerTrainer::Loss(const BlockTaps& taps, const RotaryTable& rotary) const {
+  if (plan_.stage == Stage::kMatrixOrientation) {
+    const auto& mixer = std::get<Mamba2Weights>(student_.blocks[layer_].mixer);
+    return MatrixOrientationLoss(Mamba2Matrix(taps.normed_BTE, mixer, student_.config.mamba2),
+                                 AttentionMatrix(taps.attention));
+  }
+  if (plan_.target == v1::ALIGNMENT_TARGET_MIXER) {
+    return HiddenStateLoss(RunMixer(student_, layer_, taps.normed_BTE, rotary), taps.mixer_BTE);
+  }
+  return HiddenStateLoss(RunBlock(student_, layer_, taps.input_BTE, rotary, nullptr), taps.output_BTE);
+}
+
+absl::StatusOr<double> LayerTrainer::Accumulate(int64_t step, const BlockTaps& taps, const RotaryTable& rotary) {
+  const std::string doing = absl::StrCat(StageName(plan_.stage), ", step ", step + 1, ", ", LayerName(layer_));
+  return CatchTorch(doing, [&]() -> absl::StatusOr<double> {
+    const at::Tensor loss = Loss(taps, rotary);
+    const double value = loss.item<double>();
+    RETURN_IF_ERROR(CheckLoss(plan_.stage, step, LayerName(layer_), value, student_.config.vocab_size));
+    (loss / static_cast<double>(plan_.micro_batches)).backward();
+    return value;
+  });
+}
+
+absl::Status LayerTrainer::Apply(int64_t step) {
+  if (step == 0) RETURN_IF_ERROR(CheckGradients(plan_.stage, LayerName(layer_), optimizer_->trainables()));
+  optimizer_->Step(WsdRate(step, plan_.steps, plan_.lr));
+  return absl::OkStatus();
+}
+
+}  // namespace retort

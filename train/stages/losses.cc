@@ -1,0 +1,56 @@
+#include "train/stages/losses.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include "core/base/check.h"
+
+namespace retort {
+namespace {
+
+// 256 positions of 49,152 logits are 48 MiB a side, and enough rows for full GEMM speed.
+constexpr int64_t kChunkPositions = 256;
+
+}  // namespace
+
+at::Tensor MatrixOrientationLoss(const at::Tensor& student_BHTT, const at::Tensor& teacher_BHTT) {
+  return at::linalg_vector_norm(student_BHTT - teacher_BHTT, 2, at::IntArrayRef({-2, -1})).mean();
+}
+
+at::Tensor HiddenStateLoss(const at::Tensor& student_BTE, const at::Tensor& teacher_BTE) {
+  return at::linalg_vector_norm(student_BTE - teacher_BTE, 2, at::IntArrayRef({-1})).mean();
+}
+
+HeadLoss HeadCrossEntropy(const at::Tensor& hidden_nE, const at::Tensor& head_VE, const HeadTargets& targets,
+                          at::Tensor grad_head_VE) {
+  const c10::NoGradGuard no_grad;
+  const bool soft = targets.teacher_hidden_nE.defined();
+  RETORT_CHECK(soft != targets.ids_n.defined()) << "one kind of label, not both or none";
+  const int64_t positions = hidden_nE.size(0);
+  HeadLoss result = {0.0, at::empty_like(hidden_nE)};
+  for (int64_t begin = 0; begin < positions; begin += kChunkPositions) {
+    const int64_t count = std::min(kChunkPositions, positions - begin);
+    const at::Tensor hidden = hidden_nE.narrow(0, begin, count);
+    at::Tensor logits = at::linear(hidden, head_VE);
+    const at::Tensor lse = logits.logsumexp(-1, /*keepdim=*/true);
+    // cross-entropy = lse - sum_v label_v logit_v;  its gradient = softmax(logits) - label.
+    if (soft) {
+      const at::Tensor labels =
+          at::softmax(at::linear(targets.teacher_hidden_nE.narrow(0, begin, count), targets.teacher_head_VE), -1);
+      result.mean += lse.sum().item<double>() - (labels * logits).sum().item<double>();
+      logits.sub_(lse).exp_().sub_(labels);
+    } else {
+      const at::Tensor ids = targets.ids_n.narrow(0, begin, count).unsqueeze(1);
+      result.mean += (lse - logits.gather(1, ids)).sum().item<double>();
+      logits.sub_(lse).exp_().scatter_add_(1, ids, at::full_like(lse, -1.0).expand_as(ids));
+    }
+    logits.div_(static_cast<double>(positions));
+    at::Tensor grad = result.grad_hidden_nE.narrow(0, begin, count);
+    at::mm_out(grad, logits, head_VE);
+    if (grad_head_VE.defined()) grad_head_VE.addmm_(logits.t(), hidden);
+  }
+  result.mean /= static_cast<double>(positions);
+  return result;
+}
+
+}  // namespace retort

@@ -1,0 +1,32 @@
+// The three losses of MOHAWK (arXiv 2408.10189), in the paper's units: not squared, not divided by sizes.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace retort {
+
+// Stage 1: mean over (batch, head) of ||student - teacher||_F. Both [B, H, T, T].
+at::Tensor MatrixOrientationLoss(const at::Tensor& student_BHTT, const at::Tensor& teacher_BHTT);
+
+// Stage 2: mean over (batch, token) of ||student - teacher||_2. Both [B, T, E].
+at::Tensor HiddenStateLoss(const at::Tensor& student_BTE, const at::Tensor& teacher_BTE);
+
+// What stage 3 learns from at each position; n positions. Exactly one of the two is defined.
+struct HeadTargets {
+  at::Tensor teacher_hidden_nE;  // normed; the labels are softmax(teacher_hidden . teacher_head)
+  at::Tensor teacher_head_VE;
+  at::Tensor ids_n;              // int64: one-hot labels
+};
+
+struct HeadLoss {
+  double mean;                // cross-entropy in nats per position
+  at::Tensor grad_hidden_nE;  // of the mean
+};
+
+// Stage 3: mean cross-entropy of softmax(hidden . head) against the targets, with its gradients, computed for
+// a few hundred positions at a time: no array of n x V exists. When `grad_head_VE` is defined, the gradient of
+// the head is added to it. No autograd inside; the caller continues with grad_hidden_nE.
+HeadLoss HeadCrossEntropy(const at::Tensor& hidden_nE, const at::Tensor& head_VE, const HeadTargets& targets,
+                          at::Tensor grad_head_VE);
+
+}  // namespace retort

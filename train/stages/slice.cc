@@ -1,0 +1,58 @@
+#include "train/stages/slice.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "model/lm/torch_seam.h"
+
+namespace retort {
+
+absl::StatusOr<at::Tensor> ReadMicroBatch(const StagePlan& plan, const Batches& batches, int64_t first_sequence) {
+  ASSIGN_OR_RETURN(std::vector<int32_t> ids,
+                   batches.Sequences(static_cast<int>(plan.stage), first_sequence, plan.micro_batch));
+  return at::tensor(ids, at::kInt).to(at::kLong).view({plan.micro_batch, plan.seq_len});
+}
+
+Slice::Slice(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student, const Batches& batches,
+             const std::vector<int64_t>& layers)
+    : plan_(plan), teacher_(teacher), batches_(batches) {
+  for (int64_t layer : layers) trainers_.push_back(std::make_unique<LayerTrainer>(plan, student, layer));
+}
+
+absl::StatusOr<std::vector<double>> Slice::Step(int64_t step) {
+  std::vector<double> losses(trainers_.size(), 0.0);
+  for (int64_t pass = 0; pass < plan_.micro_batches; ++pass) {
+    const std::string doing = absl::StrCat(StageName(plan_.stage), ", step ", step + 1, ", teacher");
+    const absl::Status status = CatchTorch(doing, [&] { return AccumulatePass(step, pass, losses); });
+    if (!status.ok()) {
+      for (auto& trainer : trainers_) trainer->optimizer().ClearGradients();
+      return status;
+    }
+  }
+  for (auto& trainer : trainers_) RETURN_IF_ERROR(trainer->Apply(step));
+  for (double& loss : losses) loss /= static_cast<double>(plan_.micro_batches);
+  return losses;
+}
+
+absl::Status Slice::AccumulatePass(int64_t step, int64_t pass, std::vector<double>& losses) {
+  ASSIGN_OR_RETURN(const at::Tensor ids_BT, ReadMicroBatch(plan_, batches_, plan_.first_sequence(step, pass)));
+  const RotaryTable rotary = RotaryFor(teacher_, plan_.seq_len);
+  at::Tensor hidden = Embed(teacher_, ids_BT);
+  size_t next = 0;
+  for (int64_t layer = 0; next < trainers_.size(); ++layer) {
+    const bool trained = trainers_[next]->layer() == layer;
+    BlockTaps taps;
+    {
+      const c10::NoGradGuard no_grad;
+      hidden = RunBlock(teacher_, layer, hidden, rotary, trained ? &taps : nullptr);
+    }
+    if (!trained) continue;
+    ASSIGN_OR_RETURN(const double loss, trainers_[next]->Accumulate(step, taps, rotary));
+    losses[next++] += loss;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace retort

@@ -1,0 +1,57 @@
+#include "train/stages/stage_plan.h"
+
+#include "core/base/check.h"
+
+namespace retort {
+namespace {
+
+StagePlan FromBudget(Stage stage, const v1::StageBudget& budget, const v1::JobSpec& job) {
+  const int64_t pass_tokens = int64_t{job.micro_batch()} * job.data().seq_len();
+  const int64_t step_tokens = static_cast<int64_t>(budget.tokens_per_step());
+  RETORT_CHECK(pass_tokens > 0 && step_tokens > 0 && step_tokens % pass_tokens == 0)
+      << StageName(stage) << ": " << step_tokens << " tokens per step in passes of " << pass_tokens;
+  return {.stage = stage,
+          .steps = (static_cast<int64_t>(budget.tokens()) + step_tokens - 1) / step_tokens,
+          .micro_batches = step_tokens / pass_tokens,
+          .micro_batch = job.micro_batch(),
+          .seq_len = job.data().seq_len(),
+          .lr = budget.lr()};
+}
+
+}  // namespace
+
+const char* StageName(Stage stage) {
+  switch (stage) {
+    case Stage::kMatrixOrientation:
+      return "matrix_orientation";
+    case Stage::kHiddenStateAlignment:
+      return "hidden_state_alignment";
+    case Stage::kEndToEnd:
+      return "end_to_end";
+  }
+  RETORT_CHECK(false) << "stage " << static_cast<int>(stage);
+  return "";
+}
+
+std::vector<StagePlan> PlanStages(const v1::JobSpec& job) {
+  std::vector<StagePlan> plans;
+  const v1::StagesSpec& stages = job.stages();
+  if (stages.has_matrix_orientation()) {
+    plans.push_back(FromBudget(Stage::kMatrixOrientation, stages.matrix_orientation().budget(), job));
+  }
+  if (stages.has_hidden_state_alignment()) {
+    const v1::HiddenStateAlignmentSpec& spec = stages.hidden_state_alignment();
+    plans.push_back(FromBudget(Stage::kHiddenStateAlignment, spec.budget(), job));
+    plans.back().target = spec.target();
+    plans.back().scope = spec.train();
+  }
+  if (stages.has_end_to_end()) {
+    const v1::EndToEndSpec& spec = stages.end_to_end();
+    plans.push_back(FromBudget(Stage::kEndToEnd, spec.budget(), job));
+    plans.back().scope = spec.train();
+    plans.back().labels = spec.labels();
+  }
+  return plans;
+}
+
+}  // namespace retort

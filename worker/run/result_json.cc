@@ -1,0 +1,116 @@
+#include "worker/run/result_json.h"
+
+#include <torch/headeronly/version.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+
+#include <fstream>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "core/base/terminal.h"
+#include "core/base/version.h"
+#include "worker/run/progress.h"
+
+namespace retort {
+namespace {
+
+using nlohmann::json;
+
+std::string ProcessorName() {
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  for (std::string line; std::getline(cpuinfo, line);) {
+    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+std::string Cell(const json& object, const char* key, const char* format) {
+  if (!object.contains(key)) return "";
+  return absl::StrFormat(*absl::ParsedFormat<'f'>::New(format), object[key].get<double>());
+}
+
+double MeanDistance(const json& quality) {
+  double sum = 0;
+  int converted = 0;
+  for (const json& distance : quality["hidden_distance"]) {
+    sum += distance.get<double>();
+    if (distance.get<double>() > 0) ++converted;
+  }
+  return converted == 0 ? 0 : sum / converted;
+}
+
+void AddQualityRow(Table& table, const std::string& name, const json& quality) {
+  table.AddRow({name, Cell(quality, "perplexity", "%.2f"), Cell(quality, "kl", "%.3f"),
+                Cell(quality, "top1_agreement", "%.3f"), Cell(quality, "free_running_agreement", "%.3f"),
+                quality.contains("hidden_distance") ? absl::StrFormat("%.2f", MeanDistance(quality)) : ""});
+}
+
+}  // namespace
+
+json QualityJson(const Quality& quality) {
+  json object = {{"perplexity", quality.perplexity}, {"tokens", quality.tokens}};
+  if (quality.beside_teacher) {
+    object["kl"] = quality.beside_teacher->kl;
+    object["top1_agreement"] = quality.beside_teacher->top1_agreement;
+    object["hidden_distance"] = quality.beside_teacher->hidden_distance;
+  }
+  return object;
+}
+
+json NewResult(const std::string& job_name, const json& identity) {
+  utsname system = {};
+  uname(&system);
+  return {{"job", job_name},
+          {"identity", identity},
+          {"versions", {{"retort", std::string(Version())}, {"libtorch", TORCH_VERSION}}},
+          {"host",
+           {{"processor", ProcessorName()},
+            {"cores", std::thread::hardware_concurrency()},
+            {"kernel", absl::StrCat(system.sysname, " ", system.release)}}},
+          {"stages", json::array()},
+          {"tokens_per_second", json::object()}};
+}
+
+std::string RenderResult(const json& result) {
+  Table models({{"MODEL"},
+                {"PERPLEXITY", Align::kRight},
+                {"KL", Align::kRight},
+                {"TOP1", Align::kRight},
+                {"FREE-RUNNING", Align::kRight},
+                {"DISTANCE", Align::kRight}});
+  AddQualityRow(models, "teacher", result["teacher"]);
+  AddQualityRow(models, "student-untrained", result["initial"]);
+  Table stages({{"STAGE"},
+                {"TOKENS", Align::kRight},
+                {"TIME", Align::kRight},
+                {"TOK/S", Align::kRight},
+                {"FIRST-LOSS", Align::kRight},
+                {"LAST-LOSS", Align::kRight}});
+  for (const json& stage : result["stages"]) {
+    const std::string name = stage["name"];
+    AddQualityRow(models, "after-" + name, stage["student"]);
+    stages.AddRow({name, absl::StrCat(stage["tokens"].get<int64_t>()),
+                   FormatDuration(stage["seconds"].get<double>()),
+                   absl::StrFormat("%.0f", result["tokens_per_second"][name].get<double>()),
+                   Cell(stage, "loss_first", "%.4f"), Cell(stage, "loss_last", "%.4f")});
+  }
+  if (result.contains("off_domain")) {
+    AddQualityRow(models, "teacher-off-domain", result["off_domain"]["teacher"]);
+    AddQualityRow(models, "student-off-domain", result["off_domain"]["student"]);
+  }
+  constexpr double kMebibyte = 1 << 20;
+  return absl::StrCat(models.Render(), "\n", stages.Render(), "\n",
+                      absl::StrFormat("%s in all, peak memory %.0f MiB\n",
+                                      FormatDuration(result["seconds"].get<double>()),
+                                      result["peak_memory_bytes"].get<double>() / kMebibyte));
+}
+
+int64_t PeakMemoryBytes() {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{1024} * usage.ru_maxrss;
+}
+
+}  // namespace retort
