@@ -24,7 +24,7 @@ using ::testing::HasSubstr;
 using ::testing::UnorderedElementsAreArray;
 
 constexpr char kTokenizer[] = RETORT_SOURCE_DIR "/tests/golden/tokenizer/split.json";
-constexpr int kVocabSize = 1004;
+constexpr int kVocabSize = 1005;
 
 std::filesystem::path WriteText(const std::string& name, const std::string& text) {
   std::ofstream(TestPath(name), std::ios::binary) << text;

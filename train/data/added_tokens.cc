@@ -74,22 +74,19 @@ std::vector<AddedTokens::Piece> AddedTokens::Split(std::string_view text) const 
 }
 
 void AddedTokens::SplitWith(const Matcher& matcher, std::string_view text, std::vector<Piece>* pieces) const {
-  size_t taken = 0;  // bytes of `text` that `pieces` hold
+  size_t taken = 0;  // bytes of `text` that are dealt with
   for (size_t at = 0; at < text.size();) {
     const AddedToken* token = MatchAt(matcher, text.substr(at));
     if (token == nullptr) {
       ++at;
       continue;
     }
-    size_t begin = at;
-    size_t end = at + token->content.size();
-    at = end;
-    // White space that the token before has swallowed is not there any more.
-    if (token->lstrip) begin = std::max(begin - TrailingSpace(text.substr(0, begin)), taken);
-    if (token->rstrip) end += LeadingSpace(text.substr(end));
+    const size_t begin = at - (token->lstrip ? TrailingSpace(text.substr(0, at)) : 0);
+    at += token->content.size();
+    // A token before this one may have swallowed the white space between them already.
     if (taken < begin) pieces->push_back({text.substr(taken, begin - taken), std::nullopt});
-    pieces->push_back({text.substr(begin, end - begin), token->id});
-    taken = end;
+    pieces->push_back({{}, token->id});
+    taken = at + (token->rstrip ? LeadingSpace(text.substr(at)) : 0);
   }
   if (taken < text.size()) pieces->push_back({text.substr(taken), std::nullopt});
 }

@@ -32,8 +32,8 @@ class AddedTokens {
   static absl::StatusOr<AddedTokens> FromJson(const nlohmann::json& added_tokens);
 
   struct Piece {
-    std::string_view text;      // lies in the text that was split
-    std::optional<int32_t> id;  // of the added token that stands here; none: ordinary text
+    std::string_view text;      // ordinary text, part of what was split; empty for an added token
+    std::optional<int32_t> id;  // of the added token that stands here
   };
   // Cuts valid UTF-8 `text` at the added tokens: leftmost, then longest match.
   std::vector<Piece> Split(std::string_view text) const;

@@ -126,8 +126,16 @@ TEST(Tokenizer, FindsTokensByTheirSpelling) {
 
 TEST(Tokenizer, CountsAddedTokensInItsVocabulary) {
   const auto tokenizer = Golden("split.json");
-  EXPECT_EQ(tokenizer->vocab_size(), 1004);
-  EXPECT_EQ(tokenizer->TokenId("<after>"), 1003);
+  EXPECT_EQ(tokenizer->vocab_size(), 1005);
+  EXPECT_EQ(tokenizer->TokenId("<after>"), 1004);
+}
+
+TEST(Tokenizer, TakesAWholeTokenWithoutMergesWhereAskedTo) {
+  nlohmann::json json = ReadJson("split.json");
+  json["model"]["merges"] = nlohmann::json::array();
+  EXPECT_EQ((*LoadJson(json))->Encode(" the").size(), 1);
+  json["model"]["ignore_merges"] = false;
+  EXPECT_EQ((*LoadJson(json))->Encode(" the").size(), 4);
 }
 
 TEST(Tokenizer, GivesEqualIdsOnManyThreads) {

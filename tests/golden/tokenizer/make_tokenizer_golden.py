@@ -59,7 +59,8 @@ NASTY = [
     "<|endoftext|>", "a<|endoftext|>b", " <|endoftext|> ", "<|endoftext|><|endoftext|>", "<|endoftext", "|>",
     "<|im_start|>user\nHi<|im_end|>\n", "<|<|endoftext|>|>", "<|endoftext|>123<|im_end|>", "<repo>",
     "<repo>x <repo>",
-    "<repo><repo_name>", "x  <mask>  y", "<mask> <mask>", "a \n <mask>", "x  <after>  y<after>",
+    "<repo><repo_name>", "<repo_name>s<repo_name>", "x  <mask>  y", "<mask> <mask>", "a \n <mask>",
+    "x  <after>  y<after>",
     "<after>  <mask>",
     "<MASK>", "{}[]()<>", "a.b.c,d;e:f", "!!!???...", "---===+++", "https://example.org/a?b=c&d=%20",
     "C:\\dir\\f",
@@ -127,7 +128,8 @@ def train(pre_tokenizer, alphabet, **model):
     trainer = trainers.BpeTrainer(vocab_size=1000, show_progress=False, initial_alphabet=alphabet,
                                   special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
     tokenizer.train_from_iterator(corpus(), trainer)
-    tokenizer.add_tokens([AddedToken("<repo>", normalized=True), AddedToken("<repo_name>", normalized=False)])
+    tokenizer.add_tokens([AddedToken("<repo>", normalized=True), AddedToken("<repo_name>", normalized=False),
+                          AddedToken("<repo_name>s", normalized=False)])
     tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True), AddedToken("<after>", rstrip=True)])
     return tokenizer
 
