@@ -35,7 +35,7 @@ class Reader {
     }
     const int64_t number = value->get<int64_t>();
     if (number < 1 || number > kSizeLimit) {
-      Fail(key, absl::StrCat("is ", number, ", outside 1 to ", kSizeLimit));
+      Fail(key, absl::StrCat("is ", value->dump(), ", outside 1 to ", kSizeLimit));
     }
     return number;
   }
@@ -210,7 +210,8 @@ absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, absl::strin
 
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::filesystem::path& directory) {
   const std::filesystem::path file = directory / "config.json";
-  if (!std::filesystem::exists(file)) {
+  std::error_code unreadable;  // such a path counts as missing
+  if (!std::filesystem::exists(file, unreadable)) {
     return absl::NotFoundError(absl::StrCat(directory.string(),
                                             " is not a model directory: it has no config.json"));
   }

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <optional>
 
@@ -21,11 +23,8 @@ struct TypeName {
   const char* name;
   at::ScalarType type;
 };
-constexpr TypeName kTypes[] = {{"F32", at::kFloat},
-                               {"F16", at::kHalf},
-                               {"BF16", at::kBFloat16},
-                               {"I64", at::kLong},
-                               {"U8", at::kByte}};
+constexpr TypeName kTypes[] = {
+    {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16}, {"I64", at::kLong}, {"U8", at::kByte}};
 
 std::optional<at::ScalarType> TypeNamed(const std::string& name) {
   for (const TypeName& t : kTypes) {
@@ -42,13 +41,31 @@ const char* NameOf(at::ScalarType type) {
   return "";
 }
 
-// Elements of a shape, or nothing when a dimension is negative or the product overflows.
+// Elements of a shape, or nothing when LibTorch could not count them: it multiplies the sizes and, for the
+// strides, those of an empty tensor too.
 std::optional<uint64_t> CountElements(const std::vector<int64_t>& shape) {
-  uint64_t count = 1;
+  int64_t product = 1;
+  bool empty = false;
   for (int64_t size : shape) {
-    if (size < 0 || __builtin_mul_overflow(count, static_cast<uint64_t>(size), &count)) return std::nullopt;
+    empty = empty || size == 0;
+    if (__builtin_mul_overflow(product, std::max<int64_t>(size, 1), &product)) return std::nullopt;
   }
-  return count;
+  return empty ? 0 : static_cast<uint64_t>(product);
+}
+
+// The sizes under `key` of a tensor's description, or nothing when they are no array of integers >= 0.
+std::optional<std::vector<int64_t>> ReadSizes(const json& description, const char* key) {
+  const auto it = description.find(key);
+  if (it == description.end() || !it->is_array()) return std::nullopt;
+  for (const json& size : *it) {
+    if (!size.is_number_unsigned() || size.get<uint64_t>() > INT64_MAX) return std::nullopt;
+  }
+  return it->get<std::vector<int64_t>>();
+}
+
+template <typename... What>
+absl::Status Broken(const std::string& path, const What&... what) {
+  return absl::DataLossError(absl::StrCat(path, ": not a whole safetensors file: ", what...));
 }
 
 }  // namespace
@@ -61,52 +78,69 @@ absl::StatusOr<SafetensorsFile> SafetensorsFile::Open(const std::filesystem::pat
 }
 
 absl::Status SafetensorsFile::ParseHeader() {
-  const auto broken = [this](auto&&... what) {
-    return absl::DataLossError(absl::StrCat(path_, ": not a whole safetensors file: ", what...));
-  };
   uint64_t header_bytes = 0;
-  if (file_.size() < sizeof(header_bytes)) return broken("only ", file_.size(), " bytes long");
+  if (file_.size() < sizeof(header_bytes)) return Broken(path_, "only ", file_.size(), " bytes long");
   std::memcpy(&header_bytes, file_.data(), sizeof(header_bytes));
   if (header_bytes > kHeaderLimit || header_bytes > file_.size() - sizeof(header_bytes)) {
-    return broken("header of ", header_bytes, " bytes in a file of ", file_.size());
+    return Broken(path_, "header of ", header_bytes, " bytes in a file of ", file_.size());
   }
-  const char* header_begin = reinterpret_cast<const char*>(file_.data()) + sizeof(header_bytes);
+  const char* header_begin = file_.data() + sizeof(header_bytes);
   const json header = json::parse(header_begin, header_begin + header_bytes, nullptr, false);
-  if (!header.is_object()) return broken("its header is not a JSON object");
-  const uint64_t data_begin = sizeof(header_bytes) + header_bytes;
-  const uint64_t data_bytes = file_.size() - data_begin;
+  if (!header.is_object()) return Broken(path_, "its header is not a JSON object");
   for (const auto& [name, value] : header.items()) {
     if (name == "__metadata__") {
-      for (const auto& [key, text] : value.items()) {
-        if (text.is_string()) metadata_[key] = text.get<std::string>();
-      }
-      continue;
+      RETURN_IF_ERROR(ParseMetadata(value));
+    } else {
+      RETURN_IF_ERROR(ParseEntry(name, value, sizeof(header_bytes) + header_bytes));
     }
-    Entry entry;
-    std::vector<uint64_t> range;
-    try {
-      const std::string type = value.at("dtype").get<std::string>();
-      const auto known = TypeNamed(type);
-      if (!known) {
-        return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", name, " has type ", type,
-                                                       "; supported: F32, F16, BF16"));
-      }
-      entry.type = *known;
-      entry.shape = value.at("shape").get<std::vector<int64_t>>();
-      range = value.at("data_offsets").get<std::vector<uint64_t>>();
-    } catch (const json::exception& error) {
-      return broken("tensor ", name, ": ", error.what());
+  }
+  return CheckOverlap();
+}
+
+absl::Status SafetensorsFile::ParseMetadata(const json& metadata) {
+  if (!metadata.is_object()) return Broken(path_, "its __metadata__ is not a JSON object");
+  for (const auto& [key, text] : metadata.items()) {
+    if (!text.is_string()) return Broken(path_, "its __metadata__ ", key, " is not a string");
+    metadata_[key] = text.get<std::string>();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SafetensorsFile::ParseEntry(const std::string& name, const json& description,
+                                         uint64_t data_begin) {
+  const auto type = description.find("dtype");
+  const auto shape = ReadSizes(description, "shape"), range = ReadSizes(description, "data_offsets");
+  if (type == description.end() || !type->is_string() || !shape || !range || range->size() != 2) {
+    return Broken(path_, "tensor ", name, " lacks a valid dtype, shape or data_offsets");
+  }
+  const auto known = TypeNamed(type->get<std::string>());
+  if (!known) {
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", name, " has type ",
+                                                   type->get<std::string>(), "; supported: F32, F16, BF16"));
+  }
+  const uint64_t first = (*range)[0], last = (*range)[1], data_bytes = file_.size() - data_begin;
+  if (first > last || last > data_bytes)
+    return Broken(path_, "tensor ", name, " lies outside it (cut short?)");
+  const auto count = CountElements(*shape);
+  if (!count || *count > data_bytes || *count * c10::elementSize(*known) != last - first) {
+    return Broken(path_, "tensor ", name, " has ", last - first, " bytes, which is not its shape's size");
+  }
+  entries_[name] = {.type = *known, .shape = *shape, .begin = data_begin + first, .bytes = last - first};
+  return absl::OkStatus();
+}
+
+absl::Status SafetensorsFile::CheckOverlap() const {
+  std::vector<const std::pair<const std::string, Entry>*> by_begin;
+  for (const auto& item : entries_) {
+    if (item.second.bytes > 0) by_begin.push_back(&item);
+  }
+  std::stable_sort(by_begin.begin(), by_begin.end(),
+                   [](const auto* a, const auto* b) { return a->second.begin < b->second.begin; });
+  for (size_t i = 1; i < by_begin.size(); ++i) {
+    const auto& [name, entry] = *by_begin[i - 1];
+    if (entry.begin + entry.bytes > by_begin[i]->second.begin) {
+      return Broken(path_, "tensors ", name, " and ", by_begin[i]->first, " overlap");
     }
-    const auto count = CountElements(entry.shape);
-    if (range.size() != 2 || range[0] > range[1] || range[1] > data_bytes) {
-      return broken("tensor ", name, " lies outside it (cut short?)");
-    }
-    entry.begin = data_begin + range[0];
-    entry.bytes = range[1] - range[0];
-    if (!count || *count > data_bytes || *count * c10::elementSize(entry.type) != entry.bytes) {
-      return broken("tensor ", name, " has ", entry.bytes, " bytes, which is not its shape's size");
-    }
-    entries_[name] = std::move(entry);
   }
   return absl::OkStatus();
 }
@@ -122,7 +156,7 @@ absl::StatusOr<at::Tensor> SafetensorsFile::Read(const std::string& name) const 
   if (it == entries_.end()) return absl::NotFoundError(absl::StrCat(path_, ": no tensor ", name));
   const Entry& entry = it->second;
   at::Tensor tensor = at::empty(entry.shape, at::TensorOptions().dtype(entry.type));
-  std::memcpy(tensor.data_ptr(), file_.data() + entry.begin, entry.bytes);
+  if (entry.bytes > 0) std::memcpy(tensor.data_ptr(), file_.data() + entry.begin, entry.bytes);
   return tensor;
 }
 

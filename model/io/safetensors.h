@@ -1,6 +1,6 @@
-// The safetensors file format (8-byte little-endian header length, JSON header, raw tensors), read and written
-// whole-tensor at a time. Floating point only: F32, F16, BF16 are read; F32 is written, as are I64 and U8
-// (counters and generator states of checkpoints).
+// The safetensors file format (8-byte little-endian header length, JSON header, raw tensors), read and
+// written whole-tensor at a time. Types: F32, F16, BF16, and for the counters and generator states of
+// checkpoints I64 and U8.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,13 +13,15 @@
 
 #include "absl/status/statusor.h"
 #include "core/base/files.h"
+#include "nlohmann/json_fwd.hpp"
 
 namespace retort {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 // A mapped file. Thread-safe for reading. Opening checks the whole header: every range inside the file, none
-// overlapping, each as long as its shape and type say; DATA_LOSS names the file and the tensor otherwise.
+// overlapping, each as long as its shape and type say; DATA_LOSS names the file and the tensor otherwise,
+// INVALID_ARGUMENT a type that is not read.
 class SafetensorsFile {
  public:
   static absl::StatusOr<SafetensorsFile> Open(const std::filesystem::path& path);
@@ -28,8 +30,8 @@ class SafetensorsFile {
   std::vector<std::string> names() const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
-  // A fresh tensor in the stored type, in LibTorch's 64-byte-aligned memory (the bits of MKL's products depend
-  // on alignment). NOT_FOUND when there is no such tensor.
+  // A fresh tensor in the stored type, in LibTorch's 64-byte-aligned memory (the bits of MKL's products
+  // depend on alignment). NOT_FOUND when there is no such tensor.
   absl::StatusOr<at::Tensor> Read(const std::string& name) const;
 
  private:
@@ -41,6 +43,9 @@ class SafetensorsFile {
   };
   SafetensorsFile(MappedFile file, std::string path) : file_(std::move(file)), path_(std::move(path)) {}
   absl::Status ParseHeader();
+  absl::Status ParseMetadata(const nlohmann::json& metadata);
+  absl::Status ParseEntry(const std::string& name, const nlohmann::json& description, uint64_t data_begin);
+  absl::Status CheckOverlap() const;
 
   MappedFile file_;
   std::string path_;

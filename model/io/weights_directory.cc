@@ -16,9 +16,10 @@ constexpr char kSingle[] = "model.safetensors";
 constexpr char kIndex[] = "model.safetensors.index.json";
 
 absl::StatusOr<std::vector<std::filesystem::path>> ListFiles(const std::filesystem::path& directory) {
-  if (std::filesystem::exists(directory / kSingle)) return std::vector{directory / kSingle};
+  std::error_code unreadable;  // such a path counts as missing
+  if (std::filesystem::exists(directory / kSingle, unreadable)) return std::vector{directory / kSingle};
   const std::filesystem::path index = directory / kIndex;
-  if (!std::filesystem::exists(index)) {
+  if (!std::filesystem::exists(index, unreadable)) {
     return absl::NotFoundError(absl::StrCat(directory.string(), " has neither ", kSingle, " nor ", kIndex));
   }
   ASSIGN_OR_RETURN(const std::string text, ReadFile(index));
@@ -29,7 +30,8 @@ absl::StatusOr<std::vector<std::filesystem::path>> ListFiles(const std::filesyst
   std::set<std::filesystem::path> files;
   for (const auto& [tensor, file] : json["weight_map"].items()) {
     if (!file.is_string() || std::filesystem::path(file.get<std::string>()).has_parent_path()) {
-      return absl::DataLossError(absl::StrCat(index.string(), ": tensor ", tensor, " names no file beside it"));
+      return absl::DataLossError(
+          absl::StrCat(index.string(), ": tensor ", tensor, " names no file beside it"));
     }
     files.insert(directory / file.get<std::string>());
   }
@@ -54,17 +56,24 @@ absl::StatusOr<at::Tensor> WeightsDirectory::Read(const std::string& name,
                                                   const std::vector<int64_t>& shape) const {
   const auto it = file_of_.find(name);
   if (it == file_of_.end()) {
-    return absl::NotFoundError(absl::StrCat(directory_, ": no tensor ", name, " among its ", file_of_.size()));
+    return absl::NotFoundError(
+        absl::StrCat(directory_, ": no tensor ", name, " among its ", file_of_.size()));
   }
   ASSIGN_OR_RETURN(const at::Tensor stored, files_[it->second]->Read(name));
   if (stored.sizes() != at::IntArrayRef(shape)) {
-    return absl::InvalidArgumentError(absl::StrCat(directory_, ": tensor ", name, " has shape [",
-                                                   absl::StrJoin(stored.sizes(), ", "), "], config.json asks for [",
-                                                   absl::StrJoin(shape, ", "), "]"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(directory_, ": tensor ", name, " has shape [", absl::StrJoin(stored.sizes(), ", "),
+                     "], config.json asks for [", absl::StrJoin(shape, ", "), "]"));
+  }
+  if (!stored.is_floating_point()) {
+    return absl::InvalidArgumentError(absl::StrCat(directory_, ": tensor ", name, " is of type ",
+                                                   c10::toString(stored.scalar_type()),
+                                                   ", not floating point"));
   }
   const at::Tensor tensor = stored.to(at::kFloat);
   if (!tensor.isfinite().all().item<bool>()) {
-    return absl::InvalidArgumentError(absl::StrCat(directory_, ": tensor ", name, " holds a NaN or an infinity"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(directory_, ": tensor ", name, " holds a NaN or an infinity"));
   }
   return tensor;
 }

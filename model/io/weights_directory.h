@@ -17,13 +17,14 @@ namespace retort {
 
 class WeightsDirectory {
  public:
-  // NOT_FOUND when the directory has no weights, DATA_LOSS when a file is cut short or missing.
+  // NOT_FOUND when the directory has no weights or lacks a file that the index names, DATA_LOSS when a file
+  // is cut short or the index is broken.
   static absl::StatusOr<WeightsDirectory> Open(const std::filesystem::path& directory);
 
   bool Has(const std::string& name) const { return file_of_.count(name) > 0; }
 
-  // The tensor as contiguous float32. NOT_FOUND when missing; INVALID_ARGUMENT when its shape is not `shape`
-  // or it holds a NaN or an infinity.
+  // The tensor as contiguous float32. NOT_FOUND when missing; INVALID_ARGUMENT when its shape is not `shape`,
+  // its stored type is not floating point, or it holds a NaN or an infinity.
   absl::StatusOr<at::Tensor> Read(const std::string& name, const std::vector<int64_t>& shape) const;
 
   // The files that hold the weights, for hashing.
