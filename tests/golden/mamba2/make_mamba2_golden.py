@@ -77,13 +77,10 @@ def main():
         config, mixer = make_mixer(groups)
         randomise(mixer)
         x, r = torch.randn(BATCH, TOKENS, HIDDEN), torch.randn(BATCH, TOKENS, HIDDEN)
-        # The norm of this release works within a group; norm_all is the one over all channels.
-        for suffix, size in [("", mixer.norm.group_size), ("_norm_all", HEADS * HEAD_DIM)][:groups]:
-            mixer.norm.group_size = size
-            path = HERE / f"groups{groups}{suffix}.safetensors"
-            tensors = run(config, mixer, x, r)
-            save_file({k: v.contiguous() for k, v in tensors.items()}, path)
-            print(f"{path.name}: {path.stat().st_size} bytes")
+        path = HERE / f"groups{groups}.safetensors"
+        tensors = run(config, mixer, x, r)
+        save_file({k: v.contiguous() for k, v in tensors.items()}, path)
+        print(f"{path.name}: {path.stat().st_size} bytes")
 
 
 if __name__ == "__main__":
