@@ -102,7 +102,7 @@ void CopyAttention(const AttentionWeights& attention, const ModelConfig& config,
 }  // namespace
 
 absl::StatusOr<ModelConfig> StudentConfig(const ModelConfig& teacher, const v1::StudentSpec& spec) {
-  if (teacher.heads % spec.groups() != 0) {
+  if (spec.groups() == 0 || teacher.heads % spec.groups() != 0) {
     return absl::InvalidArgumentError(absl::StrCat("student.groups is ", spec.groups(),
                                                    ", which does not divide the teacher's ", teacher.heads,
                                                    " query heads"));

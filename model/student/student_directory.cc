@@ -18,7 +18,7 @@ absl::Status SaveStudent(const LanguageModel& student, const std::filesystem::pa
   }
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
                            "generation_config.json"}) {
-    if (!std::filesystem::exists(teacher_directory / name)) continue;
+    if (!std::filesystem::exists(teacher_directory / name, error)) continue;
     ASSIGN_OR_RETURN(const std::string contents, ReadFile(teacher_directory / name));
     RETURN_IF_ERROR(WriteFileAtomically(directory / name, contents));
   }

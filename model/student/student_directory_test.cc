@@ -1,0 +1,140 @@
+#include "model/student/student_directory.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <string>
+
+#include "core/base/files.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "model/io/safetensors.h"
+#include "model/student/make_student.h"
+#include "model/teacher/llama.h"
+
+namespace retort {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Pair;
+
+constexpr char kTeacher[] = RETORT_SOURCE_DIR "/tests/golden/tiny/teacher";
+
+LanguageModel MakeFrom(const std::string& teacher_directory, uint32_t state_size) {
+  const auto teacher = LoadLlama(teacher_directory);
+  EXPECT_TRUE(teacher.ok()) << teacher.status();
+  v1::StudentSpec spec;
+  spec.set_groups(2);
+  spec.set_state_size(state_size);
+  spec.mutable_keep_attention()->add_layers(1);
+  return MakeStudent(*teacher, *StudentConfig(teacher->config, spec), v1::STUDENT_INIT_QKVO, 3);
+}
+
+at::Tensor LogitsOf(const LanguageModel& model) {
+  const c10::NoGradGuard no_grad;
+  return Logits(model, (at::arange(40, at::kLong) * 7 % 64).view({2, 20}));
+}
+
+class StudentDirectory : public testing::Test {
+ protected:
+  void SetUp() override { std::filesystem::remove_all(directory_); }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  const std::filesystem::path directory_ = testing::TempDir() + "/student_directory_test_" +
+                                           testing::UnitTest::GetInstance()->current_test_info()->name();
+};
+
+TEST_F(StudentDirectory, GivesBackTheSameStudentBitForBit) {
+  LanguageModel student = MakeFrom(kTeacher, 16);
+  ASSERT_TRUE(SaveStudent(student, kTeacher, directory_ / "new" / "student").ok());
+  auto loaded = LoadModel(directory_ / "new" / "student");
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(loaded->config.layers, student.config.layers);
+  EXPECT_TRUE(loaded->head_VE.is_same(loaded->embedding_VE));
+  const auto before = ModelTensors(student), after = ModelTensors(*loaded);
+  ASSERT_EQ(before.size(), after.size());
+  for (size_t i = 0; i < before.size(); ++i) {
+    EXPECT_TRUE(at::equal(*before[i].second, *after[i].second)) << before[i].first;
+  }
+  EXPECT_TRUE(at::equal(LogitsOf(student), LogitsOf(*loaded)));
+}
+
+TEST_F(StudentDirectory, KeepsAnUntiedHead) {
+  const std::string teacher = RETORT_SOURCE_DIR "/tests/golden/llama/untied_mha";
+  const LanguageModel student = MakeFrom(teacher, 4);
+  ASSERT_TRUE(SaveStudent(student, teacher, directory_).ok());
+  const auto loaded = LoadModel(directory_);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_TRUE(at::equal(loaded->head_VE, student.head_VE));
+  EXPECT_TRUE(at::equal(LogitsOf(student), LogitsOf(*loaded)));
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "tokenizer.json"));  // this teacher has none
+}
+
+TEST_F(StudentDirectory, SavesTensorsThatTrain) {
+  LanguageModel student = MakeFrom(kTeacher, 16);
+  auto& mixer = std::get<Mamba2Weights>(student.blocks[0].mixer);
+  mixer.b_proj = mixer.b_proj.clone().requires_grad_();
+  ASSERT_TRUE(SaveStudent(student, kTeacher, directory_).ok());
+  const auto loaded = LoadModel(directory_);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const at::Tensor& b_proj = std::get<Mamba2Weights>(loaded->blocks[0].mixer).b_proj;
+  EXPECT_TRUE(at::equal(b_proj, mixer.b_proj));
+  EXPECT_FALSE(b_proj.requires_grad());
+}
+
+TEST_F(StudentDirectory, HoldsTheTeachersTokenizer) {
+  ASSERT_TRUE(SaveStudent(MakeFrom(kTeacher, 16), kTeacher, directory_).ok());
+  EXPECT_EQ(*ReadFile(directory_ / "tokenizer.json"), *ReadFile(kTeacher + std::string("/tokenizer.json")));
+}
+
+TEST_F(StudentDirectory, SaysThatItsTensorsAreForTorch) {
+  ASSERT_TRUE(SaveStudent(MakeFrom(kTeacher, 16), kTeacher, directory_).ok());
+  EXPECT_THAT(SafetensorsFile::Open(directory_ / "model.safetensors")->metadata(),
+              ElementsAre(Pair("format", "pt")));
+}
+
+TEST_F(StudentDirectory, ReplacesAnEarlierStudent) {
+  ASSERT_TRUE(SaveStudent(MakeFrom(kTeacher, 16), kTeacher, directory_).ok());
+  const LanguageModel second = MakeFrom(kTeacher, 8);
+  ASSERT_TRUE(SaveStudent(second, kTeacher, directory_).ok());
+  const auto loaded = LoadModel(directory_);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_TRUE(at::equal(LogitsOf(second), LogitsOf(*loaded)));
+}
+
+TEST_F(StudentDirectory, RefusesWeightsCutShort) {
+  ASSERT_TRUE(SaveStudent(MakeFrom(kTeacher, 16), kTeacher, directory_).ok());
+  const std::filesystem::path weights = directory_ / "model.safetensors";
+  std::filesystem::resize_file(weights, std::filesystem::file_size(weights) - 4);
+  const absl::Status status = LoadModel(directory_).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("model.safetensors"));
+}
+
+TEST_F(StudentDirectory, RefusesADirectoryWithoutWeights) {
+  ASSERT_TRUE(SaveStudent(MakeFrom(kTeacher, 16), kTeacher, directory_).ok());
+  std::filesystem::remove(directory_ / "model.safetensors");
+  EXPECT_EQ(LoadModel(directory_).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(StudentDirectory, IsNoTeacher) {
+  ASSERT_TRUE(SaveStudent(MakeFrom(kTeacher, 16), kTeacher, directory_).ok());
+  const absl::Status status = LoadLlama(directory_).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("is a student"));
+}
+
+TEST_F(StudentDirectory, ReportsAPathThatCannotBecomeADirectory) {
+  ASSERT_TRUE(WriteFileAtomically(directory_, "a file").ok());
+  EXPECT_FALSE(SaveStudent(MakeFrom(kTeacher, 16), kTeacher, directory_ / "student").ok());
+}
+
+TEST(LoadModel, ReadsATeacherToo) {
+  const auto teacher = LoadModel(kTeacher);
+  ASSERT_TRUE(teacher.ok()) << teacher.status();
+  EXPECT_FALSE(teacher->config.is_student());
+}
+
+}  // namespace
+}  // namespace retort
