@@ -17,7 +17,7 @@ void PrepareNumericProcess() {
   // STRICT: bits do not depend on the alignment or the position of a row within a matrix.
   setenv("MKL_CBWR", "AUTO,STRICT", /*overwrite=*/0);
   mallopt(M_MMAP_MAX, 0);  // M_MMAP_THRESHOLD stops at 32 MiB, so blocks are kept by never mapping them.
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, -1);  // never give back: a step would fault its gigabytes in again
   mallopt(M_TOP_PAD, 64 << 20);
 }
 
