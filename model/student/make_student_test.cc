@@ -193,7 +193,7 @@ TEST(MakeStudent, DrawsStepsLogUniformlyAndDecaysUniformly) {
       rates.push_back(Mixer(student, l).a_log.exp());
     }
   }
-  ExpectFills(at::cat(steps).log(), std::log(1e-3), std::log(1e-1), 0.2);
+  ExpectFills(at::cat(steps).log(), std::log(1e-3), std::log(1e-1), 0.04);
   EXPECT_NEAR(at::cat(steps).log().mean().item<double>(), std::log(1e-2), 0.25);  // 400 draws: 4 sigma
   ExpectFills(at::cat(rates), 1.0, 16.0, 0.5);
   EXPECT_NEAR(at::cat(rates).mean().item<double>(), 8.5, 0.9);
