@@ -3,13 +3,16 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "model/lm/torch_seam.h"
 #include "train/optim/schedule.h"
 #include "train/stages/guards.h"
 #include "train/stages/losses.h"
 #include "train/stages/slice.h"
-#include "model/lm/torch_seam.h"
 
 namespace retort {
 namespace {
@@ -28,7 +31,8 @@ void OwnSharedTensors(const LanguageModel& teacher, LanguageModel& student) {
   std::vector<const void*> shared;
   for (const auto& [name, tensor] : ModelTensors(teacher_copy)) shared.push_back(tensor->data_ptr());
   for (const auto& [name, tensor] : ModelTensors(student)) {
-    if (std::find(shared.begin(), shared.end(), tensor->data_ptr()) != shared.end()) *tensor = tensor->clone();
+    if (std::find(shared.begin(), shared.end(), tensor->data_ptr()) != shared.end())
+      *tensor = tensor->clone();
   }
   if (student.config.tied_head) student.head_VE = student.embedding_VE;
 }
@@ -69,24 +73,35 @@ EndToEnd::~EndToEnd() {
 }
 
 absl::StatusOr<double> EndToEnd::Step(int64_t step) {
+  const absl::StatusOr<double> loss = Accumulate(step);
+  if (!loss.ok()) {
+    optimizer_->ClearGradients();
+    return loss;
+  }
+  optimizer_->Step(WsdRate(step, plan_.steps, plan_.lr));
+  return loss;
+}
+
+absl::StatusOr<double> EndToEnd::Accumulate(int64_t step) {
+  const std::string doing = absl::StrCat(StageName(plan_.stage), ", step ", step + 1);
   double sum = 0.0;
   for (int64_t pass = 0; pass < plan_.micro_batches; ++pass) {
-    const std::string doing = absl::StrCat(StageName(plan_.stage), ", step ", step + 1);
-    const absl::StatusOr<double> loss = CatchTorch(doing, [&] { return Accumulate(step, pass); });
-    if (!loss.ok()) {
-      optimizer_->ClearGradients();
-      return loss.status();
-    }
-    sum += *loss;
+    ASSIGN_OR_RETURN(const double loss, CatchTorch(doing, [&] { return AccumulatePass(step, pass); }));
+    sum += loss;
   }
   if (step == 0) RETURN_IF_ERROR(CheckGradients(plan_.stage, "student", optimizer_->trainables()));
-  optimizer_->ClipGradients(kClipNorm);
-  optimizer_->Step(WsdRate(step, plan_.steps, plan_.lr));
+  const double norm = optimizer_->ClipGradients(kClipNorm);
+  if (!std::isfinite(norm)) {
+    return absl::InternalError(
+        absl::StrCat(doing, ", student: the gradient's norm is ", norm,
+                     "; training stopped. Lower this stage's lr, or look at the data"));
+  }
   return sum / static_cast<double>(plan_.micro_batches);
 }
 
-absl::StatusOr<double> EndToEnd::Accumulate(int64_t step, int64_t pass) {
-  ASSIGN_OR_RETURN(const at::Tensor ids_BT, ReadMicroBatch(plan_, batches_, plan_.first_sequence(step, pass)));
+absl::StatusOr<double> EndToEnd::AccumulatePass(int64_t step, int64_t pass) {
+  ASSIGN_OR_RETURN(const at::Tensor ids_BT,
+                   ReadMicroBatch(plan_, batches_, plan_.first_sequence(step, pass)));
   const int64_t layers = teacher_.config.num_layers();
   const RotaryTable rotary = RotaryFor(teacher_, plan_.seq_len);
   HeadTargets targets;
@@ -112,7 +127,8 @@ absl::StatusOr<double> EndToEnd::Accumulate(int64_t step, int64_t pass) {
     student_hidden = RunBlock(student_, l, student_hidden, rotary, nullptr);
   }
   at::Tensor normed = FinalNorm(student_, student_hidden);
-  if (targets.ids_n.defined()) normed = normed.narrow(1, 0, plan_.seq_len - 1);  // the last token has no label
+  if (targets.ids_n.defined())
+    normed = normed.narrow(1, 0, plan_.seq_len - 1);  // the last token has no label
   normed = normed.flatten(0, 1);
 
   const bool head_trains = student_.head_VE.requires_grad();

@@ -17,19 +17,22 @@ class EndToEnd {
  public:
   // All three references must outlive this. With scope ALL every tensor of `student` that is the teacher's
   // memory is first replaced by a copy.
-  EndToEnd(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student, const Batches& batches);
+  EndToEnd(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student,
+           const Batches& batches);
   ~EndToEnd();
   EndToEnd(const EndToEnd&) = delete;
   EndToEnd& operator=(const EndToEnd&) = delete;
 
-  // One optimiser step; gradients are clipped to a norm of 1. Returns the mean loss, nats per predicted token.
-  // After an error the step was not applied.
+  // One optimiser step; gradients are clipped to a norm of 1. Returns the mean loss, nats per predicted
+  // token. After an error the step was not applied.
   absl::StatusOr<double> Step(int64_t step);
 
   AdamW& optimizer() { return *optimizer_; }
 
  private:
-  absl::StatusOr<double> Accumulate(int64_t step, int64_t pass);
+  // The whole step's gradients, clipped; its mean loss.
+  absl::StatusOr<double> Accumulate(int64_t step);
+  absl::StatusOr<double> AccumulatePass(int64_t step, int64_t pass);
 
   StagePlan plan_;
   const LanguageModel& teacher_;

@@ -5,10 +5,10 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
 #include "core/base/status_macros.h"
+#include "model/lm/torch_seam.h"
+#include "train/optim/schedule.h"
 #include "train/stages/guards.h"
 #include "train/stages/losses.h"
-#include "train/optim/schedule.h"
-#include "model/lm/torch_seam.h"
 
 namespace retort {
 namespace {
@@ -16,8 +16,8 @@ namespace {
 std::string LayerName(int64_t layer) { return absl::StrCat("layer ", layer); }
 
 void OwnNormsAndMlp(BlockWeights& block) {
-  for (at::Tensor* tensor : {&block.input_norm_E, &block.post_norm_E, &block.mlp.gate_proj, &block.mlp.up_proj,
-                             &block.mlp.down_proj}) {
+  for (at::Tensor* tensor : {&block.input_norm_E, &block.post_norm_E, &block.mlp.gate_proj,
+                             &block.mlp.up_proj, &block.mlp.down_proj}) {
     *tensor = tensor->detach().clone();
   }
 }
@@ -72,8 +72,10 @@ at::Tensor LayerTrainer::Loss(const BlockTaps& taps, const RotaryTable& rotary) 
   return HiddenStateLoss(RunBlock(student_, layer_, taps.input_BTE, rotary, nullptr), taps.output_BTE);
 }
 
-absl::StatusOr<double> LayerTrainer::Accumulate(int64_t step, const BlockTaps& taps, const RotaryTable& rotary) {
-  const std::string doing = absl::StrCat(StageName(plan_.stage), ", step ", step + 1, ", ", LayerName(layer_));
+absl::StatusOr<double> LayerTrainer::Accumulate(int64_t step, const BlockTaps& taps,
+                                                const RotaryTable& rotary) {
+  const std::string doing =
+      absl::StrCat(StageName(plan_.stage), ", step ", step + 1, ", ", LayerName(layer_));
   return CatchTorch(doing, [&]() -> absl::StatusOr<double> {
     const at::Tensor loss = Loss(taps, rotary);
     const double value = loss.item<double>();
@@ -83,10 +85,11 @@ absl::StatusOr<double> LayerTrainer::Accumulate(int64_t step, const BlockTaps& t
   });
 }
 
-absl::Status LayerTrainer::Apply(int64_t step) {
-  if (step == 0) RETURN_IF_ERROR(CheckGradients(plan_.stage, LayerName(layer_), optimizer_->trainables()));
-  optimizer_->Step(WsdRate(step, plan_.steps, plan_.lr));
-  return absl::OkStatus();
+absl::Status LayerTrainer::CheckAccumulated(int64_t step) const {
+  if (step > 0) return absl::OkStatus();
+  return CheckGradients(plan_.stage, LayerName(layer_), optimizer_->trainables());
 }
+
+void LayerTrainer::Apply(int64_t step) { optimizer_->Step(WsdRate(step, plan_.steps, plan_.lr)); }
 
 }  // namespace retort

@@ -14,18 +14,22 @@ namespace retort {
 // Not thread-safe. Holds a copy of the student's block whose trained tensors are the student's own memory.
 class LayerTrainer {
  public:
-  // `student` must outlive the trainer and have layer `layer` converted. With scope BLOCK the layer's norms and
-  // MLP in `student` are first replaced by copies, for they are the teacher's memory.
+  // `student` must outlive the trainer and have layer `layer` converted. With scope BLOCK the layer's norms
+  // and MLP in `student` are first replaced by copies, for they are the teacher's memory.
   LayerTrainer(const StagePlan& plan, LanguageModel& student, int64_t layer);
   ~LayerTrainer();
   LayerTrainer(const LayerTrainer&) = delete;
   LayerTrainer& operator=(const LayerTrainer&) = delete;
 
-  // Adds one micro-batch's gradient for step `step`; returns its loss in the paper's units. Errors as in guards.h.
+  // Adds one micro-batch's gradient for step `step`; returns its loss in the paper's units. Errors as in
+  // guards.h.
   absl::StatusOr<double> Accumulate(int64_t step, const BlockTaps& taps, const RotaryTable& rotary);
 
+  // Whether what was accumulated may be applied: at the first step, the errors of CheckGradients.
+  absl::Status CheckAccumulated(int64_t step) const;
+
   // Applies what was accumulated since the last call.
-  absl::Status Apply(int64_t step);
+  void Apply(int64_t step);
 
   int64_t layer() const { return layer_; }
   AdamW& optimizer() { return *optimizer_; }

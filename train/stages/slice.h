@@ -18,13 +18,15 @@ class Slice {
   Slice(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student, const Batches& batches,
         const std::vector<int64_t>& layers);
 
-  // One optimiser step of every layer. Returns each layer's loss, the mean over the step's micro-batches. After
-  // an error no layer has applied the step.
+  // One optimiser step of every layer. Returns each layer's loss, the mean over the step's micro-batches.
+  // After an error no layer has applied the step.
   absl::StatusOr<std::vector<double>> Step(int64_t step);
 
   const std::vector<std::unique_ptr<LayerTrainer>>& trainers() const { return trainers_; }
 
  private:
+  // Gradients of the whole step in every layer; their losses are added to `losses`.
+  absl::Status Accumulate(int64_t step, std::vector<double>& losses);
   absl::Status AccumulatePass(int64_t step, int64_t pass, std::vector<double>& losses);
 
   StagePlan plan_;
@@ -34,6 +36,7 @@ class Slice {
 };
 
 // Sequences first .. first + plan.micro_batch - 1 of the plan's stage as int64 ids, [B, T].
-absl::StatusOr<at::Tensor> ReadMicroBatch(const StagePlan& plan, const Batches& batches, int64_t first_sequence);
+absl::StatusOr<at::Tensor> ReadMicroBatch(const StagePlan& plan, const Batches& batches,
+                                          int64_t first_sequence);
 
 }  // namespace retort
