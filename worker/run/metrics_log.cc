@@ -9,12 +9,15 @@ absl::StatusOr<MetricsLog> MetricsLog::Open(const std::filesystem::path& file, i
   if (bytes == 0 || !std::filesystem::exists(file)) {
     std::ofstream truncated(file, std::ios::trunc);
     bytes = 0;
-  } else if (static_cast<int64_t>(std::filesystem::file_size(file, error)) > bytes) {
+  } else if (const auto size = static_cast<int64_t>(std::filesystem::file_size(file, error)); size > bytes) {
     std::filesystem::resize_file(file, bytes, error);
+  } else if (!error) {
+    bytes = size;  // a power cut took the file's end
   }
   std::ofstream out(file, std::ios::app);
   if (error || !out) {
-    return absl::PermissionDeniedError(absl::StrCat("cannot write ", file.string(), ": ", error.message()));
+    return absl::PermissionDeniedError(
+        absl::StrCat("cannot write ", file.string(), error ? ": " + error.message() : ""));
   }
   return MetricsLog(std::move(out), file.string(), bytes);
 }

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "core/base/check.h"
 #include "core/base/sha256.h"
 #include "core/base/status_macros.h"
@@ -83,7 +84,10 @@ absl::Status CheckIdentity(const json& saved, const json& now, const std::filesy
   for (const auto& [key, unused] : keys.items()) {
     const std::string was = before.contains(key) ? before[key].dump() : "absent";
     const std::string is = after.contains(key) ? after[key].dump() : "absent";
-    if (was != is) differences.push_back(absl::StrCat(key.substr(1), " was ", was, ", is ", is));
+    if (was == is) continue;
+    const std::string name =
+        absl::StrReplaceAll(key.substr(1), {{"~1", "/"}, {"~0", "~"}});  // a JSON pointer
+    differences.push_back(absl::StrCat(name, " was ", was, ", is ", is));
   }
   return absl::FailedPreconditionError(absl::StrCat(
       directory.string(), " holds a run that began otherwise: ", absl::StrJoin(differences, "; "),
