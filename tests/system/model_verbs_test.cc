@@ -1,0 +1,113 @@
+// retort eval, generate and inspect on the teacher and on the student that the tiny run made.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/system/tiny_run.h"
+
+namespace retort {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+std::string Teacher() { return TinyJobDirectory() / "teacher"; }
+std::string Student() { return UndisturbedRun() / "student"; }
+
+std::string Output(const std::vector<std::string>& arguments) {
+  const ProgramEnd end = RunRetort(arguments);
+  EXPECT_EQ(end.exit_code, 0) << end.err;
+  return end.out;
+}
+
+// Over the tokens that the run itself measured on.
+json Eval(const std::string& model, const std::vector<std::string>& more) {
+  std::vector<std::string> arguments = {
+      "eval",      model, "--data",       TinyJobDirectory() / "corpus/eval.bin",
+      "--window",  "64",  "--max-tokens", "2048",
+      "--threads", "1",   "-o",           "json"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return json::parse(Output(arguments));
+}
+
+void ExpectNear(const json& found, const json& expected) {
+  EXPECT_NEAR(found.get<double>(), expected.get<double>(), 1e-6 * expected.get<double>());
+}
+
+constexpr char kPrompt[] = "In the beginning";
+
+std::string Generate(const std::string& model, const std::vector<std::string>& more) {
+  std::vector<std::string> arguments = {"generate", model, "--prompt",  kPrompt,
+                                        "--tokens", "24",  "--threads", "1"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return Output(arguments);
+}
+
+TEST(Eval, OfTheTeacherIsWhatTheRunMeasured) {
+  const json found = Eval(Teacher(), {}), expected = Result(UndisturbedRun())["teacher"];
+  EXPECT_EQ(found.size(), 2u) << found;
+  EXPECT_EQ(found["tokens"], expected["tokens"]);
+  ExpectNear(found["perplexity"], expected["perplexity"]);
+}
+
+TEST(Eval, OfTheStudentBesideItsTeacherIsWhatTheRunMeasured) {
+  const json found = Eval(Student(), {"--teacher", Teacher()}),
+             expected = Result(UndisturbedRun())["student"];
+  EXPECT_EQ(found["tokens"], expected["tokens"]);
+  for (const char* key : {"perplexity", "kl", "top1_agreement"}) ExpectNear(found[key], expected[key]);
+  ASSERT_EQ(found["hidden_distance"].size(), 4u);
+  for (int layer = 0; layer < 4; ++layer) {
+    ExpectNear(found["hidden_distance"][layer], expected["hidden_distance"][layer]);
+  }
+  ExpectNear(found["teacher_perplexity"], Result(UndisturbedRun())["teacher"]["perplexity"]);
+}
+
+TEST(Generate, IsGreedyAndRepeatable) {
+  for (const std::string& model : {Teacher(), Student()}) {
+    const std::string text = Generate(model, {});
+    EXPECT_THAT(text, StartsWith(kPrompt));
+    EXPECT_GT(text.size(), sizeof kPrompt + 10);
+    EXPECT_EQ(Generate(model, {}), text);
+  }
+}
+
+TEST(Generate, SamplesByItsSeed) {
+  for (const std::string& model : {Teacher(), Student()}) {
+    const std::string text = Generate(model, {"--temperature", "1", "--seed", "5"});
+    EXPECT_EQ(Generate(model, {"--temperature", "1", "--seed", "5"}), text);
+    EXPECT_NE(Generate(model, {"--temperature", "1", "--seed", "6"}), text);
+  }
+}
+
+TEST(Inspect, CountsTheParameters) {
+  const json teacher = json::parse(Output({"inspect", Teacher(), "-o", "json"}));
+  EXPECT_EQ(teacher["kind"], "teacher");
+  EXPECT_EQ(teacher["parameters"]["total"], 205376);
+  EXPECT_EQ(teacher["parameters"]["attention"], 4 * 12288);
+  const json student = json::parse(Output({"inspect", Student(), "-o", "json"}));
+  EXPECT_EQ(student["kind"], "student");
+  EXPECT_EQ(student["parameters"]["attention"], 12288);
+  EXPECT_EQ(student["parameters"]["mamba2"], 3 * 15148);
+  EXPECT_EQ(student["parameters"]["total"], 205376 - 3 * 12288 + 3 * 15148);
+}
+
+TEST(Inspect, NamesEachLayersMixer) {
+  const json student = json::parse(Output({"inspect", Student(), "-o", "json"}));
+  std::vector<std::string> mixers;
+  for (const json& layer : student["layers"]) mixers.push_back(layer["mixer"]);
+  EXPECT_THAT(mixers, testing::ElementsAre("mamba2", "attention", "mamba2", "mamba2"));
+}
+
+TEST(ModelVerbs, RefuseADirectoryThatIsNotThere) {
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"inspect", "/no/such/model"},
+        {"generate", "/no/such/model", "--prompt", "x"},
+        {"eval", "/no/such/model", "--data", TinyJobDirectory() / "corpus/eval.bin"}}) {
+    const ProgramEnd end = RunRetort(arguments);
+    EXPECT_EQ(end.exit_code, 4) << arguments[0];
+    EXPECT_THAT(end.err, HasSubstr("/no/such/model"));
+  }
+}
+
+}  // namespace
+}  // namespace retort

@@ -1,0 +1,101 @@
+// What a run refuses: its exit code and what it says.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <fstream>
+
+#include "tests/system/tiny_run.h"
+#include "train/data/testing_dataset.h"
+
+namespace retort {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+std::filesystem::path CopyOfTheTeacher() {
+  std::filesystem::path directory = TestPath("teacher");
+  std::filesystem::copy(TinyJobDirectory() / "teacher", directory);
+  return directory;
+}
+
+// Runs the tiny job with a teacher of the test's own.
+ProgramEnd RunWith(const std::filesystem::path& teacher) {
+  const std::filesystem::path job = TestPath("job.yaml");
+  WriteChangedJob(job, "{path: teacher}", "{path: " + teacher.string() + "}");
+  return RunRetort(RunArguments(job, TestPath("run")));
+}
+
+TEST(Refusal, OfASecondRunInOneDirectoryNamesTheFirst) {
+  const std::filesystem::path out = TestPath("run");
+  ChildProcess first(Retort(TinyRunArguments(out)));
+  ASSERT_TRUE(Eventually(kDeadlineSeconds, [&] { return std::filesystem::exists(out / "metrics.jsonl"); }));
+  first.Signal(SIGSTOP);
+  const ProgramEnd second = RunRetort(TinyRunArguments(out));
+  EXPECT_EQ(second.exit_code, 5);
+  EXPECT_THAT(second.err,
+              AllOf(HasSubstr(out.string()), HasSubstr("process " + std::to_string(first.pid()))));
+  first.Signal(SIGKILL);
+  EXPECT_EQ(first.Wait(kDeadlineSeconds).signal, SIGKILL);
+}
+
+TEST(Refusal, OfAnotherJobsCheckpointNamesTheKey) {
+  const std::filesystem::path out = TestPath("run"), job = TestPath("job.yaml");
+  ChildProcess first(Retort(TinyRunArguments(out)));
+  ASSERT_TRUE(Eventually(kDeadlineSeconds, [&] { return CheckpointState(out).is_object(); }));
+  first.Signal(SIGKILL);
+  first.Wait(kDeadlineSeconds);
+  WriteChangedJob(job, "seed: 7", "seed: 8");
+  const ProgramEnd end = RunRetort(RunArguments(job, out));
+  EXPECT_EQ(end.exit_code, 5);
+  EXPECT_THAT(end.err, AllOf(HasSubstr(out.string()), HasSubstr("data/seed was \"7\", is \"8\"")));
+}
+
+TEST(Refusal, OfAnotherJobsResultNamesTheKey) {
+  const std::filesystem::path job = TestPath("job.yaml");
+  WriteChangedJob(job, "state_size: 16", "state_size: 8");
+  const ProgramEnd end = RunRetort(RunArguments(job, UndisturbedRun()));
+  EXPECT_EQ(end.exit_code, 5);
+  EXPECT_THAT(end.err, HasSubstr("student/stateSize was 16, is 8"));
+}
+
+TEST(Refusal, OfAnotherThreadCountNamesIt) {
+  std::vector<std::string> arguments = TinyRunArguments(UndisturbedRun());
+  arguments.back() = "2";
+  const ProgramEnd end = RunRetort(arguments);
+  EXPECT_EQ(end.exit_code, 5);
+  EXPECT_THAT(end.err, HasSubstr("threads was 1, is 2"));
+}
+
+TEST(Refusal, OfATeacherWithANanNamesTheTensor) {
+  const std::filesystem::path teacher = CopyOfTheTeacher();
+  std::fstream weights(teacher / "model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
+  weights.seekp(-2, std::ios::end);
+  weights.write("\x00\x7e", 2);  // a half-precision NaN
+  weights.close();
+  const ProgramEnd end = RunWith(teacher);
+  EXPECT_EQ(end.exit_code, 2);
+  EXPECT_THAT(end.err, AllOf(HasSubstr(teacher.string()), HasSubstr("model.norm.weight"), HasSubstr("NaN")));
+}
+
+TEST(Refusal, OfATeacherCutShortNamesTheFile) {
+  const std::filesystem::path teacher = CopyOfTheTeacher(), weights = teacher / "model.safetensors";
+  std::filesystem::resize_file(weights, std::filesystem::file_size(weights) - 1000);
+  const ProgramEnd end = RunWith(teacher);
+  EXPECT_EQ(end.exit_code, 10);
+  EXPECT_THAT(end.err, AllOf(HasSubstr(weights.string()), HasSubstr("not a whole safetensors file")));
+}
+
+TEST(Refusal, OfAMisspeltKeyNamesItsPlace) {
+  const std::filesystem::path job = TestPath("job.yaml");
+  WriteChangedJob(job, "micro_batch: 2", "micro_bach: 2");
+  const ProgramEnd end = RunRetort(RunArguments(job, TestPath("run")));
+  EXPECT_EQ(end.exit_code, 2);
+  EXPECT_THAT(end.err,
+              AllOf(HasSubstr(job.string() + ":16:1: "), HasSubstr("micro_bach"), HasSubstr("micro_batch")));
+  EXPECT_FALSE(std::filesystem::exists(TestPath("run")));
+}
+
+}  // namespace
+}  // namespace retort

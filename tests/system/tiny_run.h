@@ -1,0 +1,40 @@
+// The tiny job of tests/golden/tiny under the real programs, and what its runs leave behind.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tests/support/child_process.h"
+
+namespace retort {
+
+inline constexpr double kDeadlineSeconds = 180;  // of one program; a quiet machine needs three
+
+std::filesystem::path TinyJobDirectory();
+
+// `retort` of this build with `arguments`.
+std::vector<std::string> Retort(const std::vector<std::string>& arguments);
+ProgramEnd RunRetort(const std::vector<std::string>& arguments);
+
+// The arguments of `retort run` for a job file beside or below the tiny job's files. One compute thread:
+// tensors are small, and a second thread that waits for a busy processor makes a run fifty times longer.
+std::vector<std::string> RunArguments(const std::filesystem::path& job, const std::filesystem::path& out);
+std::vector<std::string> TinyRunArguments(const std::filesystem::path& out);
+
+// The tiny job run to its end without a disturbance; once in a test program.
+const std::filesystem::path& UndisturbedRun();
+
+nlohmann::json ReadJson(const std::filesystem::path& file);
+nlohmann::json Result(const std::filesystem::path& out);
+// The whole lines of metrics.jsonl; none when there is no such file.
+std::vector<nlohmann::json> Metrics(const std::filesystem::path& out);
+std::string StudentWeights(const std::filesystem::path& out);
+// Where the checkpoint of a run stands: worker/run/run_checkpoint.h. Null when there is none.
+nlohmann::json CheckpointState(const std::filesystem::path& out);
+
+// Writes the tiny job with `from` replaced by `to` as `file`.
+void WriteChangedJob(const std::filesystem::path& file, const std::string& from, const std::string& to);
+
+}  // namespace retort
