@@ -10,7 +10,8 @@
 
 namespace retort {
 
-// Whether `condition` becomes true within `seconds`. It is asked every few milliseconds, once more at the end.
+// Whether `condition` becomes true within `seconds`. It is asked every few milliseconds, once more at the
+// end.
 bool Eventually(double seconds, const std::function<bool()>& condition);
 
 struct ProgramEnd {
@@ -22,8 +23,8 @@ struct ProgramEnd {
 // Not thread-safe. A program that still runs is killed by the destructor.
 class ChildProcess {
  public:
-  // Starts argv[0], a path, with the other arguments. Its standard input is empty; its output goes to files that
-  // Wait reads. A program that cannot be started ends with exit code 127.
+  // Starts argv[0], a path, with the other arguments. Its standard input is empty; its output goes to files
+  // that Wait reads. A program that cannot be started ends with exit code 127.
   explicit ChildProcess(const std::vector<std::string>& argv);
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;
