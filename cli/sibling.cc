@@ -1,6 +1,7 @@
 #include "cli/sibling.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -24,6 +25,9 @@ absl::Status BecomeSibling(const std::string& name, const std::vector<std::strin
     argv.push_back(const_cast<char*>(arg.c_str()));
   }
   argv.push_back(nullptr);
+  // Read when libgomp is loaded, so only a parent can set it: threads that wait sleep instead of spinning.
+  // Costs some 15 % alone on two cores and saves a factor of 7 and more beside a busy neighbour.
+  setenv("OMP_WAIT_POLICY", "passive", /*overwrite=*/0);
   execv(program.c_str(), argv.data());
   return absl::Status(absl::ErrnoToStatusCode(errno),
                       absl::StrCat("cannot execute ", program, ": ", std::strerror(errno),

@@ -18,9 +18,9 @@ absl::Status CheckPair(const ModelConfig& model, const ModelConfig& teacher) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(absl::StrCat(
-      "the model has ", model.num_layers(), " layers of width ", model.hidden_size, " over ", model.vocab_size,
-      " tokens, --teacher has ", teacher.num_layers(), " of width ", teacher.hidden_size, " over ",
-      teacher.vocab_size, "; give the teacher that this student was made from"));
+      "the model has ", model.num_layers(), " layers of width ", model.hidden_size, " over ",
+      model.vocab_size, " tokens, --teacher has ", teacher.num_layers(), " of width ", teacher.hidden_size,
+      " over ", teacher.vocab_size, "; give the teacher that this student was made from"));
 }
 
 absl::StatusOr<TokenWindows> ReadWindows(const EvalOptions& options, const ModelConfig& config) {

@@ -30,7 +30,8 @@ int64_t Choose(const at::Tensor& logits_V, const GenerateOptions& options, int64
   const double u = static_cast<double>(MixSeed(options.seed, {static_cast<uint64_t>(index)})) / kTwoTo64;
   const at::Tensor cumulative = at::softmax(scaled, -1).to(at::kDouble).cumsum(0);
   const at::Tensor target = cumulative[-1] * u;
-  const int64_t chosen = at::searchsorted(cumulative, target, /*out_int32=*/false, /*right=*/true).item<int64_t>();
+  const int64_t chosen =
+      at::searchsorted(cumulative, target, /*out_int32=*/false, /*right=*/true).item<int64_t>();
   return std::min(chosen, logits_V.size(0) - 1);
 }
 
@@ -65,9 +66,9 @@ absl::Status RunGenerate(const GenerateOptions& options, std::ostream& out) {
     }
   }
   if (capacity > model.config.context) {
-    return absl::InvalidArgumentError(absl::StrCat("a prompt of ", prompt.size(), " tokens and ", options.tokens,
-                                                   " more exceed the model's context of ", model.config.context,
-                                                   "; lower --tokens"));
+    return absl::InvalidArgumentError(absl::StrCat("a prompt of ", prompt.size(), " tokens and ",
+                                                   options.tokens, " more exceed the model's context of ",
+                                                   model.config.context, "; lower --tokens"));
   }
   return CatchTorch("generation", [&] {
     out << options.prompt << std::flush;

@@ -40,10 +40,14 @@ absl::StatusOr<nlohmann::json> RunInspect(const InspectOptions& options) {
       layer = layer.get<int64_t>() + count;
     }
   }
-  json shape = {{"vocab_size", config.vocab_size}, {"hidden_size", config.hidden_size},
-                {"mlp_size", config.intermediate_size}, {"heads", config.heads},
-                {"kv_heads", config.kv_heads}, {"head_dim", config.head_dim},
-                {"context", config.context}, {"tied_head", config.tied_head}};
+  json shape = {{"vocab_size", config.vocab_size},
+                {"hidden_size", config.hidden_size},
+                {"mlp_size", config.intermediate_size},
+                {"heads", config.heads},
+                {"kv_heads", config.kv_heads},
+                {"head_dim", config.head_dim},
+                {"context", config.context},
+                {"tied_head", config.tied_head}};
   if (config.is_student()) {
     shape["mamba2_state_size"] = config.mamba2.state_size;
     shape["mamba2_groups"] = config.mamba2.groups;

@@ -187,8 +187,8 @@ absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, absl::strin
   config.intermediate_size = reader.Size("intermediate_size");
   config.heads = reader.Size("num_attention_heads");
   config.kv_heads = reader.SizeOr("num_key_value_heads", std::max<int64_t>(config.heads, 1));
-  config.head_dim =
-      reader.SizeOr("head_dim", std::max<int64_t>(config.hidden_size / std::max<int64_t>(config.heads, 1), 1));
+  config.head_dim = reader.SizeOr(
+      "head_dim", std::max<int64_t>(config.hidden_size / std::max<int64_t>(config.heads, 1), 1));
   config.context = reader.SizeOr("max_position_embeddings", 2048);
   config.rms_eps = reader.PositiveOr("rms_norm_eps", 1e-6);
   config.tied_head = reader.BoolOr("tie_word_embeddings", false);
@@ -212,8 +212,8 @@ absl::StatusOr<ModelConfig> ReadModelConfig(const std::filesystem::path& directo
   const std::filesystem::path file = directory / "config.json";
   std::error_code unreadable;  // such a path counts as missing
   if (!std::filesystem::exists(file, unreadable)) {
-    return absl::NotFoundError(absl::StrCat(directory.string(),
-                                            " is not a model directory: it has no config.json"));
+    return absl::NotFoundError(
+        absl::StrCat(directory.string(), " is not a model directory: it has no config.json"));
   }
   ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
   return ParseModelConfig(text, file.string());

@@ -24,8 +24,8 @@ struct Mamba2Shape {
   int64_t groups = 1;       // G
   int64_t conv_kernel = 4;  // taps of the causal depthwise convolution
 
-  int64_t inner() const { return heads * head_dim; }               // M
-  int64_t group_channels() const { return groups * state_size; }   // width of B, and of C
+  int64_t inner() const { return heads * head_dim; }              // M
+  int64_t group_channels() const { return groups * state_size; }  // width of B, and of C
 };
 
 struct ModelConfig {
@@ -38,10 +38,10 @@ struct ModelConfig {
   int64_t context = 0;            // longest sequence, in tokens
   double rms_eps = 0;
   double rope_theta = 0;
-  bool tied_head = false;               // the head is the embedding
-  std::vector<int64_t> eos_tokens;      // generation ends at any of them; may be empty
-  std::vector<MixerType> layers;        // one per block
-  Mamba2Shape mamba2;                   // of every Mamba-2 layer; unset when there is none
+  bool tied_head = false;           // the head is the embedding
+  std::vector<int64_t> eos_tokens;  // generation ends at any of them; may be empty
+  std::vector<MixerType> layers;    // one per block
+  Mamba2Shape mamba2;               // of every Mamba-2 layer; unset when there is none
 
   int64_t num_layers() const { return static_cast<int64_t>(layers.size()); }
   bool is_student() const;

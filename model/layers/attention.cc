@@ -43,7 +43,8 @@ at::Tensor AttentionWithCache(const at::Tensor& x_BTE, const AttentionWeights& w
   const int64_t seen = position + tokens;
   const at::Tensor keys = RepeatKv(cache.k_BKSD.narrow(2, 0, seen), shape.heads);
   const at::Tensor values = RepeatKv(cache.v_BKSD.narrow(2, 0, seen), shape.heads);
-  at::Tensor scores_BHTS = at::matmul(q, keys.transpose(2, 3)) / std::sqrt(static_cast<double>(shape.head_dim));
+  at::Tensor scores_BHTS =
+      at::matmul(q, keys.transpose(2, 3)) / std::sqrt(static_cast<double>(shape.head_dim));
   if (tokens > 1) {
     const at::Tensor future = at::ones({tokens, seen}, at::kBool).triu(position + 1);
     scores_BHTS.masked_fill_(future, -INFINITY);

@@ -1,5 +1,6 @@
 // Causal softmax attention with grouped key/value heads and rotary positions.
-// B batch, T tokens, E hidden width, H query heads, K key/value heads (H / K query heads share one), D head width.
+// B batch, T tokens, E hidden width, H query heads, K key/value heads (H / K query heads share one), D head
+// width.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,8 +27,8 @@ struct AttentionTaps {
   at::Tensor lse_BHT;         // log-sum-exp of each row's scaled scores
 };
 
-// Output before the residual, [B, T, E]. `taps` may be null. Uses LibTorch's flash attention, which returns the
-// log-sum-exp and keeps no T x T array.
+// Output before the residual, [B, T, E]. `taps` may be null. Uses LibTorch's flash attention, which returns
+// the log-sum-exp and keeps no T x T array.
 at::Tensor Attention(const at::Tensor& x_BTE, const AttentionWeights& weights, const AttentionShape& shape,
                      const RotaryTable& rotary, AttentionTaps* taps);
 

@@ -99,7 +99,8 @@ const std::vector<Mamba2Tensor>& Mamba2Tensors() {
   return tensors;
 }
 
-std::vector<int64_t> Mamba2TensorShape(const Mamba2Tensor& tensor, const Mamba2Shape& shape, int64_t hidden_size) {
+std::vector<int64_t> Mamba2TensorShape(const Mamba2Tensor& tensor, const Mamba2Shape& shape,
+                                       int64_t hidden_size) {
   using W = Mamba2Weights;
   const auto is = [&](auto... members) { return ((tensor.member == members) || ...); };
   if (is(&W::z_proj, &W::x_proj)) return {shape.inner(), hidden_size};
@@ -117,14 +118,15 @@ std::vector<int64_t> Mamba2TensorShape(const Mamba2Tensor& tensor, const Mamba2S
 at::Tensor Mamba2(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape, double eps,
                   Mamba2State* state) {
   const ScanInputs scan = Project(u_BTE, weights, shape, Mamba2State{}, state);
-  const SsdInputs ssd = {scan.x_BTHP * scan.dt_BTH.unsqueeze(-1), scan.log_decay_BTH, scan.b_BTGN, scan.c_BTGN};
+  const SsdInputs ssd = {scan.x_BTHP * scan.dt_BTH.unsqueeze(-1), scan.log_decay_BTH, scan.b_BTGN,
+                         scan.c_BTGN};
   const SsdResult result = SsdChunked(ssd, std::min(kChunk, u_BTE.size(1)), at::Tensor());
   if (state != nullptr) state->ssm_BHPN = result.state_BHPN;
   return Output(result.y_BTHP, scan, u_BTE, weights, shape, eps);
 }
 
-at::Tensor Mamba2Step(const at::Tensor& u_B1E, const Mamba2Weights& weights, const Mamba2Shape& shape, double eps,
-                      Mamba2State& state) {
+at::Tensor Mamba2Step(const at::Tensor& u_B1E, const Mamba2Weights& weights, const Mamba2Shape& shape,
+                      double eps, Mamba2State& state) {
   Mamba2State after;
   const ScanInputs scan = Project(u_B1E, weights, shape, state, &after);
   const at::Tensor x_BHP = (scan.x_BTHP * scan.dt_BTH.unsqueeze(-1)).squeeze(1);

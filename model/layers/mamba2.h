@@ -30,14 +30,15 @@ struct Mamba2Weights {
 struct Mamba2Tensor {
   const char* name;  // below the layer's prefix in files, for example "b_proj.weight"
   at::Tensor Mamba2Weights::*member;
-  bool is_matrix;    // projections: weight decay applies to these alone
-  bool in_matrix;    // enters the mixing matrix, so stage 1 trains it
+  bool is_matrix;  // projections: weight decay applies to these alone
+  bool in_matrix;  // enters the mixing matrix, so stage 1 trains it
 };
 // Every tensor, in the order in which files and optimisers list them.
 const std::vector<Mamba2Tensor>& Mamba2Tensors();
 
 // The shape of one of the tensors for a mixer in a model of width `hidden_size`.
-std::vector<int64_t> Mamba2TensorShape(const Mamba2Tensor& tensor, const Mamba2Shape& shape, int64_t hidden_size);
+std::vector<int64_t> Mamba2TensorShape(const Mamba2Tensor& tensor, const Mamba2Shape& shape,
+                                       int64_t hidden_size);
 
 // Convolution inputs of the last K-1 tokens, and the scan's state.
 struct Mamba2State {
@@ -51,8 +52,8 @@ at::Tensor Mamba2(const at::Tensor& u_BTE, const Mamba2Weights& weights, const M
                   Mamba2State* state);
 
 // The same for one token, u: [B, 1, E], from and into `state`.
-at::Tensor Mamba2Step(const at::Tensor& u_B1E, const Mamba2Weights& weights, const Mamba2Shape& shape, double eps,
-                      Mamba2State& state);
+at::Tensor Mamba2Step(const at::Tensor& u_B1E, const Mamba2Weights& weights, const Mamba2Shape& shape,
+                      double eps, Mamba2State& state);
 
 // Stage 1's student matrix (mohawk: "materialize_mixer"), [B, H, T, T]:
 //     T_ij = (C_i . B_j) exp(l_{j+1} + ... + l_i) dt_j + D [i = j],   T x = y for the convolved x.

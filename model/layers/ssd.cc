@@ -7,8 +7,8 @@
 namespace retort {
 namespace {
 
-// exp(cs_i - cs_j) for j <= i, else 0, over the last axis: [..., Q] -> [..., Q, Q]. Masked before exp: the upper
-// triangle's positive differences could overflow, and inf * 0 in the backward pass is NaN.
+// exp(cs_i - cs_j) for j <= i, else 0, over the last axis: [..., Q] -> [..., Q, Q]. Masked before exp: the
+// upper triangle's positive differences could overflow, and inf * 0 in the backward pass is NaN.
 at::Tensor DecayMatrix(const at::Tensor& cumulative) {
   const int64_t q = cumulative.size(-1);
   const at::Tensor difference = cumulative.unsqueeze(-1) - cumulative.unsqueeze(-2);
@@ -50,13 +50,11 @@ SsdResult SsdChunked(const SsdInputs& inputs, int64_t chunk, const at::Tensor& i
   // What each chunk adds to the state, and the state that enters each chunk.
   const at::Tensor total_BCGR = cs_BCGRQ.select(-1, chunk - 1);
   const at::Tensor to_end = (total_BCGR.unsqueeze(-1) - cs_BCGRQ).exp();
-  const at::Tensor added_BCGWN =
-      at::matmul((x_BCGRQP * to_end.unsqueeze(-1)).transpose(4, 5).reshape({batch, chunks, groups, -1, chunk}),
-                 b_BCGQN);
-  at::Tensor state_BGWN =
-      initial_state_BHPN.defined()
-          ? initial_state_BHPN.reshape({batch, groups, shared * width, state})
-          : at::zeros({batch, groups, shared * width, state}, inputs.x_BTHP.options());
+  const at::Tensor added_BCGWN = at::matmul(
+      (x_BCGRQP * to_end.unsqueeze(-1)).transpose(4, 5).reshape({batch, chunks, groups, -1, chunk}), b_BCGQN);
+  at::Tensor state_BGWN = initial_state_BHPN.defined()
+                              ? initial_state_BHPN.reshape({batch, groups, shared * width, state})
+                              : at::zeros({batch, groups, shared * width, state}, inputs.x_BTHP.options());
   const at::Tensor decay_BCGW1 =
       total_BCGR.exp().unsqueeze(-1).expand({-1, -1, -1, -1, width}).flatten(3, 4).unsqueeze(-1);
   std::vector<at::Tensor> entering;
@@ -76,8 +74,8 @@ at::Tensor SsdStep(const at::Tensor& x_BHP, const at::Tensor& log_decay_BH, cons
                    const at::Tensor& c_BGN, at::Tensor& state_BHPN) {
   const int64_t shared = x_BHP.size(1) / b_BGN.size(1);
   const at::Tensor b_BHN = b_BGN.repeat_interleave(shared, 1), c_BHN = c_BGN.repeat_interleave(shared, 1);
-  state_BHPN = state_BHPN * log_decay_BH.exp().unsqueeze(-1).unsqueeze(-1) +
-               x_BHP.unsqueeze(-1) * b_BHN.unsqueeze(-2);
+  state_BHPN =
+      state_BHPN * log_decay_BH.exp().unsqueeze(-1).unsqueeze(-1) + x_BHP.unsqueeze(-1) * b_BHN.unsqueeze(-2);
   return at::matmul(state_BHPN, c_BHN.unsqueeze(-1)).squeeze(-1);
 }
 

@@ -20,8 +20,8 @@ struct SsdResult {
   at::Tensor state_BHPN;  // after the last token
 };
 
-// Chunks of `chunk` tokens; any T. `initial_state_BHPN` undefined means zero. Every exponent is a difference of
-// cumulated log-decays within one chunk, so it is <= 0 and nothing overflows.
+// Chunks of `chunk` tokens; any T. `initial_state_BHPN` undefined means zero. Every exponent is a difference
+// of cumulated log-decays within one chunk, so it is <= 0 and nothing overflows.
 SsdResult SsdChunked(const SsdInputs& inputs, int64_t chunk, const at::Tensor& initial_state_BHPN);
 
 // One token: x [B,H,P], log_decay [B,H], b and c [B,G,N]. Returns y [B,H,P] and replaces the state.

@@ -22,8 +22,8 @@ at::Tensor Advance(const LanguageModel& model, int64_t layer, const at::Tensor& 
   const at::Tensor normed = RmsNorm(hidden_BTE, block.input_norm_E, eps);
   at::Tensor mixed;
   if (auto* cache = std::get_if<KvCache>(&state.layers[layer])) {
-    mixed = AttentionWithCache(normed, std::get<AttentionWeights>(block.mixer), model.attention_shape(), rotary,
-                               state.position, *cache);
+    mixed = AttentionWithCache(normed, std::get<AttentionWeights>(block.mixer), model.attention_shape(),
+                               rotary, state.position, *cache);
   } else {
     auto& recurrent = std::get<Mamba2State>(state.layers[layer]);
     const auto& weights = std::get<Mamba2Weights>(block.mixer);
@@ -44,7 +44,8 @@ at::Tensor AdvanceAll(const LanguageModel& model, const at::Tensor& ids_BT, Deco
 
 }  // namespace
 
-at::Tensor Prefill(const LanguageModel& model, const at::Tensor& ids_BT, int64_t capacity, DecodeState& state) {
+at::Tensor Prefill(const LanguageModel& model, const at::Tensor& ids_BT, int64_t capacity,
+                   DecodeState& state) {
   RETORT_CHECK(ids_BT.size(1) >= 1 && ids_BT.size(1) <= capacity) << ids_BT.size(1) << " of " << capacity;
   const c10::NoGradGuard no_grad;
   state = DecodeState{};
@@ -53,7 +54,8 @@ at::Tensor Prefill(const LanguageModel& model, const at::Tensor& ids_BT, int64_t
       state.layers.emplace_back(Mamba2State{});
       continue;
     }
-    const std::vector<int64_t> shape = {ids_BT.size(0), model.config.kv_heads, capacity, model.config.head_dim};
+    const std::vector<int64_t> shape = {ids_BT.size(0), model.config.kv_heads, capacity,
+                                        model.config.head_dim};
     state.layers.emplace_back(KvCache{at::zeros(shape), at::zeros(shape)});
   }
   return AdvanceAll(model, ids_BT, state);

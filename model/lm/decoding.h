@@ -18,7 +18,8 @@ struct DecodeState {
 
 // Reads the prompt, ids_BT [B, T] with T <= capacity. Returns the last position's logits, [B, V].
 // `capacity`: tokens the caches can hold in all.
-at::Tensor Prefill(const LanguageModel& model, const at::Tensor& ids_BT, int64_t capacity, DecodeState& state);
+at::Tensor Prefill(const LanguageModel& model, const at::Tensor& ids_BT, int64_t capacity,
+                   DecodeState& state);
 
 // Feeds one token per sequence, ids_B. Returns its logits, [B, V]. The caller keeps position < capacity.
 at::Tensor DecodeStep(const LanguageModel& model, const at::Tensor& ids_B, DecodeState& state);

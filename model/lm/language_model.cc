@@ -76,9 +76,9 @@ at::Tensor RunBlock(const LanguageModel& model, int64_t layer, const at::Tensor&
   const auto* attention = std::get_if<AttentionWeights>(&block.mixer);
   taps->input_BTE = hidden_BTE;
   taps->normed_BTE = normed;
-  taps->mixer_BTE =
-      attention != nullptr ? Attention(normed, *attention, model.attention_shape(), rotary, &taps->attention)
-                           : RunMixer(model, layer, normed, rotary);
+  taps->mixer_BTE = attention != nullptr
+                        ? Attention(normed, *attention, model.attention_shape(), rotary, &taps->attention)
+                        : RunMixer(model, layer, normed, rotary);
   taps->output_BTE = FinishBlock(model, layer, hidden_BTE, taps->mixer_BTE);
   return taps->output_BTE;
 }
@@ -88,9 +88,10 @@ bool SharesBlock(const LanguageModel& a, const LanguageModel& b, int64_t layer) 
   const auto* p = std::get_if<AttentionWeights>(&x.mixer);
   const auto* q = std::get_if<AttentionWeights>(&y.mixer);
   return p != nullptr && q != nullptr && p->q_proj.is_same(q->q_proj) && p->k_proj.is_same(q->k_proj) &&
-         p->v_proj.is_same(q->v_proj) && p->o_proj.is_same(q->o_proj) && x.input_norm_E.is_same(y.input_norm_E) &&
-         x.post_norm_E.is_same(y.post_norm_E) && x.mlp.gate_proj.is_same(y.mlp.gate_proj) &&
-         x.mlp.up_proj.is_same(y.mlp.up_proj) && x.mlp.down_proj.is_same(y.mlp.down_proj);
+         p->v_proj.is_same(q->v_proj) && p->o_proj.is_same(q->o_proj) &&
+         x.input_norm_E.is_same(y.input_norm_E) && x.post_norm_E.is_same(y.post_norm_E) &&
+         x.mlp.gate_proj.is_same(y.mlp.gate_proj) && x.mlp.up_proj.is_same(y.mlp.up_proj) &&
+         x.mlp.down_proj.is_same(y.mlp.down_proj);
 }
 
 at::Tensor FinalNorm(const LanguageModel& model, const at::Tensor& hidden_BTE) {
@@ -100,7 +101,8 @@ at::Tensor FinalNorm(const LanguageModel& model, const at::Tensor& hidden_BTE) {
 at::Tensor Logits(const LanguageModel& model, const at::Tensor& ids_BT) {
   const RotaryTable rotary = RotaryFor(model, ids_BT.size(1));
   at::Tensor hidden = Embed(model, ids_BT);
-  for (int64_t l = 0; l < model.config.num_layers(); ++l) hidden = RunBlock(model, l, hidden, rotary, nullptr);
+  for (int64_t l = 0; l < model.config.num_layers(); ++l)
+    hidden = RunBlock(model, l, hidden, rotary, nullptr);
   return at::linear(FinalNorm(model, hidden), model.head_VE);
 }
 

@@ -41,8 +41,8 @@ struct LanguageModel {
 
 // What one block shows on a forward pass, for the layer that learns from it.
 struct BlockTaps {
-  at::Tensor input_BTE;   // hidden_states[l]
-  at::Tensor normed_BTE;  // the mixer's input
+  at::Tensor input_BTE;     // hidden_states[l]
+  at::Tensor normed_BTE;    // the mixer's input
   AttentionTaps attention;  // empty for a Mamba-2 mixer
   at::Tensor mixer_BTE;     // the mixer's output before the residual
   at::Tensor output_BTE;    // hidden_states[l + 1]

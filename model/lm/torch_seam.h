@@ -11,8 +11,8 @@
 
 namespace retort {
 
-// Runs `body`, which returns absl::Status or absl::StatusOr<T>. What LibTorch throws comes back as INTERNAL, out
-// of memory as RESOURCE_EXHAUSTED; `doing` says what was under way.
+// Runs `body`, which returns absl::Status or absl::StatusOr<T>. What LibTorch throws comes back as INTERNAL,
+// out of memory as RESOURCE_EXHAUSTED; `doing` says what was under way.
 template <typename Body>
 auto CatchTorch(const std::string& doing, Body body) -> decltype(body()) {
   try {
@@ -26,6 +26,8 @@ auto CatchTorch(const std::string& doing, Body body) -> decltype(body()) {
           absl::StrCat(doing, ": out of memory; lower micro_batch or seq_len (", what, ")"));
     }
     return absl::InternalError(absl::StrCat(doing, ": LibTorch: ", what));
+  } catch (const std::exception& error) {  // what MKL, oneDNN and the standard library throw below LibTorch
+    return absl::InternalError(absl::StrCat(doing, ": LibTorch: ", error.what()));
   }
 }
 

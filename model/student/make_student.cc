@@ -25,8 +25,8 @@ absl::StatusOr<std::vector<MixerType>> ChooseLayers(int64_t num_layers, const v1
     for (int64_t l = keep.offset(); l < num_layers; l += keep.every()) layers[l] = MixerType::kAttention;
   }
   if (std::count(layers.begin(), layers.end(), MixerType::kMamba2) == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("student.keep_attention keeps all ", num_layers,
-                                                   " layers: nothing is left to convert"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("student.keep_attention keeps all ", num_layers, " layers: nothing is left to convert"));
   }
   return layers;
 }
@@ -42,7 +42,9 @@ class Initialiser {
         MixSeed(seed_, {kStudentWeights, static_cast<uint64_t>(layer_), next_tensor_++}));
     return at::empty(shape, at::kFloat).uniform_(low, high, generator);
   }
-  at::Tensor Symmetric(const std::vector<int64_t>& shape, double bound) { return Uniform(shape, -bound, bound); }
+  at::Tensor Symmetric(const std::vector<int64_t>& shape, double bound) {
+    return Uniform(shape, -bound, bound);
+  }
 
  private:
   uint64_t seed_;

@@ -14,10 +14,11 @@ absl::Status SaveStudent(const LanguageModel& student, const std::filesystem::pa
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   if (error) {
-    return absl::PermissionDeniedError(absl::StrCat("cannot create ", directory.string(), ": ", error.message()));
+    return absl::PermissionDeniedError(
+        absl::StrCat("cannot create ", directory.string(), ": ", error.message()));
   }
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                           "generation_config.json"}) {
+  for (const char* name :
+       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"}) {
     if (!std::filesystem::exists(teacher_directory / name, error)) continue;
     ASSIGN_OR_RETURN(const std::string contents, ReadFile(teacher_directory / name));
     RETURN_IF_ERROR(WriteFileAtomically(directory / name, contents));

@@ -1,5 +1,5 @@
-// A student on disk: config.json (`retort_hybrid`), model.safetensors (F32), and the teacher's tokenizer files.
-// docs/formats.md lists the tensors.
+// A student on disk: config.json (`retort_hybrid`), model.safetensors (F32), and the teacher's tokenizer
+// files. docs/formats.md lists the tensors.
 #pragma once
 
 #include <filesystem>

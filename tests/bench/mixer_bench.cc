@@ -1,5 +1,5 @@
-// The plain LibTorch formulations of the method's hot operations, at the shapes that fast kernels are measured
-// against: the scan at its candidate chunks, and stage 1 with both matrices materialised.
+// The plain LibTorch formulations of the method's hot operations, at the shapes that fast kernels are
+// measured against: the scan at its candidate chunks, and stage 1 with both matrices materialised.
 #include <ATen/ATen.h>
 #include <benchmark/benchmark.h>
 
@@ -25,7 +25,13 @@ void SsdForward(benchmark::State& state) {
   const SsdInputs inputs = RandomInputs(2048, 32, /*gradients=*/false);
   for (auto _ : state) benchmark::DoNotOptimize(SsdChunked(inputs, state.range(0), at::Tensor()));
 }
-BENCHMARK(SsdForward)->ArgName("chunk")->Arg(32)->Arg(64)->Arg(128)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(SsdForward)
+    ->ArgName("chunk")
+    ->Arg(32)
+    ->Arg(64)
+    ->Arg(128)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
 
 void SsdForwardBackward(benchmark::State& state) {
   const SsdInputs inputs = RandomInputs(2048, 32, /*gradients=*/true);

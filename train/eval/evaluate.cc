@@ -26,7 +26,8 @@ void AddHeadSums(const LanguageModel& model, const at::Tensor& hidden_TE, const 
   const int64_t predicted = ids_T.size(0) - 1;
   for (int64_t begin = 0; begin < predicted; begin += kHeadChunk) {
     const int64_t count = std::min(kHeadChunk, predicted - begin);
-    const at::Tensor log_p = at::log_softmax(at::linear(hidden_TE.narrow(0, begin, count), model.head_VE), -1);
+    const at::Tensor log_p =
+        at::log_softmax(at::linear(hidden_TE.narrow(0, begin, count), model.head_VE), -1);
     const at::Tensor next = ids_T.narrow(0, begin + 1, count).unsqueeze(1);
     sums.nll -= log_p.gather(1, next).sum(at::kDouble).item<double>();
     if (teacher == nullptr) continue;
@@ -40,8 +41,8 @@ void AddHeadSums(const LanguageModel& model, const at::Tensor& hidden_TE, const 
 }
 
 // Adds the distance of one layer on the teacher's input.
-void AddDistance(const LanguageModel& student, int64_t layer, const at::Tensor& input, const at::Tensor& output,
-                 const RotaryTable& rotary, Sums& sums) {
+void AddDistance(const LanguageModel& student, int64_t layer, const at::Tensor& input,
+                 const at::Tensor& output, const RotaryTable& rotary, Sums& sums) {
   const at::Tensor difference = RunBlock(student, layer, input, rotary, nullptr) - output;
   sums.distance[layer] += at::linalg_vector_norm(difference, 2, at::IntArrayRef({-1})).sum().item<double>();
 }
@@ -79,8 +80,8 @@ absl::StatusOr<Quality> Evaluate(const LanguageModel& model, const LanguageModel
     const double predicted = static_cast<double>(sums.predicted);
     Quality quality = {sums.predicted, std::exp(sums.nll / predicted), std::nullopt};
     if (!std::isfinite(sums.nll) || sums.predicted == 0) {
-      return absl::InternalError(absl::StrCat("evaluation over ", sums.predicted,
-                                              " predicted tokens: the loss is ", sums.nll));
+      return absl::InternalError(
+          absl::StrCat("evaluation over ", sums.predicted, " predicted tokens: the loss is ", sums.nll));
     }
     if (teacher != nullptr) {
       for (double& distance : sums.distance) distance /= static_cast<double>(sums.tokens);

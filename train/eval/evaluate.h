@@ -18,8 +18,8 @@ struct TeacherComparison {
   double teacher_perplexity = 0;
   double kl = 0;              // mean KL(teacher || student), nats per predicted token
   double top1_agreement = 0;  // share of predicted tokens where both rank the same token first
-  // Per layer, MOHAWK's hidden-state distance: mean over all tokens of ||student block(h_l) - h_{l+1}||_2 with the
-  // teacher's h_l for input. Zero for kept layers.
+  // Per layer, MOHAWK's hidden-state distance: mean over all tokens of ||student block(h_l) - h_{l+1}||_2
+  // with the teacher's h_l for input. Zero for layers that are still the teacher's.
   std::vector<double> hidden_distance;
 };
 

@@ -9,7 +9,8 @@ namespace retort {
 
 absl::StatusOr<FreeRunningReference> MakeFreeRunningReference(const LanguageModel& teacher,
                                                               const TokenWindows& windows, int64_t prompts,
-                                                              int64_t prompt_tokens, int64_t continuation_tokens) {
+                                                              int64_t prompt_tokens,
+                                                              int64_t continuation_tokens) {
   std::vector<at::Tensor> rows;
   for (const std::vector<int32_t>& window : windows) {
     if (static_cast<int64_t>(rows.size()) == prompts) break;
@@ -23,9 +24,11 @@ absl::StatusOr<FreeRunningReference> MakeFreeRunningReference(const LanguageMode
   });
 }
 
-absl::StatusOr<double> FreeRunningAgreement(const LanguageModel& model, const FreeRunningReference& reference) {
+absl::StatusOr<double> FreeRunningAgreement(const LanguageModel& model,
+                                            const FreeRunningReference& reference) {
   return CatchTorch("free-running agreement", [&]() -> absl::StatusOr<double> {
-    const at::Tensor own = GreedyContinuation(model, reference.prompts_BT, reference.continuations_BS.size(1));
+    const at::Tensor own =
+        GreedyContinuation(model, reference.prompts_BT, reference.continuations_BS.size(1));
     const at::Tensor same_so_far = own.eq(reference.continuations_BS).to(at::kFloat).cumprod(1);
     return same_so_far.mean().item<double>();
   });

@@ -45,7 +45,7 @@ class AdamW {
   };
 
   std::vector<Trainable> trainables_;
-  Group groups_[2];                        // with and without decay
+  Group groups_[2];                         // with and without decay
   std::vector<std::pair<int, int>> where_;  // of each trainable: group, index
   int64_t steps_ = 0;
 };

@@ -89,7 +89,7 @@ absl::StatusOr<double> EndToEnd::Accumulate(int64_t step) {
     ASSIGN_OR_RETURN(const double loss, CatchTorch(doing, [&] { return AccumulatePass(step, pass); }));
     sum += loss;
   }
-  if (step == 0) RETURN_IF_ERROR(CheckGradients(plan_.stage, "student", optimizer_->trainables()));
+  if (step == 0) RETURN_IF_ERROR(CheckGradients(plan_.stage, step, "student", optimizer_->trainables()));
   const double norm = optimizer_->ClipGradients(kClipNorm);
   if (!std::isfinite(norm)) {
     return absl::InternalError(

@@ -19,25 +19,27 @@ absl::Status CheckLoss(Stage stage, int64_t step, const std::string& where, doub
       stage == Stage::kEndToEnd ? 10.0 * std::log(static_cast<double>(vocab_size)) : kLayerCeiling;
   if (step == 0 && loss > ceiling) {
     return absl::InternalError(absl::StrCat(place, ": the first loss is ", loss, ", above any sound start (",
-                                            ceiling, "); training stopped. Check that teacher and tokens belong "
+                                            ceiling,
+                                            "); training stopped. Check that teacher and tokens belong "
                                             "together, and the earlier stages"));
   }
   return absl::OkStatus();
 }
 
-absl::Status CheckGradients(Stage stage, const std::string& where, const std::vector<Trainable>& trainables) {
+absl::Status CheckGradients(Stage stage, int64_t step, const std::string& where,
+                            const std::vector<Trainable>& trainables) {
   for (const Trainable& trainable : trainables) {
     const at::Tensor& gradient = trainable.value.grad();
     std::string what;
     if (!gradient.defined()) {
       what = "no gradient";
-    } else if (const double largest = gradient.abs().max().item<double>(); largest == 0.0) {
+    } else if (const double largest = gradient.abs().max().item<double>(); step == 0 && largest == 0.0) {
       what = "a gradient of zero everywhere";
     } else if (!std::isfinite(largest)) {
       what = "a gradient that is not finite";
     }
     if (!what.empty()) {
-      return absl::InternalError(absl::StrCat(StageName(stage), ", first step, ", where, ": tensor ",
+      return absl::InternalError(absl::StrCat(StageName(stage), ", step ", step + 1, ", ", where, ": tensor ",
                                               trainable.name, " has ", what,
                                               " although this stage trains it; training stopped"));
     }

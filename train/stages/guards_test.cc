@@ -52,7 +52,7 @@ TEST(CheckLoss, LetsLaterLossesRise) {
 
 TEST(CheckGradients, AcceptsAnyElementThatMoves) {
   EXPECT_TRUE(
-      CheckGradients(Stage::kMatrixOrientation, "layer 3", OneTrainable(at::tensor({0.0f, -1e-9f}))).ok());
+      CheckGradients(Stage::kMatrixOrientation, 0, "layer 3", OneTrainable(at::tensor({0.0f, -1e-9f}))).ok());
 }
 
 TEST(CheckGradients, NamesTheTensorAndTheLayerOfABadGradient) {
@@ -64,11 +64,18 @@ TEST(CheckGradients, NamesTheTensorAndTheLayerOfABadGradient) {
       {at::tensor({-infinity, 1.0f}), "not finite"},
   };
   for (const auto& [gradient, what] : cases) {
-    const absl::Status status = CheckGradients(Stage::kMatrixOrientation, "layer 3", OneTrainable(gradient));
+    const absl::Status status =
+        CheckGradients(Stage::kMatrixOrientation, 0, "layer 3", OneTrainable(gradient));
     EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << what;
     EXPECT_THAT(Message(status), AllOf(HasSubstr("matrix_orientation"), HasSubstr("layer 3"),
                                        HasSubstr("model.layers.3.mamba.D"), HasSubstr(what)));
   }
+}
+
+TEST(CheckGradients, LetsOnlyLaterStepsHaveAZeroGradient) {
+  EXPECT_TRUE(CheckGradients(Stage::kMatrixOrientation, 1, "layer 3", OneTrainable(at::zeros({2}))).ok());
+  const at::Tensor nan = at::full({2}, kNaN);
+  EXPECT_FALSE(CheckGradients(Stage::kMatrixOrientation, 1, "layer 3", OneTrainable(nan)).ok());
 }
 
 }  // namespace

@@ -86,8 +86,7 @@ absl::StatusOr<double> LayerTrainer::Accumulate(int64_t step, const BlockTaps& t
 }
 
 absl::Status LayerTrainer::CheckAccumulated(int64_t step) const {
-  if (step > 0) return absl::OkStatus();
-  return CheckGradients(plan_.stage, LayerName(layer_), optimizer_->trainables());
+  return CheckGradients(plan_.stage, step, LayerName(layer_), optimizer_->trainables());
 }
 
 void LayerTrainer::Apply(int64_t step) { optimizer_->Step(WsdRate(step, plan_.steps, plan_.lr)); }

@@ -25,7 +25,7 @@ class LayerTrainer {
   // guards.h.
   absl::StatusOr<double> Accumulate(int64_t step, const BlockTaps& taps, const RotaryTable& rotary);
 
-  // Whether what was accumulated may be applied: at the first step, the errors of CheckGradients.
+  // Whether what was accumulated may be applied; the errors of CheckGradients.
   absl::Status CheckAccumulated(int64_t step) const;
 
   // Applies what was accumulated since the last call.

@@ -35,8 +35,8 @@ HeadLoss HeadCrossEntropy(const at::Tensor& hidden_nE, const at::Tensor& head_VE
     const at::Tensor lse = logits.logsumexp(-1, /*keepdim=*/true);
     // cross-entropy = lse - sum_v label_v logit_v;  its gradient = softmax(logits) - label.
     if (soft) {
-      const at::Tensor labels =
-          at::softmax(at::linear(targets.teacher_hidden_nE.narrow(0, begin, count), targets.teacher_head_VE), -1);
+      const at::Tensor labels = at::softmax(
+          at::linear(targets.teacher_hidden_nE.narrow(0, begin, count), targets.teacher_head_VE), -1);
       result.mean += lse.sum().item<double>() - (labels * logits).sum().item<double>();
       logits.sub_(lse).exp_().sub_(labels);
     } else {

@@ -15,7 +15,7 @@ at::Tensor HiddenStateLoss(const at::Tensor& student_BTE, const at::Tensor& teac
 struct HeadTargets {
   at::Tensor teacher_hidden_nE;  // normed; the labels are softmax(teacher_hidden . teacher_head)
   at::Tensor teacher_head_VE;
-  at::Tensor ids_n;              // int64: one-hot labels
+  at::Tensor ids_n;  // int64: one-hot labels
 };
 
 struct HeadLoss {
@@ -24,8 +24,8 @@ struct HeadLoss {
 };
 
 // Stage 3: mean cross-entropy of softmax(hidden . head) against the targets, with its gradients, computed for
-// a few hundred positions at a time: no array of n x V exists. When `grad_head_VE` is defined, the gradient of
-// the head is added to it. No autograd inside; the caller continues with grad_hidden_nE.
+// a few hundred positions at a time: no array of n x V exists. When `grad_head_VE` is defined, the gradient
+// of the head is added to it. No autograd inside; the caller continues with grad_hidden_nE.
 HeadLoss HeadCrossEntropy(const at::Tensor& hidden_nE, const at::Tensor& head_VE, const HeadTargets& targets,
                           at::Tensor grad_head_VE);
 

@@ -142,9 +142,8 @@ absl::Status LocalRun::OpenStudent() {
   ASSIGN_OR_RETURN(metrics_, MetricsLog::Open(File("metrics.jsonl"), state_.metrics_bytes));
   const v1::EvaluationSpec& spec = options_.job.evaluation();
   if (spec.prompts() == 0) return absl::OkStatus();
-  ASSIGN_OR_RETURN(free_running_,
-                   MakeFreeRunningReference(teacher_, eval_windows_, spec.prompts(), spec.prompt_tokens(),
-                                            spec.continuation_tokens()));
+  ASSIGN_OR_RETURN(free_running_, MakeFreeRunningReference(teacher_, eval_windows_, spec.prompts(),
+                                                           spec.prompt_tokens(), spec.continuation_tokens()));
   return absl::OkStatus();
 }
 
@@ -271,8 +270,8 @@ absl::StatusOr<json> LocalRun::FinishedIdentity() const {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(File(kResultFile)));
   const json result = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!result.is_object() || !result.contains("identity")) {
-    return absl::DataLossError(
-        absl::StrCat(File(kResultFile).string(), " is not a run's result; remove it or choose another --out"));
+    return absl::DataLossError(absl::StrCat(File(kResultFile).string(),
+                                            " is not a run's result; remove it or choose another --out"));
   }
   return result["identity"];
 }
@@ -289,7 +288,8 @@ absl::StatusOr<RunEnd> LocalRun::Run() {
   ASSIGN_OR_RETURN(const json identity, RunIdentity(options_.job, inputs_, threads));
   if (!saved.is_null()) RETURN_IF_ERROR(CheckIdentity(saved, identity, options_.out_dir));
   if (!finished.is_null()) {
-    progress_.Note(absl::StrCat(options_.out_dir.string(), " holds this run's result already; nothing to do"));
+    progress_.Note(
+        absl::StrCat(options_.out_dir.string(), " holds this run's result already; nothing to do"));
     return RunEnd::kCompleted;
   }
 

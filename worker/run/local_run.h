@@ -13,8 +13,9 @@ namespace retort {
 
 struct LocalRunOptions {
   v1::JobSpec job;
-  std::filesystem::path job_file;            // for messages
-  std::vector<std::filesystem::path> roots;  // where relative paths of the job lie; the job file's directory first
+  std::filesystem::path job_file;  // for messages
+  std::vector<std::filesystem::path>
+      roots;  // where relative paths of the job lie; the job file's directory first
   std::filesystem::path out_dir;
   int threads = 0;  // 0: as the run began, or all cores; part of the run's numbers
 };
@@ -25,8 +26,8 @@ enum class RunEnd {
 };
 
 // Runs the job, or goes on with it, in `out_dir`. A resumed run ends in the same bytes as an undisturbed one.
-// Errors: NOT_FOUND and INVALID_ARGUMENT for a teacher or data that do not fit; FAILED_PRECONDITION when another
-// process uses out_dir, or it holds a run of another job, teacher, data or thread count; INTERNAL,
+// Errors: NOT_FOUND and INVALID_ARGUMENT for a teacher or data that do not fit; FAILED_PRECONDITION when
+// another process uses out_dir, or it holds a run of another job, teacher, data or thread count; INTERNAL,
 // RESOURCE_EXHAUSTED or DATA_LOSS when training itself fails (train/stages/guards.h).
 absl::StatusOr<RunEnd> RunLocally(const LocalRunOptions& options, Progress& progress,
                                   const std::atomic<bool>& stop);

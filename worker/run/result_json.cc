@@ -1,8 +1,8 @@
 #include "worker/run/result_json.h"
 
-#include <torch/headeronly/version.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
+#include <torch/headeronly/version.h>
 
 #include <fstream>
 #include <thread>
@@ -101,10 +101,10 @@ std::string RenderResult(const json& result) {
     AddQualityRow(models, "student-off-domain", result["off_domain"]["student"]);
   }
   constexpr double kMebibyte = 1 << 20;
-  return absl::StrCat(models.Render(), "\n", stages.Render(), "\n",
-                      absl::StrFormat("%s in all, peak memory %.0f MiB\n",
-                                      FormatDuration(result["seconds"].get<double>()),
-                                      result["peak_memory_bytes"].get<double>() / kMebibyte));
+  return absl::StrCat(
+      models.Render(), "\n", stages.Render(), "\n",
+      absl::StrFormat("%s in all, peak memory %.0f MiB\n", FormatDuration(result["seconds"].get<double>()),
+                      result["peak_memory_bytes"].get<double>() / kMebibyte));
 }
 
 int64_t PeakMemoryBytes() {

@@ -14,8 +14,8 @@ nlohmann::json QualityJson(const Quality& quality);
 // The start of a result: {job, identity, versions, host}.
 nlohmann::json NewResult(const std::string& job_name, const nlohmann::json& identity);
 
-// One row for the teacher, the untrained student and the student after each stage; then the stages' losses and
-// times. `result` is a whole result.json.
+// One row for the teacher, the untrained student and the student after each stage; then the stages' losses
+// and times. `result` is a whole result.json.
 std::string RenderResult(const nlohmann::json& result);
 
 // The largest resident size that this process has had.

@@ -74,9 +74,8 @@ absl::StatusOr<std::optional<Checkpoint>> Checkpoint::Open(const std::filesystem
   try {
     const json saved = json::parse(checkpoint.file_.metadata().at("state"));
     if (saved.at("version") != kVersion) {
-      return absl::FailedPreconditionError(absl::StrCat(file.string(), " has format version ",
-                                                        saved["version"].dump(), ", this program reads ",
-                                                        kVersion));
+      return absl::FailedPreconditionError(absl::StrCat(
+          file.string(), " has format version ", saved["version"].dump(), ", this program reads ", kVersion));
     }
     checkpoint.state_ = FromJson(saved);
   } catch (const std::exception& error) {

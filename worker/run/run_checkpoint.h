@@ -17,14 +17,14 @@ namespace retort {
 
 // Where a run stands.
 struct RunState {
-  nlohmann::json identity;  // run_identity.h
-  int64_t stage = 0;        // index into PlanStages(job)
-  int64_t step = 0;         // steps of it applied; equal to its steps: only its evaluation is missing
-  double seconds = 0;       // wall time of the run so far, over all processes
-  double stage_seconds = 0;     // of it, training of this stage
-  int64_t metrics_bytes = 0;    // length of metrics.jsonl at this state
+  nlohmann::json identity;    // run_identity.h
+  int64_t stage = 0;          // index into PlanStages(job)
+  int64_t step = 0;           // steps of it applied; equal to its steps: only its evaluation is missing
+  double seconds = 0;         // wall time of the run so far, over all processes
+  double stage_seconds = 0;   // of it, training of this stage
+  int64_t metrics_bytes = 0;  // length of metrics.jsonl at this state
   int64_t peak_memory_bytes = 0;
-  double loss_first = 0;   // of this stage: mean over layers at its first step, and at the last applied
+  double loss_first = 0;  // of this stage: mean over layers at its first step, and at the last applied
   double loss_last = 0;
   nlohmann::json result;  // result.json as far as it is known
 };

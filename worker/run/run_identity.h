@@ -20,7 +20,8 @@ struct RunInputs {
 };
 
 // NOT_FOUND names the places looked at.
-absl::StatusOr<RunInputs> ResolveInputs(const v1::JobSpec& job, const std::vector<std::filesystem::path>& roots);
+absl::StatusOr<RunInputs> ResolveInputs(const v1::JobSpec& job,
+                                        const std::vector<std::filesystem::path>& roots);
 
 // {job, teacher_sha256, data_sha256{path}, threads, version}; `job` leaves out its name and how often it is
 // saved, which change no number.
