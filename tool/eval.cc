@@ -35,7 +35,7 @@ absl::StatusOr<TokenWindows> ReadWindows(const EvalOptions& options, const Model
     windows.insert(windows.end(), more.begin(), more.end());
     if (options.max_tokens == 0) continue;
     for (const auto& window : more) left -= std::min<uint64_t>(left, window.size());
-    if (left == 0) break;
+    if (left < 2) break;  // a lone token predicts nothing
   }
   return windows;
 }

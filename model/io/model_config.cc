@@ -190,6 +190,10 @@ absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, absl::strin
   config.head_dim = reader.SizeOr(
       "head_dim", std::max<int64_t>(config.hidden_size / std::max<int64_t>(config.heads, 1), 1));
   config.context = reader.SizeOr("max_position_embeddings", 2048);
+  if (config.context < 2 || config.context >= kSizeLimit) {
+    reader.Fail("max_position_embeddings",
+                absl::StrCat("is ", config.context, "; supported: 2 to ", kSizeLimit - 1));
+  }
   config.rms_eps = reader.PositiveOr("rms_norm_eps", 1e-6);
   config.tied_head = reader.BoolOr("tie_word_embeddings", false);
   const int64_t num_layers = reader.Size("num_hidden_layers");

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
 #include "core/base/status_macros.h"
+#include "model/lm/torch_seam.h"
 #include "model/student/make_student.h"
 #include "model/student/student_directory.h"
 #include "model/teacher/llama.h"
@@ -94,6 +95,7 @@ class LocalRun {
   absl::Status Finish();
   absl::Status Save(const std::vector<AdamW*>& optimizers);
   absl::StatusOr<json> OffDomain();
+  void RemoveCheckpoint() const;
   void CountTime();
   bool stopped() const { return stop_.load(); }
   std::filesystem::path File(const char* name) const { return options_.out_dir / name; }
@@ -247,9 +249,13 @@ absl::Status LocalRun::Finish() {
   result["seconds"] = state_.seconds;
   result["peak_memory_bytes"] = state_.peak_memory_bytes;
   RETURN_IF_ERROR(WriteFileAtomically(File(kResultFile), result.dump(2) + "\n"));
+  RemoveCheckpoint();
+  return absl::OkStatus();
+}
+
+void LocalRun::RemoveCheckpoint() const {
   std::error_code ignored;  // a checkpoint left behind costs space only: result.json ends the run
   std::filesystem::remove(File(kCheckpointFile), ignored);
-  return absl::OkStatus();
 }
 
 void LocalRun::CountTime() {
@@ -269,7 +275,9 @@ absl::StatusOr<json> LocalRun::FinishedIdentity() const {
   if (!std::filesystem::exists(File(kResultFile))) return json();
   ASSIGN_OR_RETURN(const std::string text, ReadFile(File(kResultFile)));
   const json result = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!result.is_object() || !result.contains("identity")) {
+  const bool whole = result.is_object() && result.contains("identity") && result.contains("student") &&
+                     result.contains("seconds") && result.contains("peak_memory_bytes");
+  if (!whole) {
     return absl::DataLossError(absl::StrCat(File(kResultFile).string(),
                                             " is not a run's result; remove it or choose another --out"));
   }
@@ -282,7 +290,8 @@ absl::StatusOr<RunEnd> LocalRun::Run() {
   ASSIGN_OR_RETURN(const json finished, FinishedIdentity());
   const json& saved = resumed_ ? resumed_->state().identity : finished;
   int threads = options_.threads;
-  if (threads == 0 && saved.is_object()) threads = saved.value("threads", 0);
+  if (threads == 0 && saved.contains("threads") && saved["threads"].is_number_integer())
+    threads = saved["threads"];
   if (threads == 0) threads = static_cast<int>(std::thread::hardware_concurrency());
   at::set_num_threads(threads);
   ASSIGN_OR_RETURN(const json identity, RunIdentity(options_.job, inputs_, threads));
@@ -290,6 +299,7 @@ absl::StatusOr<RunEnd> LocalRun::Run() {
   if (!finished.is_null()) {
     progress_.Note(
         absl::StrCat(options_.out_dir.string(), " holds this run's result already; nothing to do"));
+    RemoveCheckpoint();
     return RunEnd::kCompleted;
   }
 
@@ -321,7 +331,8 @@ absl::StatusOr<RunEnd> RunLocally(const LocalRunOptions& options, Progress& prog
         absl::StrCat("cannot create ", options.out_dir.string(), ": ", error.message()));
   }
   ASSIGN_OR_RETURN(const DirectoryLock lock, DirectoryLock::Acquire(options.out_dir));
-  const absl::StatusOr<RunEnd> end = LocalRun(options, progress, stop).Run();
+  const absl::StatusOr<RunEnd> end =
+      CatchTorch("the run", [&] { return LocalRun(options, progress, stop).Run(); });
   if (absl::IsCancelled(end.status())) return RunEnd::kInterrupted;
   return end;
 }

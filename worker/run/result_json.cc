@@ -27,7 +27,7 @@ std::string ProcessorName() {
 }
 
 std::string Cell(const json& object, const char* key, const char* format) {
-  if (!object.contains(key)) return "";
+  if (!object.contains(key) || !object[key].is_number()) return "";  // JSON has null for an overflow
   return absl::StrFormat(*absl::ParsedFormat<'f'>::New(format), object[key].get<double>());
 }
 

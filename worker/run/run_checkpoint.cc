@@ -69,8 +69,12 @@ absl::Status SaveCheckpoint(const std::filesystem::path& file, const RunState& s
 
 absl::StatusOr<std::optional<Checkpoint>> Checkpoint::Open(const std::filesystem::path& file) {
   if (!std::filesystem::exists(file)) return std::nullopt;
-  ASSIGN_OR_RETURN(SafetensorsFile opened, SafetensorsFile::Open(file));
-  Checkpoint checkpoint(std::move(opened));
+  absl::StatusOr<SafetensorsFile> opened = SafetensorsFile::Open(file);
+  if (!opened.ok()) {
+    return absl::Status(opened.status().code(),
+                        absl::StrCat(opened.status().message(), "; remove the file to start the run again"));
+  }
+  Checkpoint checkpoint(*std::move(opened));
   try {
     const json saved = json::parse(checkpoint.file_.metadata().at("state"));
     if (saved.at("version") != kVersion) {
