@@ -298,6 +298,14 @@ TEST_F(JobFileErrors, PointAtTokenFilesThatAreNotThere) {
             "corpus/absent.bin; correct the path or add a directory with --root");
 }
 
+TEST_F(JobFileErrors, KeepWhatIsMeasuredOnOutOfTraining) {
+  EXPECT_EQ(Errors(Edited("eval: corpus/eval.bin", "eval: corpus/../corpus/train.bin")),
+            "job.yaml:11:9: data.eval: \"corpus/../corpus/train.bin\" is also data.train[0], so it would "
+            "measure what was learnt by heart; give text that is held out");
+  EXPECT_THAT(Errors(Edited("  seed: 7", "  seed: 7\n  off_domain: corpus/train.bin")),
+              ::testing::StartsWith("job.yaml:14:15: data.off_domain: \"corpus/train.bin\" is also"));
+}
+
 TEST_F(JobFileErrors, NeedAtLeastOneStage) {
   const std::string yaml = kGood;
   EXPECT_EQ(Errors(yaml.substr(0, yaml.find("stages:")) + "stages: {}\n"),

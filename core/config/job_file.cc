@@ -155,6 +155,18 @@ class FileChecks {
     }
   }
 
+  // Text that was trained on measures nothing.
+  void CheckHeldOut(const std::string& key, const std::string& written, const v1::DataSpec& data) const {
+    const absl::StatusOr<fs::path> path = ResolvePath(written, roots_);
+    for (int i = 0; path.ok() && i < data.train_size(); ++i) {
+      const absl::StatusOr<fs::path> train = ResolvePath(data.train(i), roots_);
+      std::error_code error;
+      if (!train.ok() || !fs::equivalent(*path, *train, error)) continue;
+      Add(key, absl::StrCat(Quoted(written), " is also data.train[", i,
+                            "], so it would measure what was learnt by heart; give text that is held out"));
+    }
+  }
+
  private:
   absl::StatusOr<fs::path> Resolve(const std::string& key, const std::string& written) const {
     absl::StatusOr<fs::path> path = ResolvePath(written, roots_);
@@ -178,8 +190,12 @@ void CheckFiles(const v1::JobSpec& job, const JobReader& reader, const std::vect
   for (int i = 0; i < job.data().train_size(); ++i) {
     checks.CheckTokens(absl::StrCat("data.train[", i, "]"), job.data().train(i));
   }
-  if (reader.Has("data.eval")) checks.CheckTokens("data.eval", job.data().eval());
-  if (reader.Has("data.off_domain")) checks.CheckTokens("data.off_domain", job.data().off_domain());
+  for (const auto& [key, written] :
+       {std::pair("data.eval", job.data().eval()), std::pair("data.off_domain", job.data().off_domain())}) {
+    if (!reader.Has(key)) continue;
+    checks.CheckTokens(key, written);
+    checks.CheckHeldOut(key, written, job.data());
+  }
 }
 
 }  // namespace
