@@ -9,7 +9,9 @@
 #include <atomic>
 #include <cerrno>
 #include <charconv>
+#include <regex>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
@@ -163,6 +165,16 @@ absl::Status AtomicFile::Commit() {
   // fsync has reported all errors of writing, and from here on the temporary name no longer exists.
   close(std::exchange(fd_, -1));
   return SyncDirectory(ParentOf(path_));
+}
+
+void RemoveStaleTemporaries(const fs::path& directory) {
+  static const std::regex temporary(".+\\.tmp-[0-9]+-[0-9]+");
+  std::error_code error;
+  std::vector<fs::path> stale;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+    if (std::regex_match(entry->path().filename().string(), temporary)) stale.push_back(entry->path());
+  }
+  for (const fs::path& path : stale) fs::remove(path, error);
 }
 
 absl::StatusOr<MappedFile> MappedFile::Open(const fs::path& path) {

@@ -50,6 +50,10 @@ class AtomicFile {
   std::filesystem::path temporary_;
 };
 
+// Removes what AtomicFiles of killed processes left in `directory`. Only while nobody writes there: see
+// DirectoryLock. Whatever cannot be removed stays; it costs space only.
+void RemoveStaleTemporaries(const std::filesystem::path& directory);
+
 // A regular file mapped for reading; pages are loaded when touched. The file must not shrink while it is
 // mapped (touching a lost page kills the process), which holds for files made by AtomicFile. Move-only.
 // Reading from many threads is safe.

@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <fstream>
+#include <set>
 #include <utility>
 
 #include "gmock/gmock.h"
@@ -119,6 +120,20 @@ TEST_F(Files, RemovesPiecesThatWereNeverCommitted) {
     EXPECT_EQ(Count(), 1u);
   }
   EXPECT_EQ(Count(), 0u);
+}
+
+TEST_F(Files, RemovesWhatAKilledProcessLeftAndNothingElse) {
+  for (const char* name :
+       {"checkpoint.tmp-12-0", "a.tmp-b.tmp-345-6", "notes.tmp", ".tmp-1-2", "x.tmp-1-2.bak"}) {
+    ASSERT_TRUE(WriteFileAtomically(directory_ / name, "x").ok());
+  }
+  RemoveStaleTemporaries(directory_);
+  RemoveStaleTemporaries(directory_ / "absent");
+  std::set<std::string> left;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_)) {
+    left.insert(entry.path().filename().string());
+  }
+  EXPECT_EQ(left, (std::set<std::string>{"notes.tmp", ".tmp-1-2", "x.tmp-1-2.bak"}));
 }
 
 TEST_F(Files, RefusesPiecesAfterCommit) {
