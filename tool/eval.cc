@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "model/lm/torch_seam.h"
 #include "model/student/student_directory.h"
 #include "train/data/eval_windows.h"
 #include "train/eval/evaluate.h"
@@ -40,9 +41,7 @@ absl::StatusOr<TokenWindows> ReadWindows(const EvalOptions& options, const Model
   return windows;
 }
 
-}  // namespace
-
-absl::StatusOr<nlohmann::json> RunEval(const EvalOptions& options, const std::atomic<bool>& stop) {
+absl::StatusOr<nlohmann::json> Eval(const EvalOptions& options, const std::atomic<bool>& stop) {
   if (options.threads > 0) at::set_num_threads(options.threads);
   ASSIGN_OR_RETURN(const LanguageModel model, LoadModel(options.model));
   std::optional<LanguageModel> teacher;
@@ -60,6 +59,12 @@ absl::StatusOr<nlohmann::json> RunEval(const EvalOptions& options, const std::at
     result["teacher_perplexity"] = beside->teacher_perplexity;
   }
   return result;
+}
+
+}  // namespace
+
+absl::StatusOr<nlohmann::json> RunEval(const EvalOptions& options, const std::atomic<bool>& stop) {
+  return CatchTorch("evaluation", [&] { return Eval(options, stop); });
 }
 
 }  // namespace retort

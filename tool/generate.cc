@@ -47,9 +47,7 @@ size_t WholeCharacters(const std::string& bytes) {
   return bytes.size();
 }
 
-}  // namespace
-
-absl::Status RunGenerate(const GenerateOptions& options, std::ostream& out) {
+absl::Status Generate(const GenerateOptions& options, std::ostream& out) {
   if (options.threads > 0) at::set_num_threads(options.threads);
   ASSIGN_OR_RETURN(const auto tokenizer, Tokenizer::Load(options.model));
   ASSIGN_OR_RETURN(const LanguageModel model, LoadModel(options.model));
@@ -70,25 +68,29 @@ absl::Status RunGenerate(const GenerateOptions& options, std::ostream& out) {
                                                    options.tokens, " more exceed the model's context of ",
                                                    model.config.context, "; lower --tokens"));
   }
-  return CatchTorch("generation", [&] {
-    out << options.prompt << std::flush;
-    DecodeState state;
-    const at::Tensor ids_BT = at::tensor(prompt, at::kInt).to(at::kLong).unsqueeze(0);
-    at::Tensor logits_BV = Prefill(model, ids_BT, capacity, state);
-    std::string pending;
-    for (int64_t i = 0; i < options.tokens; ++i) {
-      const int64_t id = Choose(logits_BV[0], options, i);
-      const auto& ends = model.config.eos_tokens;
-      if (std::find(ends.begin(), ends.end(), id) != ends.end()) break;
-      pending += tokenizer->Decode({static_cast<int32_t>(id)});
-      const size_t whole = WholeCharacters(pending);
-      out << pending.substr(0, whole) << std::flush;
-      pending.erase(0, whole);
-      if (i + 1 < options.tokens) logits_BV = DecodeStep(model, at::full({1}, id, at::kLong), state);
-    }
-    out << pending << std::endl;
-    return absl::OkStatus();
-  });
+  out << options.prompt << std::flush;
+  DecodeState state;
+  const at::Tensor ids_BT = at::tensor(prompt, at::kInt).to(at::kLong).unsqueeze(0);
+  at::Tensor logits_BV = Prefill(model, ids_BT, capacity, state);
+  std::string pending;
+  for (int64_t i = 0; i < options.tokens; ++i) {
+    const int64_t id = Choose(logits_BV[0], options, i);
+    const auto& ends = model.config.eos_tokens;
+    if (std::find(ends.begin(), ends.end(), id) != ends.end()) break;
+    pending += tokenizer->Decode({static_cast<int32_t>(id)});
+    const size_t whole = WholeCharacters(pending);
+    out << pending.substr(0, whole) << std::flush;
+    pending.erase(0, whole);
+    if (i + 1 < options.tokens) logits_BV = DecodeStep(model, at::full({1}, id, at::kLong), state);
+  }
+  out << pending << std::endl;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status RunGenerate(const GenerateOptions& options, std::ostream& out) {
+  return CatchTorch("generation", [&] { return Generate(options, out); });
 }
 
 }  // namespace retort

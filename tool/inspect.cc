@@ -31,8 +31,10 @@ absl::StatusOr<nlohmann::json> RunInspect(const InspectOptions& options) {
   }
   json parameters = {{"total", 0}};
   const std::string layer_prefix = "model.layers.";
-  for (const auto& [name, shape] : ModelTensorShapes(config)) {
-    const int64_t count = Elements(shape);
+  const LanguageModel empty = EmptyModel(config);
+  for (const auto& tensor : ModelTensors(empty)) {
+    const std::string& name = tensor.name;
+    const int64_t count = Elements(tensor.shape);
     parameters["total"] = parameters["total"].get<int64_t>() + count;
     parameters[Part(name)] = parameters.value(Part(name), int64_t{0}) + count;
     if (name.rfind(layer_prefix, 0) == 0) {

@@ -86,9 +86,11 @@ int Main(const std::vector<std::string>& args) {
     ReportError(kName, end.status(), std::cerr);
     return RunExitCode(end.status());
   }
-  if (*end == RunEnd::kInterrupted) {
-    std::cerr << kName << ": interrupted; saved in " << options->out_dir.string()
-              << "; run the same command again to go on\n";
+  if (*end != RunEnd::kCompleted) {
+    std::cerr << kName << ": interrupted"
+              << (*end == RunEnd::kInterrupted
+                      ? "; saved in " + options->out_dir.string() + "; run the same command again to go on\n"
+                      : " before anything was trained; run the same command again to start\n");
     return kExitNotFinished;
   }
   const absl::StatusOr<std::string> result = ReadFile(options->out_dir / "result.json");

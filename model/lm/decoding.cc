@@ -66,11 +66,13 @@ at::Tensor DecodeStep(const LanguageModel& model, const at::Tensor& ids_B, Decod
   return AdvanceAll(model, ids_B.unsqueeze(1), state);
 }
 
-at::Tensor GreedyContinuation(const LanguageModel& model, const at::Tensor& ids_BT, int64_t tokens) {
+absl::StatusOr<at::Tensor> GreedyContinuation(const LanguageModel& model, const at::Tensor& ids_BT,
+                                              int64_t tokens, const std::atomic<bool>& stop) {
   DecodeState state;
   at::Tensor logits_BV = Prefill(model, ids_BT, ids_BT.size(1) + tokens, state);
   std::vector<at::Tensor> continuation;
   for (int64_t i = 0; i < tokens; ++i) {
+    if (stop.load()) return absl::CancelledError("generation stopped");
     continuation.push_back(logits_BV.argmax(-1));
     if (i + 1 < tokens) logits_BV = DecodeStep(model, continuation.back(), state);
   }

@@ -4,9 +4,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <atomic>
 #include <variant>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "model/lm/language_model.h"
 
 namespace retort {
@@ -24,7 +26,9 @@ at::Tensor Prefill(const LanguageModel& model, const at::Tensor& ids_BT, int64_t
 // Feeds one token per sequence, ids_B. Returns its logits, [B, V]. The caller keeps position < capacity.
 at::Tensor DecodeStep(const LanguageModel& model, const at::Tensor& ids_B, DecodeState& state);
 
-// The `tokens` most likely next tokens, one after the other; ids_BT is the prompt. Returns [B, tokens].
-at::Tensor GreedyContinuation(const LanguageModel& model, const at::Tensor& ids_BT, int64_t tokens);
+// The `tokens` most likely next tokens, one after the other; ids_BT is the prompt. Returns [B, tokens], or
+// CANCELLED soon after `stop` is set.
+absl::StatusOr<at::Tensor> GreedyContinuation(const LanguageModel& model, const at::Tensor& ids_BT,
+                                              int64_t tokens, const std::atomic<bool>& stop);
 
 }  // namespace retort

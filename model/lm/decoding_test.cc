@@ -95,7 +95,9 @@ TEST_P(Decoding, StartsAfreshOnEveryPrefill) {
 
 TEST_P(Decoding, KeepsNoGraph) {
   LanguageModel model = model_;
-  for (const auto& [name, tensor] : ModelTensors(model)) *tensor = tensor->detach().clone().requires_grad_();
+  for (const auto& tensor : ModelTensors(model)) {
+    *tensor.value = tensor.value->detach().clone().requires_grad_();
+  }
   if (model.config.tied_head) model.head_VE = model.embedding_VE;
   DecodeState state;
   EXPECT_FALSE(Prefill(model, Prompts(4), 5, state).requires_grad());
@@ -105,7 +107,7 @@ TEST_P(Decoding, KeepsNoGraph) {
 TEST_P(Decoding, ContinuesWithTheMostLikelyTokens) {
   for (int64_t prompt : {1, 9}) {
     at::Tensor ids = Prompts(prompt);
-    const at::Tensor continuation = GreedyContinuation(model_, ids, 8);
+    const at::Tensor continuation = GreedyContinuation(model_, ids, 8, /*stop=*/false).value();
     ASSERT_EQ(continuation.sizes(), at::IntArrayRef({2, 8}));
     for (int64_t i = 0; i < 8; ++i) {
       const at::Tensor next_B = FullPass(ids).select(1, ids.size(1) - 1).argmax(-1);

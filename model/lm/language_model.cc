@@ -8,10 +8,15 @@
 namespace retort {
 namespace {
 
-// Calls visit(name, tensor, shape) for every tensor of the model in file order.
-template <typename Visit>
-void VisitTensors(LanguageModel& model, Visit visit) {
+// `Model` is LanguageModel or const LanguageModel, `T` at::Tensor with the same constness.
+template <typename T, typename Model>
+std::vector<ModelTensor<T>> ListTensors(Model& model) {
   using Shape = std::vector<int64_t>;
+  std::vector<ModelTensor<T>> tensors;
+  const auto visit = [&](const std::string& name, T& tensor, Shape shape) {
+    const bool is_matrix = shape.size() == 2;
+    tensors.push_back({name, &tensor, std::move(shape), /*of_mamba2=*/false, is_matrix});
+  };
   const ModelConfig& config = model.config;
   const int64_t hidden = config.hidden_size, q_rows = config.heads * config.head_dim;
   const int64_t kv_rows = config.kv_heads * config.head_dim, mlp = config.intermediate_size;
@@ -29,8 +34,9 @@ void VisitTensors(LanguageModel& model, Visit visit) {
     } else {
       auto& mixer = std::get<Mamba2Weights>(block.mixer);
       for (const Mamba2Tensor& tensor : Mamba2Tensors()) {
-        visit(prefix + "mamba." + tensor.name, mixer.*tensor.member,
-              Mamba2TensorShape(tensor, config.mamba2, hidden));
+        tensors.push_back({prefix + "mamba." + tensor.name, &(mixer.*tensor.member),
+                           Mamba2TensorShape(tensor, config.mamba2, hidden), /*of_mamba2=*/true,
+                           tensor.is_matrix});
       }
     }
     visit(prefix + "post_attention_layernorm.weight", block.post_norm_E, Shape{hidden});
@@ -40,6 +46,7 @@ void VisitTensors(LanguageModel& model, Visit visit) {
   }
   visit("model.norm.weight", model.final_norm_E, Shape{hidden});
   if (!config.tied_head) visit("lm_head.weight", model.head_VE, Shape{config.vocab_size, hidden});
+  return tensors;
 }
 
 }  // namespace
@@ -116,21 +123,18 @@ LanguageModel EmptyModel(const ModelConfig& config) {
   return model;
 }
 
-std::vector<std::pair<std::string, at::Tensor*>> ModelTensors(LanguageModel& model) {
-  std::vector<std::pair<std::string, at::Tensor*>> tensors;
-  VisitTensors(model, [&](const std::string& name, at::Tensor& tensor, const auto&) {
-    tensors.emplace_back(name, &tensor);
-  });
-  return tensors;
+std::vector<ModelTensor<at::Tensor>> ModelTensors(LanguageModel& model) {
+  return ListTensors<at::Tensor>(model);
 }
 
-std::vector<std::pair<std::string, std::vector<int64_t>>> ModelTensorShapes(const ModelConfig& config) {
-  LanguageModel empty = EmptyModel(config);
-  std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
-  VisitTensors(empty, [&](const std::string& name, at::Tensor&, const std::vector<int64_t>& shape) {
-    shapes.emplace_back(name, shape);
-  });
-  return shapes;
+std::vector<ModelTensor<const at::Tensor>> ModelTensors(const LanguageModel& model) {
+  return ListTensors<const at::Tensor>(model);
+}
+
+std::unordered_set<const void*> TensorMemory(const LanguageModel& model) {
+  std::unordered_set<const void*> memory;
+  for (const auto& tensor : ModelTensors(model)) memory.insert(tensor.value->data_ptr());
+  return memory;
 }
 
 }  // namespace retort

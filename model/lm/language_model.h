@@ -9,7 +9,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <string>
-#include <utility>
+#include <unordered_set>
 #include <variant>
 #include <vector>
 
@@ -78,9 +78,21 @@ at::Tensor Logits(const LanguageModel& model, const at::Tensor& ids_BT);
 // A model of this shape whose tensors are all undefined, each mixer already of its kind.
 LanguageModel EmptyModel(const ModelConfig& config);
 
-// Every tensor under its name in the model's files, in file order; a tied head is not listed.
-std::vector<std::pair<std::string, at::Tensor*>> ModelTensors(LanguageModel& model);
-// The same list with the shape that each tensor must have.
-std::vector<std::pair<std::string, std::vector<int64_t>>> ModelTensorShapes(const ModelConfig& config);
+// One tensor of a model. `T` is at::Tensor or const at::Tensor.
+template <typename T>
+struct ModelTensor {
+  std::string name;  // in the model's files
+  T* value;
+  std::vector<int64_t> shape;  // that it must have
+  bool of_mamba2;              // belongs to a converted layer's mixer
+  bool is_matrix;              // projections, embedding and head: weight decay applies to these alone
+};
+
+// Every tensor in file order; a tied head is not listed. The pointers are into `model`.
+std::vector<ModelTensor<at::Tensor>> ModelTensors(LanguageModel& model);
+std::vector<ModelTensor<const at::Tensor>> ModelTensors(const LanguageModel& model);
+
+// Where the model's tensors lie. A student's tensor whose data_ptr() is among its teacher's is not its own.
+std::unordered_set<const void*> TensorMemory(const LanguageModel& model);
 
 }  // namespace retort

@@ -18,12 +18,13 @@ auto CatchTorch(const std::string& doing, Body body) -> decltype(body()) {
   try {
     return body();
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(absl::StrCat(doing, ": out of memory; lower micro_batch or seq_len"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat(doing, ": out of memory; give it more, or fewer or shorter sequences at a time"));
   } catch (const c10::Error& error) {
     const std::string what = error.what_without_backtrace();
     if (what.find("can't allocate memory") != std::string::npos) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat(doing, ": out of memory; lower micro_batch or seq_len (", what, ")"));
+      return absl::ResourceExhaustedError(absl::StrCat(
+          doing, ": out of memory; give it more, or fewer or shorter sequences at a time (", what, ")"));
     }
     return absl::InternalError(absl::StrCat(doing, ": LibTorch: ", what));
   } catch (const std::exception& error) {  // what MKL, oneDNN and the standard library throw below LibTorch

@@ -26,8 +26,7 @@ absl::Status SaveStudent(const LanguageModel& student, const std::filesystem::pa
   RETURN_IF_ERROR(
       WriteFileAtomically(directory / "config.json", StudentConfigJson(student.config).dump(2) + "\n"));
   NamedTensors tensors;
-  LanguageModel copy = student;
-  for (const auto& [name, tensor] : ModelTensors(copy)) tensors.emplace_back(name, tensor->detach());
+  for (const auto& tensor : ModelTensors(student)) tensors.emplace_back(tensor.name, tensor.value->detach());
   return WriteSafetensors(directory / "model.safetensors", tensors, {{"format", "pt"}});
 }
 

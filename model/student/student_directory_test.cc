@@ -55,7 +55,7 @@ TEST_F(StudentDirectory, GivesBackTheSameStudentBitForBit) {
   const auto before = ModelTensors(student), after = ModelTensors(*loaded);
   ASSERT_EQ(before.size(), after.size());
   for (size_t i = 0; i < before.size(); ++i) {
-    EXPECT_TRUE(at::equal(*before[i].second, *after[i].second)) << before[i].first;
+    EXPECT_TRUE(at::equal(*before[i].value, *after[i].value)) << before[i].name;
   }
   EXPECT_TRUE(at::equal(LogitsOf(student), LogitsOf(*loaded)));
 }

@@ -9,10 +9,8 @@ namespace retort {
 absl::StatusOr<LanguageModel> LoadWeights(const std::filesystem::path& directory, const ModelConfig& config) {
   ASSIGN_OR_RETURN(const WeightsDirectory weights, WeightsDirectory::Open(directory));
   LanguageModel model = EmptyModel(config);
-  const auto shapes = ModelTensorShapes(config);
-  const auto tensors = ModelTensors(model);
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    ASSIGN_OR_RETURN(*tensors[i].second, weights.Read(tensors[i].first, shapes[i].second));
+  for (const auto& tensor : ModelTensors(model)) {
+    ASSIGN_OR_RETURN(*tensor.value, weights.Read(tensor.name, tensor.shape));
   }
   if (config.tied_head) model.head_VE = model.embedding_VE;
   return model;

@@ -133,9 +133,9 @@ TEST(LoadLlama, ListsEveryTensorOfTheFilesOnce) {
     LanguageModel model = Load(directory);
     const SafetensorsFile file = OpenGolden(std::string(directory) + "/model.safetensors");
     std::vector<std::string> names;
-    for (const auto& [name, tensor] : ModelTensors(model)) {
-      names.push_back(name);
-      EXPECT_EQ(tensor->scalar_type(), at::kFloat) << name;
+    for (const auto& tensor : ModelTensors(model)) {
+      names.push_back(tensor.name);
+      EXPECT_EQ(tensor.value->scalar_type(), at::kFloat) << tensor.name;
     }
     EXPECT_THAT(names, testing::UnorderedElementsAreArray(file.names())) << directory;
   }

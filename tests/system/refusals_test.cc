@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "core/base/files.h"
 #include "tests/system/tiny_run.h"
 #include "train/data/testing_dataset.h"
 
@@ -23,7 +24,7 @@ std::filesystem::path CopyOfTheTeacher() {
 // Runs the tiny job with a teacher of the test's own.
 ProgramEnd RunWith(const std::filesystem::path& teacher) {
   const std::filesystem::path job = TestPath("job.yaml");
-  WriteChangedJob(job, "{path: teacher}", "{path: " + teacher.string() + "}");
+  WriteChangedJob(job, {{"{path: teacher}", "{path: " + teacher.string() + "}"}});
   return RunRetort(RunArguments(job, TestPath("run")));
 }
 
@@ -46,7 +47,7 @@ TEST(Refusal, OfAnotherJobsCheckpointNamesTheKey) {
   ASSERT_TRUE(Eventually(kDeadlineSeconds, [&] { return CheckpointState(out).is_object(); }));
   first.Signal(SIGKILL);
   first.Wait(kDeadlineSeconds);
-  WriteChangedJob(job, "seed: 7", "seed: 8");
+  WriteChangedJob(job, {{"seed: 7", "seed: 8"}});
   const ProgramEnd end = RunRetort(RunArguments(job, out));
   EXPECT_EQ(end.exit_code, 5);
   EXPECT_THAT(end.err, AllOf(HasSubstr(out.string()), HasSubstr("data/seed was \"7\", is \"8\"")));
@@ -54,7 +55,7 @@ TEST(Refusal, OfAnotherJobsCheckpointNamesTheKey) {
 
 TEST(Refusal, OfAnotherJobsResultNamesTheKey) {
   const std::filesystem::path job = TestPath("job.yaml");
-  WriteChangedJob(job, "state_size: 16", "state_size: 8");
+  WriteChangedJob(job, {{"state_size: 16", "state_size: 8"}});
   const ProgramEnd end = RunRetort(RunArguments(job, UndisturbedRun()));
   EXPECT_EQ(end.exit_code, 5);
   EXPECT_THAT(end.err, HasSubstr("student/stateSize was 16, is 8"));
@@ -89,12 +90,35 @@ TEST(Refusal, OfATeacherCutShortNamesTheFile) {
 
 TEST(Refusal, OfAMisspeltKeyNamesItsPlace) {
   const std::filesystem::path job = TestPath("job.yaml");
-  WriteChangedJob(job, "micro_batch: 2", "micro_bach: 2");
+  WriteChangedJob(job, {{"micro_batch: 2", "micro_bach: 2"}});
   const ProgramEnd end = RunRetort(RunArguments(job, TestPath("run")));
   EXPECT_EQ(end.exit_code, 2);
   EXPECT_THAT(end.err,
               AllOf(HasSubstr(job.string() + ":16:1: "), HasSubstr("micro_bach"), HasSubstr("micro_batch")));
   EXPECT_FALSE(std::filesystem::exists(TestPath("run")));
+}
+
+TEST(Refusal, OfADamagedResultSaysWhatToDo) {
+  const std::filesystem::path out = TestPath("run");
+  std::filesystem::create_directories(out);
+  for (const char* text : {"", "{\"identity\": 1", "[]", "{}"}) {
+    ASSERT_TRUE(WriteFileAtomically(out / "result.json", text).ok());
+    const ProgramEnd end = RunRetort(TinyRunArguments(out));
+    EXPECT_EQ(end.exit_code, 10) << text;
+    EXPECT_THAT(end.err, AllOf(HasSubstr("result.json is not a run's result"), HasSubstr("--out")));
+  }
+}
+
+TEST(Refusal, OfAContextThatHoldsNoPrediction) {
+  const std::filesystem::path teacher = CopyOfTheTeacher();
+  nlohmann::json config = ReadJson(teacher / "config.json");
+  for (const int64_t context : {int64_t{1}, int64_t{1} << 31}) {
+    config["max_position_embeddings"] = context;
+    ASSERT_TRUE(WriteFileAtomically(teacher / "config.json", config.dump()).ok());
+    const ProgramEnd end = RunWith(teacher);
+    EXPECT_EQ(end.exit_code, 2) << context;
+    EXPECT_THAT(end.err, AllOf(HasSubstr("max_position_embeddings"), HasSubstr(std::to_string(context))));
+  }
 }
 
 }  // namespace

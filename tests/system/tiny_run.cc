@@ -68,11 +68,14 @@ json CheckpointState(const std::filesystem::path& out) {
   return file.ok() ? json::parse(file->metadata().at("state")) : json();
 }
 
-void WriteChangedJob(const std::filesystem::path& file, const std::string& from, const std::string& to) {
+void WriteChangedJob(const std::filesystem::path& file, const std::vector<Edit>& edits) {
   std::string text = ReadFile(TinyJobDirectory() / "job.yaml").value();
-  const size_t at = text.find(from);
-  RETORT_CHECK(at != std::string::npos) << from;
-  RETORT_CHECK(WriteFileAtomically(file, text.replace(at, from.size(), to)).ok()) << file;
+  for (const Edit& edit : edits) {
+    const size_t at = text.find(edit.from);
+    RETORT_CHECK(at != std::string::npos) << edit.from;
+    text.replace(at, edit.from.size(), edit.to);
+  }
+  RETORT_CHECK(WriteFileAtomically(file, text).ok()) << file;
 }
 
 }  // namespace retort

@@ -34,7 +34,10 @@ std::string StudentWeights(const std::filesystem::path& out);
 // Where the checkpoint of a run stands: worker/run/run_checkpoint.h. Null when there is none.
 nlohmann::json CheckpointState(const std::filesystem::path& out);
 
-// Writes the tiny job with `from` replaced by `to` as `file`.
-void WriteChangedJob(const std::filesystem::path& file, const std::string& from, const std::string& to);
+struct Edit {
+  std::string from, to;
+};
+// Writes the tiny job with every edit made once, in order, as `file`.
+void WriteChangedJob(const std::filesystem::path& file, const std::vector<Edit>& edits);
 
 }  // namespace retort

@@ -15,8 +15,6 @@
 namespace retort {
 namespace {
 
-const std::atomic<bool> kGoOn = false;
-
 // Held-out text in windows of 24 tokens and less, and one that is longer than the head's chunks of 256.
 TokenWindows Windows() {
   TokenWindows windows = EvalWindows(TinyDirectory() / "corpus/eval.bin",
@@ -35,6 +33,14 @@ at::Tensor Ids(const std::vector<int32_t>& window) {
 // Log-probabilities of all predicted tokens of a window, [T - 1, V].
 at::Tensor LogProbabilities(const LanguageModel& model, const std::vector<int32_t>& window) {
   return at::log_softmax(Logits(model, Ids(window)).to(at::kDouble), -1)[0].narrow(0, 0, window.size() - 1);
+}
+
+v1::EvaluationSpec Prompts(int prompts, int prompt_tokens, int continuation_tokens) {
+  v1::EvaluationSpec spec;
+  spec.set_prompts(prompts);
+  spec.set_prompt_tokens(prompt_tokens);
+  spec.set_continuation_tokens(continuation_tokens);
+  return spec;
 }
 
 class EvaluateTest : public testing::Test {
@@ -127,6 +133,8 @@ TEST_F(EvaluateTest, WeighsDistancesByTokens) {
 TEST_F(EvaluateTest, StopsWhenAsked) {
   const std::atomic<bool> stop = true;
   EXPECT_EQ(Evaluate(student_, nullptr, windows_, stop).status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(MakeFreeRunningReference(teacher_, windows_, Prompts(2, 16, 8), stop).status().code(),
+            absl::StatusCode::kCancelled);
 }
 
 TEST_F(EvaluateTest, RefusesNumbersThatAreNotFinite) {
@@ -135,25 +143,27 @@ TEST_F(EvaluateTest, RefusesNumbersThatAreNotFinite) {
 }
 
 TEST_F(EvaluateTest, TeacherAgreesWithItsOwnContinuation) {
-  const FreeRunningReference reference = MakeFreeRunningReference(teacher_, windows_, 2, 16, 8).value();
+  const FreeRunningReference reference =
+      MakeFreeRunningReference(teacher_, windows_, Prompts(2, 16, 8), kGoOn).value();
   EXPECT_EQ(reference.prompts_BT.size(0), 2);
   EXPECT_EQ(reference.continuations_BS.size(1), 8);
-  EXPECT_EQ(FreeRunningAgreement(teacher_, reference).value(), 1.0);
-  EXPECT_LT(FreeRunningAgreement(student_, reference).value(), 1.0);
+  EXPECT_EQ(FreeRunningAgreement(teacher_, reference, kGoOn).value(), 1.0);
+  EXPECT_LT(FreeRunningAgreement(student_, reference, kGoOn).value(), 1.0);
 }
 
 TEST_F(EvaluateTest, FreeRunningAgreementEndsAtTheFirstDifference) {
-  const FreeRunningReference reference = MakeFreeRunningReference(teacher_, windows_, 2, 16, 8).value();
+  const FreeRunningReference reference =
+      MakeFreeRunningReference(teacher_, windows_, Prompts(2, 16, 8), kGoOn).value();
   at::Tensor third_of_first = reference.continuations_BS[0][2];
   third_of_first.copy_((third_of_first + 1) % 512);
-  EXPECT_DOUBLE_EQ(FreeRunningAgreement(teacher_, reference).value(), (2.0 / 8 + 1) / 2);
+  EXPECT_DOUBLE_EQ(FreeRunningAgreement(teacher_, reference, kGoOn).value(), (2.0 / 8 + 1) / 2);
 }
 
 TEST_F(EvaluateTest, PromptsAreTheBeginningsOfWindowsThatAreLongEnough) {
   const TokenWindows windows = {{9, 9}, {1, 2, 3, 4}, {5, 6, 7}, {8, 8, 8}};
-  const at::Tensor prompts = MakeFreeRunningReference(teacher_, windows, 2, 3, 1)->prompts_BT;
+  const at::Tensor prompts = MakeFreeRunningReference(teacher_, windows, Prompts(2, 3, 1), kGoOn)->prompts_BT;
   EXPECT_TRUE(prompts.equal(at::tensor({1, 2, 3, 5, 6, 7}, at::kLong).view({2, 3}))) << prompts;
-  EXPECT_FALSE(MakeFreeRunningReference(teacher_, windows, 2, 5, 1)->prompts_BT.defined());
+  EXPECT_FALSE(MakeFreeRunningReference(teacher_, windows, Prompts(2, 5, 1), kGoOn)->prompts_BT.defined());
 }
 
 }  // namespace

@@ -3,10 +3,11 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <vector>
+#include <atomic>
 
 #include "absl/status/statusor.h"
 #include "model/lm/language_model.h"
+#include "retort/v1/job.pb.h"
 #include "train/eval/evaluate.h"
 
 namespace retort {
@@ -18,15 +19,15 @@ struct FreeRunningReference {
 };
 
 // The first `prompt_tokens` of the first `prompts` windows that are long enough. Undefined tensors when there
-// is no such window.
+// is no such window. CANCELLED soon after `stop` is set, as below.
 absl::StatusOr<FreeRunningReference> MakeFreeRunningReference(const LanguageModel& teacher,
-                                                              const TokenWindows& windows, int64_t prompts,
-                                                              int64_t prompt_tokens,
-                                                              int64_t continuation_tokens);
+                                                              const TokenWindows& windows,
+                                                              const v1::EvaluationSpec& spec,
+                                                              const std::atomic<bool>& stop);
 
 // The share of the teacher's continuation that the model's own greedy continuation reproduces before it first
 // differs, the mean over prompts: 1 for the teacher itself.
-absl::StatusOr<double> FreeRunningAgreement(const LanguageModel& model,
-                                            const FreeRunningReference& reference);
+absl::StatusOr<double> FreeRunningAgreement(const LanguageModel& model, const FreeRunningReference& reference,
+                                            const std::atomic<bool>& stop);
 
 }  // namespace retort

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -19,20 +18,10 @@ namespace {
 
 constexpr double kClipNorm = 1.0;
 
-bool IsMixerTensor(const std::string& name) { return name.find(".mamba.") != std::string::npos; }
-
-// Projections, the embedding and the head decay; norms, biases, convolutions and per-head scalars do not.
-bool Decays(const std::string& name, const at::Tensor& tensor) {
-  return tensor.dim() == 2 && name.find(".conv_") == std::string::npos;
-}
-
 void OwnSharedTensors(const LanguageModel& teacher, LanguageModel& student) {
-  LanguageModel teacher_copy = teacher;
-  std::vector<const void*> shared;
-  for (const auto& [name, tensor] : ModelTensors(teacher_copy)) shared.push_back(tensor->data_ptr());
-  for (const auto& [name, tensor] : ModelTensors(student)) {
-    if (std::find(shared.begin(), shared.end(), tensor->data_ptr()) != shared.end())
-      *tensor = tensor->clone();
+  const auto shared = TensorMemory(teacher);
+  for (const auto& tensor : ModelTensors(student)) {
+    if (shared.count(tensor.value->data_ptr()) != 0) *tensor.value = tensor.value->clone();
   }
   if (student.config.tied_head) student.head_VE = student.embedding_VE;
 }
@@ -48,9 +37,9 @@ int64_t FirstOwnLayer(const LanguageModel& teacher, const LanguageModel& student
 
 std::vector<Trainable> EndToEndTrainables(v1::TrainScope scope, LanguageModel& student) {
   std::vector<Trainable> trainables;
-  for (const auto& [name, tensor] : ModelTensors(student)) {
-    if (scope == v1::TRAIN_SCOPE_ALL || IsMixerTensor(name)) {
-      trainables.push_back({name, *tensor, Decays(name, *tensor)});
+  for (const auto& tensor : ModelTensors(student)) {
+    if (scope == v1::TRAIN_SCOPE_ALL || tensor.of_mamba2) {
+      trainables.push_back({tensor.name, *tensor.value, tensor.is_matrix});
     }
   }
   return trainables;
@@ -72,8 +61,8 @@ EndToEnd::~EndToEnd() {
   }
 }
 
-absl::StatusOr<double> EndToEnd::Step(int64_t step) {
-  const absl::StatusOr<double> loss = Accumulate(step);
+absl::StatusOr<double> EndToEnd::Step(int64_t step, const std::atomic<bool>& stop) {
+  const absl::StatusOr<double> loss = Accumulate(step, stop);
   if (!loss.ok()) {
     optimizer_->ClearGradients();
     return loss;
@@ -82,10 +71,11 @@ absl::StatusOr<double> EndToEnd::Step(int64_t step) {
   return loss;
 }
 
-absl::StatusOr<double> EndToEnd::Accumulate(int64_t step) {
+absl::StatusOr<double> EndToEnd::Accumulate(int64_t step, const std::atomic<bool>& stop) {
   const std::string doing = absl::StrCat(StageName(plan_.stage), ", step ", step + 1);
   double sum = 0.0;
   for (int64_t pass = 0; pass < plan_.micro_batches; ++pass) {
+    if (stop.load()) return absl::CancelledError("training stopped");
     ASSIGN_OR_RETURN(const double loss, CatchTorch(doing, [&] { return AccumulatePass(step, pass); }));
     sum += loss;
   }

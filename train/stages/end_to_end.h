@@ -1,6 +1,7 @@
 // Stage 3: the whole student against the teacher's distribution, or against the text.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -24,14 +25,14 @@ class EndToEnd {
   EndToEnd& operator=(const EndToEnd&) = delete;
 
   // One optimiser step; gradients are clipped to a norm of 1. Returns the mean loss, nats per predicted
-  // token. After an error the step was not applied.
-  absl::StatusOr<double> Step(int64_t step);
+  // token. After an error the step was not applied; CANCELLED soon after `stop` is set.
+  absl::StatusOr<double> Step(int64_t step, const std::atomic<bool>& stop);
 
   AdamW& optimizer() { return *optimizer_; }
 
  private:
   // The whole step's gradients, clipped; its mean loss.
-  absl::StatusOr<double> Accumulate(int64_t step);
+  absl::StatusOr<double> Accumulate(int64_t step, const std::atomic<bool>& stop);
   absl::StatusOr<double> AccumulatePass(int64_t step, int64_t pass);
 
   StagePlan plan_;

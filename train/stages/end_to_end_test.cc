@@ -23,7 +23,7 @@ StagePlan Stage3(v1::TrainScope scope, v1::Labels labels) {
 // A copy that shares no memory with the model.
 LanguageModel DeepCopy(const LanguageModel& model) {
   LanguageModel copy = model;
-  for (const auto& [name, tensor] : ModelTensors(copy)) *tensor = tensor->detach().clone();
+  for (const auto& tensor : ModelTensors(copy)) *tensor.value = tensor.value->detach().clone();
   if (copy.config.tied_head) copy.head_VE = copy.embedding_VE;
   return copy;
 }
@@ -52,7 +52,7 @@ class EndToEndTest : public testing::Test {
 
   double FirstLoss(const StagePlan& plan, LanguageModel& student) {
     EndToEnd stage(plan, teacher_, student, batches_);
-    return stage.Step(0).value();
+    return stage.Step(0, kGoOn).value();
   }
 
   // After one step the first moments are a tenth of the clipped gradients. Expects them to be those of plain
@@ -63,7 +63,7 @@ class EndToEndTest : public testing::Test {
     for (const Trainable& trainable : EndToEndTrainables(plan.scope, plain))
       trainable.value.requires_grad_(true);
     PlainLoss(plan, plain).backward();
-    ASSERT_TRUE(stage.Step(0).ok());
+    ASSERT_TRUE(stage.Step(0, kGoOn).ok());
     const std::vector<Trainable> expected = EndToEndTrainables(plan.scope, plain);
     double norm = 0;
     for (const Trainable& trainable : expected)
@@ -81,7 +81,7 @@ class EndToEndTest : public testing::Test {
   // Expects an error with `message`, and a student as it was.
   void ExpectRefused(EndToEnd& stage, int64_t step, const std::string& message) {
     const TensorMap before = Snapshot(student_);
-    const absl::Status status = stage.Step(step).status();
+    const absl::Status status = stage.Step(step, kGoOn).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
     EXPECT_THAT(std::string(status.message()), HasSubstr(message));
     ExpectSameBits(TensorsOf(student_), before);
@@ -97,7 +97,7 @@ class EndToEndTest : public testing::Test {
 TEST_F(EndToEndTest, OfMixersLeavesAllElseTheTeachersOwnMemory) {
   const TensorMap before = Snapshot(student_), teacher_before = Snapshot(teacher_);
   EndToEnd stage(Stage3(v1::TRAIN_SCOPE_MIXER, v1::LABELS_TEACHER), teacher_, student_, batches_);
-  for (int64_t step = 0; step < 2; ++step) ASSERT_TRUE(stage.Step(step).ok());
+  for (int64_t step = 0; step < 2; ++step) ASSERT_TRUE(stage.Step(step, kGoOn).ok());
   const TensorMap teacher = TensorsOf(teacher_);
   for (const auto& [name, tensor] : TensorsOf(student_)) {
     EXPECT_EQ(SameBits(tensor.detach(), before.at(name)), !IsMixerName(name)) << name;
@@ -110,7 +110,7 @@ TEST_F(EndToEndTest, OfMixersLeavesAllElseTheTeachersOwnMemory) {
 TEST_F(EndToEndTest, OfAllMovesEveryTensorAndLeavesTheTeacher) {
   const TensorMap before = Snapshot(student_), teacher_before = Snapshot(teacher_);
   EndToEnd stage(Stage3(v1::TRAIN_SCOPE_ALL, v1::LABELS_TEACHER), teacher_, student_, batches_);
-  for (int64_t step = 0; step < 2; ++step) ASSERT_TRUE(stage.Step(step).ok());
+  for (int64_t step = 0; step < 2; ++step) ASSERT_TRUE(stage.Step(step, kGoOn).ok());
   for (const auto& [name, tensor] : TensorsOf(student_)) {
     EXPECT_FALSE(SameBits(tensor.detach(), before.at(name))) << name;
   }
@@ -164,9 +164,9 @@ TEST_F(EndToEndTest, StartsAboveTheLayersThatAreStillTheTeachersWithTheSameLoss)
 TEST_F(EndToEndTest, LowersItsLoss) {
   const StagePlan plan = Stage3(v1::TRAIN_SCOPE_MIXER, v1::LABELS_TEACHER);
   EndToEnd stage(plan, teacher_, student_, batches_);
-  const double first = stage.Step(0).value();
+  const double first = stage.Step(0, kGoOn).value();
   double last = first;
-  for (int64_t step = 1; step < plan.steps; ++step) last = stage.Step(step).value();
+  for (int64_t step = 1; step < plan.steps; ++step) last = stage.Step(step, kGoOn).value();
   EXPECT_LT(last, 0.95 * first);
 }
 

@@ -22,9 +22,9 @@ Slice::Slice(const StagePlan& plan, const LanguageModel& teacher, LanguageModel&
   for (int64_t layer : layers) trainers_.push_back(std::make_unique<LayerTrainer>(plan, student, layer));
 }
 
-absl::StatusOr<std::vector<double>> Slice::Step(int64_t step) {
+absl::StatusOr<std::vector<double>> Slice::Step(int64_t step, const std::atomic<bool>& stop) {
   std::vector<double> losses(trainers_.size(), 0.0);
-  if (const absl::Status status = Accumulate(step, losses); !status.ok()) {
+  if (const absl::Status status = Accumulate(step, stop, losses); !status.ok()) {
     for (auto& trainer : trainers_) trainer->optimizer().ClearGradients();
     return status;
   }
@@ -33,8 +33,9 @@ absl::StatusOr<std::vector<double>> Slice::Step(int64_t step) {
   return losses;
 }
 
-absl::Status Slice::Accumulate(int64_t step, std::vector<double>& losses) {
+absl::Status Slice::Accumulate(int64_t step, const std::atomic<bool>& stop, std::vector<double>& losses) {
   for (int64_t pass = 0; pass < plan_.micro_batches; ++pass) {
+    if (stop.load()) return absl::CancelledError("training stopped");
     const std::string doing = absl::StrCat(StageName(plan_.stage), ", step ", step + 1, ", teacher");
     RETURN_IF_ERROR(CatchTorch(doing, [&] { return AccumulatePass(step, pass, losses); }));
   }

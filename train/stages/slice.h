@@ -1,6 +1,7 @@
 // A slice: layers that train together on one teacher pass in stages 1 and 2.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -19,14 +20,14 @@ class Slice {
         const std::vector<int64_t>& layers);
 
   // One optimiser step of every layer. Returns each layer's loss, the mean over the step's micro-batches.
-  // After an error no layer has applied the step.
-  absl::StatusOr<std::vector<double>> Step(int64_t step);
+  // After an error no layer has applied the step; CANCELLED soon after `stop` is set.
+  absl::StatusOr<std::vector<double>> Step(int64_t step, const std::atomic<bool>& stop);
 
   const std::vector<std::unique_ptr<LayerTrainer>>& trainers() const { return trainers_; }
 
  private:
   // Gradients of the whole step in every layer; their losses are added to `losses`.
-  absl::Status Accumulate(int64_t step, std::vector<double>& losses);
+  absl::Status Accumulate(int64_t step, const std::atomic<bool>& stop, std::vector<double>& losses);
   absl::Status AccumulatePass(int64_t step, int64_t pass, std::vector<double>& losses);
 
   StagePlan plan_;

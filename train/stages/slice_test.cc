@@ -67,7 +67,7 @@ class SliceTest : public testing::Test {
 
   void Train(Slice& slice, int64_t steps) {
     for (int64_t step = 0; step < steps; ++step) {
-      const absl::Status status = slice.Step(step).status();
+      const absl::Status status = slice.Step(step, kGoOn).status();
       ASSERT_TRUE(status.ok()) << status;
     }
   }
@@ -176,7 +176,7 @@ TEST_F(SliceTest, AlignsTheLastLayerWithTheUnNormedOutput) {
 
   const c10::AutoGradMode with_grad(true);
   Slice slice(plan, teacher_, student_, batches_, {3});
-  EXPECT_NEAR(slice.Step(0).value()[0], un_normed_loss, 1e-4 * un_normed_loss);
+  EXPECT_NEAR(slice.Step(0, kGoOn).value()[0], un_normed_loss, 1e-4 * un_normed_loss);
 }
 
 TEST_F(SliceTest, ComparesTheMatrixWithTheTeachersAttention) {
@@ -192,7 +192,7 @@ TEST_F(SliceTest, ComparesTheMatrixWithTheTeachersAttention) {
                                           student_.config.mamba2);
   const double expected = (student - attention).square().sum({-2, -1}).sqrt().mean().item<double>();
   Slice slice(plan, teacher_, student_, batches_, {2});
-  EXPECT_NEAR(slice.Step(0).value()[0], expected, 1e-4 * expected);
+  EXPECT_NEAR(slice.Step(0, kGoOn).value()[0], expected, 1e-4 * expected);
 }
 
 TEST_F(SliceTest, TwoPassesOfOneSequenceAddUpToOneOfTwo) {
@@ -226,7 +226,7 @@ TEST_F(SliceTest, ReportsTheMeanLossOfItsPasses) {
   }
   ASSERT_NE(passes[0], passes[1]);
   Slice slice(plan, teacher_, student_, batches_, {2});
-  EXPECT_NEAR(slice.Step(0).value()[0], (passes[0] + passes[1]) / 2, 1e-6);
+  EXPECT_NEAR(slice.Step(0, kGoOn).value()[0], (passes[0] + passes[1]) / 2, 1e-6);
 }
 
 TEST_F(SliceTest, LowersEveryLayersLossInBothStages) {
@@ -235,9 +235,9 @@ TEST_F(SliceTest, LowersEveryLayersLossInBothStages) {
     plan.lr = 1e-2;
     LanguageModel student = TinyStudent(teacher_, job_);
     Slice slice(plan, teacher_, student, batches_, kConverted);
-    const std::vector<double> before = slice.Step(0).value();
+    const std::vector<double> before = slice.Step(0, kGoOn).value();
     Train(slice, plan.steps);
-    const std::vector<double> after = slice.Step(0).value();  // the same batch
+    const std::vector<double> after = slice.Step(0, kGoOn).value();  // the same batch
     for (size_t i = 0; i < after.size(); ++i) {
       EXPECT_LT(after[i], 0.9 * before[i]) << StageName(plan.stage) << ", layer " << kConverted[i];
     }
@@ -249,7 +249,7 @@ TEST_F(SliceTest, AppliesAStepToNoLayerWhenOneCannotLearn) {
   mixer.c_proj.zero_();  // C is zero with its bias: B's gradient vanishes
   const TensorMap before = Snapshot(student_);
   Slice slice(TinyPlan(Stage::kMatrixOrientation), teacher_, student_, batches_, kConverted);
-  const absl::Status status = slice.Step(0).status();
+  const absl::Status status = slice.Step(0, kGoOn).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_THAT(
       std::string(status.message()),
@@ -263,7 +263,7 @@ TEST_F(SliceTest, StopsAtALossThatIsNotANumber) {
   const TensorMap before = Snapshot(student_);
   Slice slice(Stage2(v1::ALIGNMENT_TARGET_BLOCK, v1::TRAIN_SCOPE_MIXER), teacher_, student_, batches_,
               kConverted);
-  const absl::Status status = slice.Step(5).status();
+  const absl::Status status = slice.Step(5, kGoOn).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_THAT(std::string(status.message()),
               HasSubstr("hidden_state_alignment, step 6, layer 2: the loss is nan"));

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -66,12 +67,15 @@ inline LanguageModel TinyStudent(const LanguageModel& teacher, const v1::JobSpec
   return MakeStudent(teacher, config, job.student().init(), job.data().seed());
 }
 
+// A stop flag that nobody sets.
+inline const std::atomic<bool> kGoOn = false;
+
 using TensorMap = std::map<std::string, at::Tensor>;
 
 // The model's tensors by name, sharing its memory.
 inline TensorMap TensorsOf(LanguageModel& model) {
   TensorMap tensors;
-  for (const auto& [name, tensor] : ModelTensors(model)) tensors[name] = *tensor;
+  for (const auto& tensor : ModelTensors(model)) tensors[tensor.name] = *tensor.value;
   return tensors;
 }
 

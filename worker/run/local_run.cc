@@ -49,10 +49,11 @@ class ActiveStage {
     slice_ = std::make_unique<Slice>(plan, teacher, student, batches, layers_);
   }
 
-  // One loss per layer of layers(), or one for the whole student.
-  absl::StatusOr<std::vector<double>> Step(int64_t step) {
-    if (slice_ != nullptr) return slice_->Step(step);
-    ASSIGN_OR_RETURN(const double loss, end_to_end_->Step(step));
+  // One loss per layer of layers(), or one for the whole student. After an error, CANCELLED when `stop` is
+  // set, the step was not applied.
+  absl::StatusOr<std::vector<double>> Step(int64_t step, const std::atomic<bool>& stop) {
+    if (slice_ != nullptr) return slice_->Step(step, stop);
+    ASSIGN_OR_RETURN(const double loss, end_to_end_->Step(step, stop));
     return std::vector<double>{loss};
   }
 
@@ -86,7 +87,8 @@ class LocalRun {
   absl::Status OpenStudent();
   // Of the finished run in out_dir; null when there is none.
   absl::StatusOr<json> FinishedIdentity() const;
-  absl::StatusOr<json> MeasureStudent();
+  // Of the student, or of the teacher itself, on held-out and off-domain text.
+  absl::StatusOr<json> Measure(const LanguageModel& model);
   absl::Status MeasureStart();
   absl::Status Train(const StagePlan& plan);
   absl::Status LogStep(const StagePlan& plan, const ActiveStage& stage, const std::vector<double>& losses,
@@ -94,10 +96,8 @@ class LocalRun {
   absl::Status FinishStage(const StagePlan& plan);
   absl::Status Finish();
   absl::Status Save(const std::vector<AdamW*>& optimizers);
-  absl::StatusOr<json> OffDomain();
   void RemoveCheckpoint() const;
   void CountTime();
-  bool stopped() const { return stop_.load(); }
   std::filesystem::path File(const char* name) const { return options_.out_dir / name; }
 
   const LocalRunOptions& options_;
@@ -108,7 +108,7 @@ class LocalRun {
   LanguageModel teacher_, student_;
   std::optional<Batches> batches_;
   std::optional<MetricsLog> metrics_;
-  TokenWindows eval_windows_;
+  TokenWindows eval_windows_, off_domain_windows_;  // the latter empty: none
   FreeRunningReference free_running_;
   std::optional<Checkpoint> resumed_;
   RunState state_;
@@ -132,7 +132,11 @@ absl::Status LocalRun::OpenInputs() {
   ASSIGN_OR_RETURN(ModelConfig config, StudentConfig(teacher_.config, options_.job.student()));
   student_ = MakeStudent(teacher_, config, options_.job.student().init(), data.seed());
   ASSIGN_OR_RETURN(batches_, Batches::Open(inputs_.train, data.seq_len(), data.seed(), config.vocab_size));
-  ASSIGN_OR_RETURN(eval_windows_, EvalWindows(inputs_.eval, LimitsOf(options_.job, config)));
+  const WindowLimits limits = LimitsOf(options_.job, config);
+  ASSIGN_OR_RETURN(eval_windows_, EvalWindows(inputs_.eval, limits));
+  if (!inputs_.off_domain.empty()) {
+    ASSIGN_OR_RETURN(off_domain_windows_, EvalWindows(inputs_.off_domain, limits));
+  }
   return absl::OkStatus();
 }
 
@@ -144,25 +148,28 @@ absl::Status LocalRun::OpenStudent() {
   ASSIGN_OR_RETURN(metrics_, MetricsLog::Open(File("metrics.jsonl"), state_.metrics_bytes));
   const v1::EvaluationSpec& spec = options_.job.evaluation();
   if (spec.prompts() == 0) return absl::OkStatus();
-  ASSIGN_OR_RETURN(free_running_, MakeFreeRunningReference(teacher_, eval_windows_, spec.prompts(),
-                                                           spec.prompt_tokens(), spec.continuation_tokens()));
+  ASSIGN_OR_RETURN(free_running_, MakeFreeRunningReference(teacher_, eval_windows_, spec, stop_));
   return absl::OkStatus();
 }
 
-absl::StatusOr<json> LocalRun::MeasureStudent() {
-  ASSIGN_OR_RETURN(const Quality quality, Evaluate(student_, &teacher_, eval_windows_, stop_));
+absl::StatusOr<json> LocalRun::Measure(const LanguageModel& model) {
+  const LanguageModel* beside = &model == &teacher_ ? nullptr : &teacher_;
+  ASSIGN_OR_RETURN(const Quality quality, Evaluate(model, beside, eval_windows_, stop_));
   json measured = QualityJson(quality);
-  if (free_running_.prompts_BT.defined()) {
-    ASSIGN_OR_RETURN(measured["free_running_agreement"], FreeRunningAgreement(student_, free_running_));
+  if (beside != nullptr && free_running_.prompts_BT.defined()) {
+    ASSIGN_OR_RETURN(measured["free_running_agreement"], FreeRunningAgreement(model, free_running_, stop_));
+  }
+  if (!off_domain_windows_.empty()) {
+    ASSIGN_OR_RETURN(const Quality off_domain, Evaluate(model, nullptr, off_domain_windows_, stop_));
+    measured["off_domain"] = QualityJson(off_domain);
   }
   return measured;
 }
 
 absl::Status LocalRun::MeasureStart() {
   progress_.Note("measuring the teacher and the untrained student");
-  ASSIGN_OR_RETURN(const Quality teacher, Evaluate(teacher_, nullptr, eval_windows_, stop_));
-  state_.result["teacher"] = QualityJson(teacher);
-  ASSIGN_OR_RETURN(state_.result["initial"], MeasureStudent());
+  ASSIGN_OR_RETURN(state_.result["teacher"], Measure(teacher_));
+  ASSIGN_OR_RETURN(state_.result["initial"], Measure(student_));
   CountTime();
   return Save({});
 }
@@ -176,15 +183,13 @@ absl::Status LocalRun::Train(const StagePlan& plan) {
   progress_.StartStage(StageName(plan.stage), state_.step, plan.steps);
   const int64_t save_every = options_.job.checkpoint().every_steps();
   while (state_.step < plan.steps) {
-    if (stopped()) {
-      RETURN_IF_ERROR(Save(stage.optimizers()));
-      return absl::CancelledError("interrupted");
-    }
     const double begin = MonotonicSeconds();
-    ASSIGN_OR_RETURN(const std::vector<double> losses, stage.Step(state_.step));
+    const absl::StatusOr<std::vector<double>> losses = stage.Step(state_.step, stop_);
+    if (absl::IsCancelled(losses.status())) RETURN_IF_ERROR(Save(stage.optimizers()));
+    if (!losses.ok()) return losses.status();
     const double step_seconds = MonotonicSeconds() - begin;
     state_.stage_seconds += step_seconds;
-    RETURN_IF_ERROR(LogStep(plan, stage, losses, step_seconds));
+    RETURN_IF_ERROR(LogStep(plan, stage, *losses, step_seconds));
     ++state_.step;
     progress_.Step({.step = state_.step,
                     .loss = state_.loss_last,
@@ -213,7 +218,7 @@ absl::Status LocalRun::LogStep(const StagePlan& plan, const ActiveStage& stage,
 
 absl::Status LocalRun::FinishStage(const StagePlan& plan) {
   progress_.Note("measuring the student");
-  ASSIGN_OR_RETURN(const json student, MeasureStudent());
+  ASSIGN_OR_RETURN(const json student, Measure(student_));
   const int64_t tokens = plan.steps * plan.tokens_per_step();
   state_.result["stages"].push_back({{"name", StageName(plan.stage)},
                                      {"tokens", tokens},
@@ -229,20 +234,12 @@ absl::Status LocalRun::FinishStage(const StagePlan& plan) {
   return Save({});
 }
 
-absl::StatusOr<json> LocalRun::OffDomain() {
-  ASSIGN_OR_RETURN(const TokenWindows windows,
-                   EvalWindows(inputs_.off_domain, LimitsOf(options_.job, teacher_.config)));
-  ASSIGN_OR_RETURN(const Quality teacher, Evaluate(teacher_, nullptr, windows, stop_));
-  ASSIGN_OR_RETURN(const Quality student, Evaluate(student_, &teacher_, windows, stop_));
-  return json{{"teacher", QualityJson(teacher)}, {"student", QualityJson(student)}};
-}
-
 absl::Status LocalRun::Finish() {
   json& result = state_.result;
   result["student"] = result["stages"].back()["student"];
-  if (!inputs_.off_domain.empty()) {
-    progress_.Note("measuring off-domain text");
-    ASSIGN_OR_RETURN(result["off_domain"], OffDomain());
+  if (!off_domain_windows_.empty()) {
+    result["off_domain"] = {{"teacher", result["teacher"]["off_domain"]},
+                            {"student", result["student"]["off_domain"]}};
   }
   RETURN_IF_ERROR(SaveStudent(student_, inputs_.teacher, File("student")));
   CountTime();
@@ -331,9 +328,14 @@ absl::StatusOr<RunEnd> RunLocally(const LocalRunOptions& options, Progress& prog
         absl::StrCat("cannot create ", options.out_dir.string(), ": ", error.message()));
   }
   ASSIGN_OR_RETURN(const DirectoryLock lock, DirectoryLock::Acquire(options.out_dir));
+  RemoveStaleTemporaries(options.out_dir);
+  RemoveStaleTemporaries(options.out_dir / "student");
   const absl::StatusOr<RunEnd> end =
       CatchTorch("the run", [&] { return LocalRun(options, progress, stop).Run(); });
-  if (absl::IsCancelled(end.status())) return RunEnd::kInterrupted;
+  if (absl::IsCancelled(end.status())) {
+    return std::filesystem::exists(options.out_dir / kCheckpointFile) ? RunEnd::kInterrupted
+                                                                      : RunEnd::kInterruptedUnsaved;
+  }
   return end;
 }
 

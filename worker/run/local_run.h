@@ -23,6 +23,7 @@ struct LocalRunOptions {
 enum class RunEnd {
   kCompleted,    // student/, result.json and metrics.jsonl are in out_dir; also when they already were
   kInterrupted,  // `stop` was set: the last applied step is saved, and the same call goes on from there
+  kInterruptedUnsaved,  // `stop` was set before there was anything to save
 };
 
 // Runs the job, or goes on with it, in `out_dir`. A resumed run ends in the same bytes as an undisturbed one.

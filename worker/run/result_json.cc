@@ -44,7 +44,8 @@ double MeanDistance(const json& quality) {
 void AddQualityRow(Table& table, const std::string& name, const json& quality) {
   table.AddRow({name, Cell(quality, "perplexity", "%.2f"), Cell(quality, "kl", "%.3f"),
                 Cell(quality, "top1_agreement", "%.3f"), Cell(quality, "free_running_agreement", "%.3f"),
-                quality.contains("hidden_distance") ? absl::StrFormat("%.2f", MeanDistance(quality)) : ""});
+                quality.contains("hidden_distance") ? absl::StrFormat("%.2f", MeanDistance(quality)) : "",
+                quality.contains("off_domain") ? Cell(quality["off_domain"], "perplexity", "%.2f") : ""});
 }
 
 }  // namespace
@@ -79,7 +80,8 @@ std::string RenderResult(const json& result) {
                 {"KL", Align::kRight},
                 {"TOP1", Align::kRight},
                 {"FREE-RUNNING", Align::kRight},
-                {"DISTANCE", Align::kRight}});
+                {"DISTANCE", Align::kRight},
+                {"OFF-DOMAIN", Align::kRight}});
   AddQualityRow(models, "teacher", result["teacher"]);
   AddQualityRow(models, "student-untrained", result["initial"]);
   Table stages({{"STAGE"},
@@ -95,10 +97,6 @@ std::string RenderResult(const json& result) {
                    FormatDuration(stage["seconds"].get<double>()),
                    absl::StrFormat("%.0f", result["tokens_per_second"][name].get<double>()),
                    Cell(stage, "loss_first", "%.4f"), Cell(stage, "loss_last", "%.4f")});
-  }
-  if (result.contains("off_domain")) {
-    AddQualityRow(models, "teacher-off-domain", result["off_domain"]["teacher"]);
-    AddQualityRow(models, "student-off-domain", result["off_domain"]["student"]);
   }
   constexpr double kMebibyte = 1 << 20;
   return absl::StrCat(

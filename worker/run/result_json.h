@@ -8,7 +8,7 @@
 
 namespace retort {
 
-// {perplexity, kl, top1_agreement, hidden_distance[]}, the last three beside a teacher only.
+// {perplexity, tokens, kl, top1_agreement, hidden_distance[]}, the last three beside a teacher only.
 nlohmann::json QualityJson(const Quality& quality);
 
 // The start of a result: {job, identity, versions, host}.

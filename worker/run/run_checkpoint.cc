@@ -3,8 +3,6 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include <set>
-
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 
@@ -47,14 +45,13 @@ RunState FromJson(const json& saved) {
 }  // namespace
 
 absl::Status SaveCheckpoint(const std::filesystem::path& file, const RunState& state,
-                            const LanguageModel& teacher, LanguageModel& student,
+                            const LanguageModel& teacher, const LanguageModel& student,
                             const std::vector<AdamW*>& optimizers) {
-  LanguageModel teacher_copy = teacher;
-  std::set<const void*> shared;
-  for (const auto& [name, tensor] : ModelTensors(teacher_copy)) shared.insert(tensor->data_ptr());
+  const auto shared = TensorMemory(teacher);
   NamedTensors tensors;
-  for (const auto& [name, tensor] : ModelTensors(student)) {
-    if (shared.count(tensor->data_ptr()) == 0) tensors.emplace_back("student/" + name, tensor->detach());
+  for (const auto& tensor : ModelTensors(student)) {
+    if (shared.count(tensor.value->data_ptr()) == 0)
+      tensors.emplace_back("student/" + tensor.name, tensor.value->detach());
   }
   for (const AdamW* optimizer : optimizers) {
     const auto moments = optimizer->moments();
@@ -89,13 +86,13 @@ absl::StatusOr<std::optional<Checkpoint>> Checkpoint::Open(const std::filesystem
 }
 
 absl::Status Checkpoint::LoadStudent(LanguageModel& student) const {
-  for (const auto& [name, tensor] : ModelTensors(student)) {
-    if (!file_.Has("student/" + name)) continue;
-    ASSIGN_OR_RETURN(at::Tensor saved, file_.Read("student/" + name));
-    if (saved.sizes() != tensor->sizes()) {
-      return absl::DataLossError(absl::StrCat("the checkpoint's ", name, " has another shape"));
+  for (const auto& tensor : ModelTensors(student)) {
+    if (!file_.Has("student/" + tensor.name)) continue;
+    ASSIGN_OR_RETURN(at::Tensor saved, file_.Read("student/" + tensor.name));
+    if (saved.sizes() != tensor.shape) {
+      return absl::DataLossError(absl::StrCat("the checkpoint's ", tensor.name, " has another shape"));
     }
-    *tensor = std::move(saved);
+    *tensor.value = std::move(saved);
   }
   if (student.config.tied_head) student.head_VE = student.embedding_VE;
   return absl::OkStatus();

@@ -31,7 +31,7 @@ struct RunState {
 
 // `optimizers` are those of the stage under way, each at state.step.
 absl::Status SaveCheckpoint(const std::filesystem::path& file, const RunState& state,
-                            const LanguageModel& teacher, LanguageModel& student,
+                            const LanguageModel& teacher, const LanguageModel& student,
                             const std::vector<AdamW*>& optimizers);
 
 // An opened checkpoint. DATA_LOSS when the file is not whole.

@@ -31,7 +31,7 @@ RunState SomeState() {
 class RunCheckpointTest : public testing::Test {
  protected:
   RunCheckpointTest() {
-    for (int64_t step = 0; step < 2; ++step) EXPECT_TRUE(slice_.Step(step).ok());
+    for (int64_t step = 0; step < 2; ++step) EXPECT_TRUE(slice_.Step(step, kGoOn).ok());
     for (const auto& trainer : slice_.trainers()) optimizers_.push_back(&trainer->optimizer());
   }
   void Save(const RunState& state) {

@@ -11,6 +11,7 @@
 #include "core/base/version.h"
 #include "core/config/job_file.h"
 #include "model/io/weights_directory.h"
+#include "worker/run/numerics_id.h"
 
 namespace retort {
 namespace {
@@ -72,7 +73,7 @@ absl::StatusOr<json> RunIdentity(const v1::JobSpec& job, const RunInputs& inputs
               {"teacher_sha256", teacher_hash},
               {"data_sha256", data},
               {"threads", threads},
-              {"version", std::string(Version())}};
+              {"version", absl::StrCat(std::string(Version()), "+", NumericsId())}};
 }
 
 absl::Status CheckIdentity(const json& saved, const json& now, const std::filesystem::path& directory) {
