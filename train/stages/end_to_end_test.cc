@@ -107,6 +107,21 @@ TEST_F(EndToEndTest, OfMixersLeavesAllElseTheTeachersOwnMemory) {
   ExpectSameBits(teacher, teacher_before);
 }
 
+// `stop` is set by the first micro-batch's backward pass; there are two.
+TEST_F(EndToEndTest, DropsTheGradientsOfAStepThatIsStopped) {
+  std::atomic<bool> stop = false;
+  EndToEnd stage(Stage3(v1::TRAIN_SCOPE_MIXER, v1::LABELS_TEACHER), teacher_, student_, batches_);
+  ASSERT_GT(TinyPlan(Stage::kEndToEnd).micro_batches, 1);
+  stage.optimizer().trainables()[0].value.register_hook([&](const at::Tensor& gradient) {
+    stop = true;
+    return gradient;
+  });
+  const TensorMap before = Snapshot(student_);
+  EXPECT_EQ(stage.Step(0, stop).status().code(), absl::StatusCode::kCancelled);
+  ExpectSameBits(TensorsOf(student_), before);
+  for (const auto& [name, tensor] : TensorsOf(student_)) EXPECT_FALSE(tensor.grad().defined()) << name;
+}
+
 TEST_F(EndToEndTest, OfAllMovesEveryTensorAndLeavesTheTeacher) {
   const TensorMap before = Snapshot(student_), teacher_before = Snapshot(teacher_);
   EndToEnd stage(Stage3(v1::TRAIN_SCOPE_ALL, v1::LABELS_TEACHER), teacher_, student_, batches_);

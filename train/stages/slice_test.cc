@@ -270,5 +270,20 @@ TEST_F(SliceTest, StopsAtALossThatIsNotANumber) {
   ExpectSameBits(TensorsOf(student_), before);
 }
 
+// `stop` is set by the first micro-batch's backward pass; there are two.
+TEST_F(SliceTest, DropsTheGradientsOfAStepThatIsStopped) {
+  std::atomic<bool> stop = false;
+  Slice slice(TinyPlan(Stage::kHiddenStateAlignment), teacher_, student_, batches_, kConverted);
+  ASSERT_GT(TinyPlan(Stage::kHiddenStateAlignment).micro_batches, 1);
+  slice.trainers()[0]->optimizer().trainables()[0].value.register_hook([&](const at::Tensor& gradient) {
+    stop = true;
+    return gradient;
+  });
+  const TensorMap before = Snapshot(student_);
+  EXPECT_EQ(slice.Step(0, stop).status().code(), absl::StatusCode::kCancelled);
+  ExpectSameBits(TensorsOf(student_), before);
+  for (const auto& [name, tensor] : TensorsOf(student_)) EXPECT_FALSE(tensor.grad().defined()) << name;
+}
+
 }  // namespace
 }  // namespace retort
