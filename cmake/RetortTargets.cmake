@@ -48,3 +48,28 @@ function(retort_test name)
   # Waiting OpenMP threads sleep: spinning ones make a test 20 times slower beside a busy neighbour.
   set_tests_properties(${name} PROPERTIES ENVIRONMENT OMP_WAIT_POLICY=passive LABELS ${ARG_TIER} TIMEOUT ${limit})
 endfunction()
+
+# retort_simd_sources(TARGET file.cc ...): compiles each file once per instruction set, with RETORT_ISA naming
+# the namespace of that version (kernels/base/instruction_set.h chooses among them at run time).
+function(retort_simd_sources target)
+  list(TRANSFORM ARGN PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
+  set(portable_options "")
+  set(avx2_options -mavx2 -mfma)
+  # -Wno-...: GCC 12 warns of its own header's undefined vectors (GCC bug 105593).
+  set(avx512_options -mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
+    -Wno-uninitialized -Wno-maybe-uninitialized)
+  foreach(isa portable avx2 avx512)
+    add_library(${target}_${isa} OBJECT ${ARGN})
+    target_include_directories(${target}_${isa} PRIVATE ${CMAKE_SOURCE_DIR})
+    target_compile_definitions(${target}_${isa} PRIVATE RETORT_ISA=${isa})
+    target_compile_options(${target}_${isa} PRIVATE ${${isa}_options})
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_${isa}>)
+  endforeach()
+endfunction()
+
+# retort_kernel(NAME SRCS a.cc ... SIMD b.cc ... DEPS x ...): a library of kernels/, with its SIMD sources.
+function(retort_kernel name)
+  cmake_parse_arguments(ARG "" "" "SRCS;SIMD;DEPS" ${ARGN})
+  retort_library(${name} SRCS ${ARG_SRCS} DEPS ${ARG_DEPS})
+  retort_simd_sources(retort_${name} ${ARG_SIMD})
+endfunction()

@@ -1,0 +1,55 @@
+// Vectors of floats for SIMD sources: files that retort_simd_sources compiles once per instruction set, each
+// time with RETORT_ISA naming the namespace that everything here lives in. `Float` holds kLanes floats and
+// has the arithmetic operators. Such files include nothing with inline code from outside these namespaces (no
+// standard containers or algorithms): the linker would keep one copy, perhaps one that the processor lacks.
+//
+//   Load, Store                 kLanes floats, any alignment
+//   LoadFirst, StoreFirst       `count` in [0, kLanes]; the rest reads as 0 and is not touched
+//   KeepFirst                   zeroes all lanes from `count` on; any count
+//   MulAdd, NegMulAdd           a b + c and c - a b, fused where the instruction set can
+//   Max, Min                    the second operand where one is NaN
+//   Sum, MaxOf                  across lanes, in a fixed order
+//   ZeroWhereLess               0 where a < b, else value (value where a or b is NaN)
+//   TransposeBlock              kTransposeBlock x kTransposeBlock floats between row strides
+#pragma once
+
+#ifndef RETORT_ISA
+#error "compile this file through retort_simd_sources"
+#endif
+
+#if defined(__AVX512F__)
+#include "kernels/base/simd_avx512.h"
+#elif defined(__AVX2__) && defined(__FMA__)
+#include "kernels/base/simd_avx2.h"
+#else
+#include "kernels/base/simd_portable.h"
+#endif
+
+namespace retort::RETORT_ISA {
+
+// exp with a relative error below 2e-7. Results under the smallest normal float (x < -87.3365) are 0, so
+// Exp(-inf) = 0; above 88.7228 infinity; NaN stays NaN.
+inline Float Exp(Float x) {
+  // x = n ln 2 + f, |f| <= ln 2 / 2; ln 2 in two parts, the first exact times n. Cephes' polynomial.
+  const Float lowest = Broadcast(-87.336544f);
+  const Float bounded = Min(Broadcast(89.0f), Max(lowest, x));
+  const Float n = Round(bounded * Broadcast(1.44269504f));
+  Float f = NegMulAdd(n, Broadcast(0.693359375f), bounded);
+  f = NegMulAdd(n, Broadcast(-2.12194440e-4f), f);
+  Float p = Broadcast(1.9875691500e-4f);
+  p = MulAdd(p, f, Broadcast(1.3981999507e-3f));
+  p = MulAdd(p, f, Broadcast(8.3334519073e-3f));
+  p = MulAdd(p, f, Broadcast(4.1665795894e-2f));
+  p = MulAdd(p, f, Broadcast(1.6666665459e-1f));
+  p = MulAdd(p, f, Broadcast(5.0000001201e-1f));
+  p = MulAdd(f * f, p, f + Broadcast(1.0f));
+  return ZeroWhereLess(ScaleByPowerOfTwo(p, n), x, lowest);
+}
+
+// 1 / (1 + exp(-x)), for any x.
+inline Float Sigmoid(Float x) {
+  const Float one = Broadcast(1.0f);
+  return one / (one + Exp(Broadcast(0.0f) - x));
+}
+
+}  // namespace retort::RETORT_ISA
