@@ -22,17 +22,17 @@ struct Tile {
   Float sum[kRows][kVectors];
 
   __attribute__((always_inline)) void SetZero() {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int j = 0; j < kVectors; ++j) sum[i][j] = Broadcast(0.0f);
     }
   }
 
   __attribute__((always_inline)) void Load(const float* c, int64_t row) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int j = 0; j < kVectors; ++j) sum[i][j] = RETORT_ISA::Load(c + i * row + j * kLanes);
     }
   }
@@ -42,12 +42,12 @@ struct Tile {
     const float* a_k = a.data;
     for (int64_t step = 0; step < k; ++step) {
       Float right[kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int j = 0; j < kVectors; ++j) right[j] = RETORT_ISA::Load(b + j * kLanes);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i) {
         const Float left = Broadcast(a_k[i * a.row]);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int j = 0; j < kVectors; ++j) sum[i][j] = MulAdd(left, right[j], sum[i][j]);
       }
       a_k += a.column;
@@ -55,21 +55,82 @@ struct Tile {
     }
   }
 
+  // tile += tril(a) b for a square `a` of kRows: row i takes steps 0 ... i. What a masked product cannot do:
+  // the operands of the others are not touched, so a NaN there stays there.
+  __attribute__((always_inline)) void AddLowerProduct(Operand a, const float* b, int64_t b_row) {
+#pragma GCC unroll 16
+    for (int step = 0; step < kRows; ++step) AddStep(step, kRows, step, a, b, b_row);
+  }
+
+  // tile += triu(a) b for a square `a` of kRows: row i takes steps i ... kRows - 1.
+  __attribute__((always_inline)) void AddUpperProduct(Operand a, const float* b, int64_t b_row) {
+#pragma GCC unroll 16
+    for (int step = 0; step < kRows; ++step) AddStep(0, step + 1, step, a, b, b_row);
+  }
+
+  // Row i += factor * c[i].
+  __attribute__((always_inline)) void AddScaled(float factor, const float* c, int64_t row) {
+    const Float f = Broadcast(factor);
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 16
+      for (int j = 0; j < kVectors; ++j) {
+        sum[i][j] = MulAdd(f, RETORT_ISA::Load(c + i * row + j * kLanes), sum[i][j]);
+      }
+    }
+  }
+
+  // sums[i] += <row i, row i of c>.
+  __attribute__((always_inline)) void AddRowDots(const float* c, int64_t row, float* sums) const {
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+      Float dot = Broadcast(0.0f);
+#pragma GCC unroll 16
+      for (int j = 0; j < kVectors; ++j) {
+        dot = MulAdd(sum[i][j], RETORT_ISA::Load(c + i * row + j * kLanes), dot);
+      }
+      sums[i] += Sum(dot);
+    }
+  }
+
+  __attribute__((always_inline)) void Scale(float factor) {
+    const Float f = Broadcast(factor);
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 16
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = sum[i][j] * f;
+    }
+  }
+
   // Row i times factor[i].
   __attribute__((always_inline)) void ScaleRows(const float* factor) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
       const Float f = Broadcast(factor[i]);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int j = 0; j < kVectors; ++j) sum[i][j] = sum[i][j] * f;
     }
   }
 
   __attribute__((always_inline)) void Store(float* c, int64_t row) const {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int j = 0; j < kVectors; ++j) RETORT_ISA::Store(c + i * row + j * kLanes, sum[i][j]);
+    }
+  }
+
+ private:
+  __attribute__((always_inline)) void AddStep(int first, int end, int step, Operand a, const float* b,
+                                              int64_t b_row) {
+    Float right[kVectors];
+#pragma GCC unroll 16
+    for (int j = 0; j < kVectors; ++j) right[j] = RETORT_ISA::Load(b + step * b_row + j * kLanes);
+#pragma GCC unroll 16
+    for (int i = first; i < end; ++i) {
+      const Float left = Broadcast(a.data[i * a.row + step * a.column]);
+#pragma GCC unroll 16
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = MulAdd(left, right[j], sum[i][j]);
     }
   }
 };

@@ -1,0 +1,118 @@
+// What the forward and the backward kernel do to one chunk of Q = kSsdChunk tokens before its products. For
+// SIMD sources. Rows are tokens; packed rows are padded with zeros to a multiple of 16 columns, and a short
+// last chunk with zero tokens of log-decay 0, which leave the state alone.
+#pragma once
+
+#include "kernels/base/tile.h"
+#include "kernels/ssd/ssd_simd.h"
+
+namespace retort::RETORT_ISA {
+
+constexpr int64_t kQ = kSsdChunk;
+constexpr int64_t kBlock = 16;
+
+// Copies `count` <= kQ rows of `width` floats to to[kQ, padded], and prefetches the rows kQ further on.
+inline void PackRows(const float* from, int64_t from_row, int64_t count, int64_t width, int64_t padded,
+                     float* to) {
+  for (int64_t t = 0; t < count; ++t) {
+    const float* const row = from + t * from_row;
+    for (int64_t j = 0; j < width; j += 16) __builtin_prefetch(row + kQ * from_row + j);
+    int64_t j = 0;
+    for (; j + kLanes <= width; j += kLanes) Store(to + t * padded + j, Load(row + j));
+    if (j < width) Store(to + t * padded + j, LoadFirst(row + j, width - j));
+    for (j += j < width ? kLanes : 0; j < padded; j += kLanes) Store(to + t * padded + j, Broadcast(0.0f));
+  }
+  for (int64_t i = count * padded; i < kQ * padded; i += kLanes) Store(to + i, Broadcast(0.0f));
+}
+
+// Copies `count` rows of `width` floats.
+inline void CopyRows(const float* from, int64_t from_row, int64_t count, int64_t width, float* to,
+                     int64_t to_row) {
+  for (int64_t t = 0; t < count; ++t) {
+    int64_t j = 0;
+    for (; j + kLanes <= width; j += kLanes) Store(to + t * to_row + j, Load(from + t * from_row + j));
+    if (j < width) StoreFirst(to + t * to_row + j, LoadFirst(from + t * from_row + j, width - j), width - j);
+  }
+}
+
+// Row t times factor[t].
+inline void ScalePackedRows(const float* factor, int64_t padded, float* rows) {
+  for (int64_t t = 0; t < kQ; ++t) {
+    const Float f = Broadcast(factor[t]);
+    for (int64_t j = 0; j < padded; j += kLanes)
+      Store(rows + t * padded + j, f * Load(rows + t * padded + j));
+  }
+}
+
+// Decays within a chunk, cs_i = l_0 + ... + l_i. Sums are kept as high + low so that a difference of two is
+// exact to float's precision relative to itself: a hard reset does not cost its neighbours their digits.
+struct ChunkDecays {
+  float from_start[kQ];  // exp(cs_i)
+  float to_end[kQ];      // exp(cs_{Q-1} - cs_i)
+  float total;           // exp(cs_{Q-1})
+  float high[kQ], low[kQ];
+  // Blocks of 16 tokens: exp(cs_i - cs_r) and exp(cs_r - cs_j) for the last token r of j's block.
+  float row_factor[kQ / kBlock][kQ], column_factor[kQ];
+
+  ChunkDecays(const float* log_decay, int64_t stride, int64_t count) {
+    constexpr float kForgets = -1e4f;  // exp of this and of everything below is 0; -inf - -inf would be NaN
+    double sum = 0;
+    for (int64_t i = 0; i < kQ; ++i) {
+      if (i < count) {
+        const float l = log_decay[i * stride];
+        sum += l < kForgets ? kForgets : l;
+      }
+      high[i] = static_cast<float>(sum);
+      low[i] = static_cast<float>(sum - high[i]);
+    }
+    for (int64_t i = 0; i < kQ; i += kLanes) {
+      const int64_t reference = i / kBlock * kBlock + kBlock - 1;
+      Store(from_start + i, Exp(Load(high + i)));
+      Store(to_end + i, Exp(Difference(Broadcast(high[kQ - 1]), Broadcast(low[kQ - 1]), i)));
+      Store(column_factor + i, Exp(Difference(Broadcast(high[reference]), Broadcast(low[reference]), i)));
+      for (int64_t block = 0; block < i / kBlock; ++block) {
+        const int64_t last = block * kBlock + kBlock - 1;
+        const Float high_part = Load(high + i) - Broadcast(high[last]);
+        Store(row_factor[block] + i, Exp(high_part + (Load(low + i) - Broadcast(low[last]))));
+      }
+    }
+    total = from_start[kQ - 1];
+  }
+
+  // (high + low) - cs_j for the vector of j from `first` on.
+  Float Difference(Float other_high, Float other_low, int64_t first) const {
+    return (other_high - Load(high + first)) + (other_low - Load(low + first));
+  }
+
+  // Calls body(i, j, L) with vectors L_ij = exp(cs_i - cs_j) of row i from column j on, until they cover the
+  // lower triangle, rows from the last to the first. Above the diagonal L is unspecified, perhaps infinite.
+  template <class Body>
+  __attribute__((always_inline)) void ForEachLower(const Body& body) const {
+    for (int64_t i = kQ - 1; i >= 0; --i) {
+      const int64_t diagonal = i / kBlock * kBlock;
+      for (int64_t j = 0; j < diagonal; j += kLanes) {
+        body(i, j, Broadcast(row_factor[j / kBlock][i]) * Load(column_factor + j));
+      }
+      const Float own_high = Broadcast(high[i]), own_low = Broadcast(low[i]);
+      for (int64_t j = diagonal; j <= i; j += kLanes) body(i, j, Exp(Difference(own_high, own_low, j)));
+    }
+  }
+};
+
+// to[kQ, kQ] = a b for its lower blocks; a [kQ, k], b [k, kQ].
+inline void LowerProduct(int64_t k, const float* a, const float* b, float* to) {
+  for (int64_t block = 0; block < kQ; block += kBlock) {
+    if constexpr (kLanes == kBlock) {
+      for (int64_t column = 0; column <= block; column += kBlock) {
+        Tile<16, 1> tile;
+        tile.SetZero();
+        tile.AddProduct(k, {a + block * k, k, 1}, b + column, kQ);
+        tile.Store(to + block * kQ + column, kQ);
+      }
+    } else {
+      Multiply<false>(kBlock, block + kBlock, k, {a + block * k, k, 1}, b, kQ, to + block * kQ, kQ);
+    }
+  }
+}
+
+}  // namespace retort::RETORT_ISA
