@@ -19,7 +19,8 @@ target_link_options(retort_libtorch INTERFACE
   -Wl,--unresolved-symbols=ignore-in-shared-libs
   -Wl,-rpath,${RETORT_LIBTORCH}/torch/lib -Wl,-rpath,${RETORT_LIBTORCH}/nvidia/cu13/lib)
 target_link_libraries(retort_libtorch INTERFACE
-  ${RETORT_LIBTORCH}/torch/lib/libtorch_cpu.so ${RETORT_LIBTORCH}/torch/lib/libc10.so)
+  ${RETORT_LIBTORCH}/torch/lib/libtorch_cpu.so ${RETORT_LIBTORCH}/torch/lib/libc10.so
+  ${RETORT_LIBTORCH}/torch/lib/libgomp.so.1)  # the threads that LibTorch itself uses
 
 # One precompiled ATen header for every torch target: 9 s once instead of 7 s per file.
 file(WRITE ${CMAKE_BINARY_DIR}/pch/empty.cc "")
