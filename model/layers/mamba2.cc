@@ -137,18 +137,25 @@ at::Tensor Mamba2Step(const at::Tensor& u_B1E, const Mamba2Weights& weights, con
   return Output(y_BHP.unsqueeze(1), scan, u_B1E, weights, shape, eps);
 }
 
-at::Tensor Mamba2Matrix(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape) {
+Mamba2MatrixParts MatrixParts(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape) {
   const auto group_rows = [&](const at::Tensor& projection, const at::Tensor& conv, const at::Tensor& bias) {
     return at::silu(CausalConv(at::linear(u_BTE, projection), at::Tensor(), conv, bias))
         .unflatten(-1, {shape.groups, shape.state_size});
   };
   const at::Tensor dt_BTH = StepSizes(u_BTE, weights);
-  const at::Tensor b_BTGN = group_rows(weights.b_proj, weights.conv_b, weights.conv_b_bias);
-  const at::Tensor c_BTGN = group_rows(weights.c_proj, weights.conv_c, weights.conv_c_bias);
-  const at::Tensor matrix_BHTT = SsdMatrix(LogDecay(dt_BTH, weights), b_BTGN, c_BTGN);
-  const at::Tensor scaled = matrix_BHTT * dt_BTH.transpose(1, 2).unsqueeze(2);
-  const at::Tensor identity = at::eye(u_BTE.size(1), u_BTE.options());
-  return scaled + weights.d.view({-1, 1, 1}) * identity;
+  return {LogDecay(dt_BTH, weights), dt_BTH, group_rows(weights.b_proj, weights.conv_b, weights.conv_b_bias),
+          group_rows(weights.c_proj, weights.conv_c, weights.conv_c_bias), weights.d};
+}
+
+at::Tensor Mamba2Matrix(const Mamba2MatrixParts& parts) {
+  const at::Tensor matrix_BHTT = SsdMatrix(parts.log_decay_BTH, parts.b_BTGN, parts.c_BTGN);
+  const at::Tensor scaled = matrix_BHTT * parts.dt_BTH.transpose(1, 2).unsqueeze(2);
+  const at::Tensor identity = at::eye(parts.dt_BTH.size(1), parts.dt_BTH.options());
+  return scaled + parts.d_H.view({-1, 1, 1}) * identity;
+}
+
+at::Tensor Mamba2Matrix(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape) {
+  return Mamba2Matrix(MatrixParts(u_BTE, weights, shape));
 }
 
 }  // namespace retort

@@ -55,8 +55,17 @@ at::Tensor Mamba2(const at::Tensor& u_BTE, const Mamba2Weights& weights, const M
 at::Tensor Mamba2Step(const at::Tensor& u_B1E, const Mamba2Weights& weights, const Mamba2Shape& shape,
                       double eps, Mamba2State& state);
 
+// What the mixing matrix is made of; autograd passes through to the weights.
+struct Mamba2MatrixParts {
+  at::Tensor log_decay_BTH, dt_BTH;
+  at::Tensor b_BTGN, c_BTGN;
+  at::Tensor d_H;
+};
+Mamba2MatrixParts MatrixParts(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape);
+
 // Stage 1's student matrix (mohawk: "materialize_mixer"), [B, H, T, T]:
 //     T_ij = (C_i . B_j) exp(l_{j+1} + ... + l_i) dt_j + D [i = j],   T x = y for the convolved x.
+at::Tensor Mamba2Matrix(const Mamba2MatrixParts& parts);
 at::Tensor Mamba2Matrix(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape);
 
 }  // namespace retort

@@ -63,8 +63,7 @@ LayerTrainer::~LayerTrainer() {
 at::Tensor LayerTrainer::Loss(const BlockTaps& taps, const RotaryTable& rotary) const {
   if (plan_.stage == Stage::kMatrixOrientation) {
     const auto& mixer = std::get<Mamba2Weights>(student_.blocks[layer_].mixer);
-    return MatrixOrientationLoss(Mamba2Matrix(taps.normed_BTE, mixer, student_.config.mamba2),
-                                 AttentionMatrix(taps.attention));
+    return MatrixOrientationLoss(MatrixParts(taps.normed_BTE, mixer, student_.config.mamba2), taps.attention);
   }
   if (plan_.target == v1::ALIGNMENT_TARGET_MIXER) {
     return HiddenStateLoss(RunMixer(student_, layer_, taps.normed_BTE, rotary), taps.mixer_BTE);

@@ -4,6 +4,8 @@
 #include <ATen/core/grad_mode.h>
 
 #include "core/base/check.h"
+#include "model/ops/compute_path.h"
+#include "model/ops/mixing_loss.h"
 
 namespace retort {
 namespace {
@@ -12,6 +14,18 @@ namespace {
 constexpr int64_t kChunkPositions = 256;
 
 }  // namespace
+
+at::Tensor MatrixOrientationLoss(const Mamba2MatrixParts& student, const AttentionTaps& teacher) {
+  constexpr int64_t kStateMultiple = 16, kMaxState = 256, kMaxHead = 256;  // what the kernel takes
+  const int64_t state_size = student.b_BTGN.size(-1), head_dim = teacher.q_BHTD.size(-1);
+  if (!KernelsTake(student.b_BTGN) || state_size % kStateMultiple != 0 || state_size > kMaxState ||
+      head_dim > kMaxHead) {
+    return MatrixOrientationLoss(Mamba2Matrix(student), AttentionMatrix(teacher));
+  }
+  return MeanMixingDistance({teacher.q_BHTD.transpose(1, 2), teacher.k_BKTD.transpose(1, 2),
+                             teacher.lse_BHT.transpose(1, 2), student.c_BTGN, student.b_BTGN,
+                             student.log_decay_BTH, student.dt_BTH, student.d_H});
+}
 
 at::Tensor MatrixOrientationLoss(const at::Tensor& student_BHTT, const at::Tensor& teacher_BHTT) {
   return at::linalg_vector_norm(student_BHTT - teacher_BHTT, 2, at::IntArrayRef({-2, -1})).mean();

@@ -3,9 +3,15 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "model/layers/attention.h"
+#include "model/layers/mamba2.h"
+
 namespace retort {
 
-// Stage 1: mean over (batch, head) of ||student - teacher||_F. Both [B, H, T, T].
+// Stage 1: mean over (batch, head) of ||student's mixing matrix - teacher's attention matrix||_F, by
+// model/ops/mixing_loss, which builds neither.
+at::Tensor MatrixOrientationLoss(const Mamba2MatrixParts& student, const AttentionTaps& teacher);
+// The same of the matrices themselves, both [B, H, T, T]: the reference.
 at::Tensor MatrixOrientationLoss(const at::Tensor& student_BHTT, const at::Tensor& teacher_BHTT);
 
 // Stage 2: mean over (batch, token) of ||student - teacher||_2. Both [B, T, E].

@@ -11,6 +11,7 @@
 #include "core/base/version.h"
 #include "core/config/job_file.h"
 #include "model/io/weights_directory.h"
+#include "model/ops/compute_path.h"
 #include "worker/run/numerics_id.h"
 
 namespace retort {
@@ -73,6 +74,7 @@ absl::StatusOr<json> RunIdentity(const v1::JobSpec& job, const RunInputs& inputs
               {"teacher_sha256", teacher_hash},
               {"data_sha256", data},
               {"threads", threads},
+              {"compute_path", ComputePath()},
               {"version", absl::StrCat(std::string(Version()), "+", NumericsId())}};
 }
 

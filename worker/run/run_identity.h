@@ -23,7 +23,7 @@ struct RunInputs {
 absl::StatusOr<RunInputs> ResolveInputs(const v1::JobSpec& job,
                                         const std::vector<std::filesystem::path>& roots);
 
-// {job, teacher_sha256, data_sha256{path}, threads, version}; `job` leaves out its name and how often it is
+// {job, teacher_sha256, data_sha256{path}, threads, compute_path, version}; `job` leaves out its name and how often it is
 // saved, which change no number; `version` is the program's with NumericsId().
 absl::StatusOr<nlohmann::json> RunIdentity(const v1::JobSpec& job, const RunInputs& inputs, int threads);
 
