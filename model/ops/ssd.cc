@@ -1,0 +1,334 @@
+#include "model/ops/ssd.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include "kernels/ssd/ssd.h"
+#include "model/ops/executor.h"
+
+namespace retort {
+namespace {
+
+using at::Tensor;
+using OptionalTensor = std::optional<Tensor>;
+using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+OptionalTensor Optional(const Tensor& tensor) {
+  return tensor.defined() ? OptionalTensor(tensor) : std::nullopt;
+}
+Tensor Defined(const OptionalTensor& tensor) { return tensor.value_or(Tensor()); }
+
+// ---- Checks: once per call, before any kernel sees a pointer ----
+
+class ArgumentCheck {
+ public:
+  ArgumentCheck(const char* op, const Tensor& x) : op_(op), device_(x.device()) {}
+
+  // `legend` names the dimensions of `shape`.
+  void operator()(const char* name, const Tensor& tensor, const char* legend, at::IntArrayRef shape) const {
+    TORCH_CHECK_VALUE(tensor.dim() == static_cast<int64_t>(shape.size()) && tensor.sizes() == shape, op_,
+                      ": ", name, " has shape ", tensor.sizes(), "; must be ", legend, " = ", shape);
+    TORCH_CHECK_TYPE(tensor.scalar_type() == at::kFloat, op_, ": ", name, " has dtype ", tensor.scalar_type(),
+                     "; only Float is supported");
+    TORCH_CHECK_VALUE(tensor.device() == device_, op_, ": ", name, " is on ", tensor.device(), " but x on ",
+                      device_, "; one device is needed");
+  }
+  void Innermost(const char* name, const Tensor& tensor) const {
+    TORCH_CHECK_VALUE(tensor.size(-1) <= 1 || tensor.stride(-1) == 1, op_, ": ", name, " has strides ",
+                      tensor.strides(), "; the last must be 1 (call contiguous())");
+  }
+  void Contiguous(const char* name, const Tensor& tensor) const {
+    TORCH_CHECK_VALUE(tensor.is_contiguous(), op_, ": ", name, " has strides ", tensor.strides(),
+                      "; must be contiguous");
+  }
+  void Rank(const char* name, const Tensor& tensor, const char* legend, int64_t rank) const {
+    TORCH_CHECK_VALUE(tensor.dim() == rank, op_, ": ", name, " has shape ", tensor.sizes(), "; must be ",
+                      legend);
+  }
+  const char* op() const { return op_; }
+
+ private:
+  const char* op_;
+  at::Device device_;
+};
+
+// x [B, T, H, P] and b [B, T, G, N] give all sizes; the others must agree.
+SsdShape CheckArguments(const char* op, const Tensor& x, const Tensor& log_decay, const Tensor& b,
+                        const Tensor& c, const Tensor& d, const Tensor& initial_state) {
+  const ArgumentCheck check(op, x);
+  check.Rank("x", x, "[B, T, H, P]", 4);
+  check.Rank("b", b, "[B, T, G, N]", 4);
+  const SsdShape s = {x.size(0), x.size(1), x.size(2), b.size(2), x.size(3), b.size(3)};
+  TORCH_CHECK_VALUE(s.batch > 0 && s.heads > 0 && s.width > 0, op, ": x has shape ", x.sizes(),
+                    "; only T of [B, T, H, P] may be 0");
+  TORCH_CHECK_VALUE(s.groups > 0 && s.state > 0 && s.heads % s.groups == 0, op, ": b has shape ", b.sizes(),
+                    "; must be [B, T, G, N] with N > 0 and G a divisor of H = ", s.heads);
+  check("x", x, "[B, T, H, P]", {s.batch, s.tokens, s.heads, s.width});
+  check("log_decay", log_decay, "[B, T, H]", {s.batch, s.tokens, s.heads});
+  check("b", b, "[B, T, G, N]", {s.batch, s.tokens, s.groups, s.state});
+  check("c", c, "[B, T, G, N]", {s.batch, s.tokens, s.groups, s.state});
+  if (d.defined()) check("d", d, "[H]", {s.heads});
+  if (initial_state.defined()) {
+    check("initial_state", initial_state, "[B, H, P, N]", {s.batch, s.heads, s.width, s.state});
+  }
+  check.Innermost("x", x);
+  check.Innermost("b", b);
+  check.Innermost("c", c);
+  return s;
+}
+
+void CheckDecays(const char* op, const Tensor& log_decay) {
+  if (log_decay.numel() == 0) return;
+  const float most = log_decay.amax().item<float>();
+  TORCH_CHECK_VALUE(!(most > 0), op, ": log_decay holds ", most, "; must be <= 0 everywhere");
+}
+
+// ---- CPU ----
+
+SsdArray<const float> In(const Tensor& tensor) {
+  return {tensor.const_data_ptr<float>(), tensor.stride(0), tensor.stride(1), tensor.stride(2)};
+}
+SsdArray<float> Out(const Tensor& tensor) {
+  return {tensor.mutable_data_ptr<float>(), tensor.stride(0), tensor.stride(1), tensor.stride(2)};
+}
+const float* DataOrNull(const Tensor& tensor) {
+  return tensor.defined() ? tensor.const_data_ptr<float>() : nullptr;
+}
+Tensor ContiguousOrUndefined(const OptionalTensor& tensor) {
+  return tensor ? tensor->contiguous() : Tensor();
+}
+
+std::tuple<Tensor, Tensor> SsdMeta(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
+                                   const OptionalTensor& d, const OptionalTensor& initial_state) {
+  const SsdShape s = CheckArguments("retort::ssd", x, log_decay, b, c, Defined(d), Defined(initial_state));
+  return {at::empty({s.batch, s.tokens, s.heads, s.width}, x.options()),
+          at::empty({s.batch, s.heads, s.width, s.state}, x.options())};
+}
+
+std::tuple<Tensor, Tensor> SsdCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
+                                  const OptionalTensor& d, const OptionalTensor& initial_state) {
+  auto [y, final_state] = SsdMeta(x, log_decay, b, c, d, initial_state);
+  CheckDecays("retort::ssd", log_decay);
+  const Tensor d_H = ContiguousOrUndefined(d), initial = ContiguousOrUndefined(initial_state);
+  SsdForward({{x.size(0), x.size(1), x.size(2), b.size(2), x.size(3), b.size(3)},
+              In(x),
+              In(log_decay),
+              In(b),
+              In(c),
+              DataOrNull(d_H),
+              DataOrNull(initial),
+              Out(y),
+              final_state.mutable_data_ptr<float>()},
+             TorchExecutor());
+  return {y, final_state};
+}
+
+// Gradients of d and of the initial state are undefined where those are.
+Gradients SsdBackwardMeta(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x,
+                          const Tensor& log_decay, const Tensor& b, const Tensor& c, const OptionalTensor& d,
+                          const OptionalTensor& initial_state) {
+  constexpr const char* kOp = "retort::ssd_backward";
+  const SsdShape s = CheckArguments(kOp, x, log_decay, b, c, Defined(d), Defined(initial_state));
+  const ArgumentCheck check(kOp, x);
+  check("dy", dy, "[B, T, H, P]", x.sizes());
+  if (dfinal_state) {
+    check("dfinal_state", *dfinal_state, "[B, H, P, N]", {s.batch, s.heads, s.width, s.state});
+  }
+  const auto like = [](const Tensor& tensor) {
+    return tensor.defined() ? at::empty(tensor.sizes(), tensor.options()) : Tensor();
+  };
+  return {like(x), like(log_decay), like(b), like(c), like(Defined(d)), like(Defined(initial_state))};
+}
+
+Gradients SsdBackwardCpu(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x,
+                         const Tensor& log_decay, const Tensor& b, const Tensor& c, const OptionalTensor& d,
+                         const OptionalTensor& initial_state) {
+  Gradients gradients = SsdBackwardMeta(dy, dfinal_state, x, log_decay, b, c, d, initial_state);
+  const auto& [dx, dlog_decay, db, dc, dd, dinitial_state] = gradients;
+  const Tensor d_H = ContiguousOrUndefined(d), initial = ContiguousOrUndefined(initial_state);
+  const Tensor dfinal = ContiguousOrUndefined(dfinal_state);
+  // Gradients come as autograd made them, expanded ones of a sum for instance.
+  const Tensor dy_rows = dy.size(-1) > 1 && dy.stride(-1) != 1 ? dy.contiguous() : dy;
+  SsdBackward({{x.size(0), x.size(1), x.size(2), b.size(2), x.size(3), b.size(3)},
+               In(x),
+               In(log_decay),
+               In(b),
+               In(c),
+               DataOrNull(d_H),
+               DataOrNull(initial),
+               In(dy_rows),
+               DataOrNull(dfinal),
+               Out(dx),
+               Out(dlog_decay),
+               Out(db),
+               Out(dc),
+               dd.defined() ? dd.mutable_data_ptr<float>() : nullptr,
+               dinitial_state.defined() ? dinitial_state.mutable_data_ptr<float>() : nullptr},
+              TorchExecutor());
+  return gradients;
+}
+
+Tensor SsdStepMeta(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
+                   const OptionalTensor& d, const Tensor& state) {
+  const ArgumentCheck check("retort::ssd_step", x);
+  check.Rank("x", x, "[B, H, P]", 3);
+  check.Rank("log_decay", log_decay, "[B, H]", 2);
+  check.Rank("b", b, "[B, G, N]", 3);
+  check.Rank("c", c, "[B, G, N]", 3);
+  const auto one_token = [](const Tensor& tensor) { return tensor.unsqueeze(1); };
+  CheckArguments(check.op(), one_token(x), one_token(log_decay), one_token(b), one_token(c), Defined(d),
+                 state);
+  check.Contiguous("state", state);
+  return at::empty(x.sizes(), x.options());
+}
+
+Tensor SsdStepCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
+                  const OptionalTensor& d, const Tensor& state) {
+  const Tensor y = SsdStepMeta(x, log_decay, b, c, d, state);
+  CheckDecays("retort::ssd_step", log_decay);
+  const Tensor d_H = ContiguousOrUndefined(d);
+  const auto in = [](const Tensor& tensor) {
+    return SsdArray<const float>{tensor.const_data_ptr<float>(), tensor.stride(0), 0, tensor.stride(1)};
+  };
+  SsdStep({{x.size(0), 1, x.size(1), b.size(1), x.size(2), b.size(2)},
+           in(x),
+           in(log_decay),
+           in(b),
+           in(c),
+           DataOrNull(d_H),
+           {y.mutable_data_ptr<float>(), y.stride(0), 0, y.stride(1)},
+           state.mutable_data_ptr<float>()},
+          TorchExecutor());
+  return y;
+}
+
+// ---- Autograd ----
+
+const auto& SsdHandle() {
+  static const auto handle =
+      c10::Dispatcher::singleton().findSchemaOrThrow("retort::ssd", "").typed<decltype(SsdCpu)>();
+  return handle;
+}
+
+const auto& SsdBackwardHandle() {
+  static const auto handle = c10::Dispatcher::singleton()
+                                 .findSchemaOrThrow("retort::ssd_backward", "")
+                                 .typed<decltype(SsdBackwardCpu)>();
+  return handle;
+}
+
+const auto& SsdStepHandle() {
+  static const auto handle =
+      c10::Dispatcher::singleton().findSchemaOrThrow("retort::ssd_step", "").typed<decltype(SsdStepCpu)>();
+  return handle;
+}
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+struct SsdFunction : torch::autograd::Function<SsdFunction> {
+  static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& log_decay,
+                               const Tensor& b, const Tensor& c, const Tensor& d,
+                               const Tensor& initial_state) {
+    context->save_for_backward({x, log_decay, b, c, d, initial_state});
+    context->set_materialize_grads(false);
+    at::AutoDispatchBelowADInplaceOrView below;
+    const auto [y, final_state] = SsdHandle().call(x, log_decay, b, c, Optional(d), Optional(initial_state));
+    return {y, final_state};
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const variable_list saved = context->get_saved_variables();
+    const Tensor& x = saved[0];
+    if (!gradients[0].defined() && !gradients[1].defined()) return variable_list(6);
+    const Tensor dy = gradients[0].defined() ? gradients[0] : at::zeros({}, x.options()).expand_as(x);
+    const auto [dx, dlog_decay, db, dc, dd, dinitial_state] = SsdBackwardHandle().call(
+        dy, Optional(gradients[1]), x, saved[1], saved[2], saved[3], Optional(saved[4]), Optional(saved[5]));
+    return {dx, dlog_decay, db, dc, dd, dinitial_state};
+  }
+};
+
+std::tuple<Tensor, Tensor> SsdAutograd(const Tensor& x, const Tensor& log_decay, const Tensor& b,
+                                       const Tensor& c, const OptionalTensor& d,
+                                       const OptionalTensor& initial_state) {
+  const variable_list results = SsdFunction::apply(x, log_decay, b, c, Defined(d), Defined(initial_state));
+  return {results[0], results[1]};
+}
+
+// The gradients as a function of their inputs: its own backward only says that there is none.
+struct SsdBackwardFunction : torch::autograd::Function<SsdBackwardFunction> {
+  static variable_list forward(AutogradContext*, const Tensor& dy, const Tensor& dfinal_state,
+                               const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
+                               const Tensor& d, const Tensor& initial_state) {
+    at::AutoDispatchBelowADInplaceOrView below;
+    const auto [dx, dlog_decay, db, dc, dd, dinitial_state] = SsdBackwardHandle().call(
+        dy, Optional(dfinal_state), x, log_decay, b, c, Optional(d), Optional(initial_state));
+    return {dx, dlog_decay, db, dc, dd, dinitial_state};
+  }
+
+  static variable_list backward(AutogradContext*, const variable_list&) {
+    TORCH_CHECK_NOT_IMPLEMENTED(false, "retort::ssd is differentiable once; model/layers/ssd.h is twice");
+  }
+};
+
+Gradients SsdBackwardAutograd(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x,
+                              const Tensor& log_decay, const Tensor& b, const Tensor& c,
+                              const OptionalTensor& d, const OptionalTensor& initial_state) {
+  const variable_list g = SsdBackwardFunction::apply(dy, Defined(dfinal_state), x, log_decay, b, c,
+                                                     Defined(d), Defined(initial_state));
+  return {g[0], g[1], g[2], g[3], g[4], g[5]};
+}
+
+Tensor SsdStepAutograd(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
+                       const OptionalTensor& d, const Tensor& state) {
+  for (const Tensor& tensor : {x, log_decay, b, c, Defined(d), state}) {
+    TORCH_CHECK_NOT_IMPLEMENTED(
+        !(at::GradMode::is_enabled() && tensor.defined() && tensor.requires_grad()),
+        "retort::ssd_step has no gradient: call it under no_grad, or use retort::ssd");
+  }
+  at::AutoDispatchBelowADInplaceOrView below;
+  return SsdStepHandle().call(x, log_decay, b, c, d, state);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_FRAGMENT(retort, library) {
+  library.def(
+      "ssd(Tensor x, Tensor log_decay, Tensor b, Tensor c, Tensor? d, Tensor? initial_state) -> (Tensor, "
+      "Tensor)");
+  library.def(
+      "ssd_backward(Tensor dy, Tensor? dfinal_state, Tensor x, Tensor log_decay, Tensor b, Tensor c, Tensor? "
+      "d, "
+      "Tensor? initial_state) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  library.def(
+      "ssd_step(Tensor x, Tensor log_decay, Tensor b, Tensor c, Tensor? d, Tensor(a!) state) -> Tensor");
+}
+TORCH_LIBRARY_IMPL(retort, CPU, library) {
+  library.impl("ssd", SsdCpu);
+  library.impl("ssd_backward", SsdBackwardCpu);
+  library.impl("ssd_step", SsdStepCpu);
+}
+TORCH_LIBRARY_IMPL(retort, Meta, library) {
+  library.impl("ssd", SsdMeta);
+  library.impl("ssd_backward", SsdBackwardMeta);
+  library.impl("ssd_step", SsdStepMeta);
+}
+TORCH_LIBRARY_IMPL(retort, Autograd, library) {
+  library.impl("ssd", SsdAutograd);
+  library.impl("ssd_backward", SsdBackwardAutograd);
+  library.impl("ssd_step", SsdStepAutograd);
+}
+
+std::tuple<Tensor, Tensor> FusedSsd(const Tensor& x_BTHP, const Tensor& log_decay_BTH, const Tensor& b_BTGN,
+                                    const Tensor& c_BTGN, const Tensor& d_H,
+                                    const Tensor& initial_state_BHPN) {
+  return SsdHandle().call(x_BTHP, log_decay_BTH, b_BTGN, c_BTGN, Optional(d_H), Optional(initial_state_BHPN));
+}
+
+Tensor FusedSsdStep(const Tensor& x_BHP, const Tensor& log_decay_BH, const Tensor& b_BGN, const Tensor& c_BGN,
+                    const Tensor& d_H, Tensor state_BHPN) {
+  return SsdStepHandle().call(x_BHP, log_decay_BH, b_BGN, c_BGN, Optional(d_H), state_BHPN);
+}
+
+}  // namespace retort
