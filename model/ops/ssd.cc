@@ -229,12 +229,12 @@ using torch::autograd::variable_list;
 
 struct SsdFunction : torch::autograd::Function<SsdFunction> {
   static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& log_decay,
-                               const Tensor& b, const Tensor& c, const Tensor& d,
-                               const Tensor& initial_state) {
-    context->save_for_backward({x, log_decay, b, c, d, initial_state});
+                               const Tensor& b, const Tensor& c, const OptionalTensor& d,
+                               const OptionalTensor& initial_state) {
+    context->save_for_backward({x, log_decay, b, c, Defined(d), Defined(initial_state)});
     context->set_materialize_grads(false);
     at::AutoDispatchBelowADInplaceOrView below;
-    const auto [y, final_state] = SsdHandle().call(x, log_decay, b, c, Optional(d), Optional(initial_state));
+    const auto [y, final_state] = SsdHandle().call(x, log_decay, b, c, d, initial_state);
     return {y, final_state};
   }
 
@@ -252,41 +252,31 @@ struct SsdFunction : torch::autograd::Function<SsdFunction> {
 std::tuple<Tensor, Tensor> SsdAutograd(const Tensor& x, const Tensor& log_decay, const Tensor& b,
                                        const Tensor& c, const OptionalTensor& d,
                                        const OptionalTensor& initial_state) {
-  const variable_list results = SsdFunction::apply(x, log_decay, b, c, Defined(d), Defined(initial_state));
+  const variable_list results = SsdFunction::apply(x, log_decay, b, c, d, initial_state);
   return {results[0], results[1]};
 }
 
-// The gradients as a function of their inputs: its own backward only says that there is none.
-struct SsdBackwardFunction : torch::autograd::Function<SsdBackwardFunction> {
-  static variable_list forward(AutogradContext*, const Tensor& dy, const Tensor& dfinal_state,
-                               const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
-                               const Tensor& d, const Tensor& initial_state) {
-    at::AutoDispatchBelowADInplaceOrView below;
-    const auto [dx, dlog_decay, db, dc, dd, dinitial_state] = SsdBackwardHandle().call(
-        dy, Optional(dfinal_state), x, log_decay, b, c, Optional(d), Optional(initial_state));
-    return {dx, dlog_decay, db, dc, dd, dinitial_state};
+// Refuses what would need a derivative, and otherwise goes on to the kernels.
+void CheckNoGradient(std::initializer_list<OptionalTensor> tensors, const char* message) {
+  if (!at::GradMode::is_enabled()) return;
+  for (const OptionalTensor& tensor : tensors) {
+    TORCH_CHECK_NOT_IMPLEMENTED(!(tensor && tensor->requires_grad()), message);
   }
-
-  static variable_list backward(AutogradContext*, const variable_list&) {
-    TORCH_CHECK_NOT_IMPLEMENTED(false, "retort::ssd is differentiable once; model/layers/ssd.h is twice");
-  }
-};
+}
 
 Gradients SsdBackwardAutograd(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x,
                               const Tensor& log_decay, const Tensor& b, const Tensor& c,
                               const OptionalTensor& d, const OptionalTensor& initial_state) {
-  const variable_list g = SsdBackwardFunction::apply(dy, Defined(dfinal_state), x, log_decay, b, c,
-                                                     Defined(d), Defined(initial_state));
-  return {g[0], g[1], g[2], g[3], g[4], g[5]};
+  CheckNoGradient({dy, dfinal_state, x, log_decay, b, c, d, initial_state},
+                  "retort::ssd is differentiable once (no create_graph); model/layers/ssd.h is twice");
+  at::AutoDispatchBelowADInplaceOrView below;
+  return SsdBackwardHandle().call(dy, dfinal_state, x, log_decay, b, c, d, initial_state);
 }
 
 Tensor SsdStepAutograd(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
                        const OptionalTensor& d, const Tensor& state) {
-  for (const Tensor& tensor : {x, log_decay, b, c, Defined(d), state}) {
-    TORCH_CHECK_NOT_IMPLEMENTED(
-        !(at::GradMode::is_enabled() && tensor.defined() && tensor.requires_grad()),
-        "retort::ssd_step has no gradient: call it under no_grad, or use retort::ssd");
-  }
+  CheckNoGradient({x, log_decay, b, c, d, state},
+                  "retort::ssd_step has no gradient: call it under no_grad, or use retort::ssd");
   at::AutoDispatchBelowADInplaceOrView below;
   return SsdStepHandle().call(x, log_decay, b, c, d, state);
 }

@@ -48,9 +48,10 @@ void Report(const std::string& name, double value, const std::string& unit, Benc
   if (goal.kind != BenchGoal::kNone)
     std::snprintf(wanted, sizeof(wanted), "%s %g", at_least ? ">=" : "<=", goal.value);
   if (json) {
-    const std::string quoted = *wanted ? "\"" + std::string(wanted) + "\"" : "null";
-    std::printf("{\"name\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", \"goal\": %s, \"met\": %s}\n",
-                name.c_str(), value, unit.c_str(), quoted.c_str(), met ? "true" : "false");
+    const char* const quote = *wanted ? "\"" : "";
+    std::printf("{\"name\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", \"goal\": %s%s%s, \"met\": %s}\n",
+                name.c_str(), value, unit.c_str(), quote, *wanted ? wanted : "null", quote,
+                met ? "true" : "false");
   } else {
     std::printf("%-64s %10.4g %-10s %-9s %s\n", name.c_str(), value, unit.c_str(), wanted,
                 *wanted ? (met ? "met" : "MISSED") : "");

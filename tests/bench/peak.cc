@@ -16,7 +16,8 @@ double MeasuredPeakFlops() {
   const int64_t threads = at::get_num_threads();
   std::atomic<double> flops{0};
   const auto run = [&] { TorchExecutor().Run(threads, [&](int64_t) { flops = burn(1 << 20); }); };
-  return flops * threads / TimeInterleaved(5, {run})[0];
+  const double seconds = TimeInterleaved(5, {run})[0];
+  return flops * static_cast<double>(threads) / seconds;
 }
 
 double MeasuredUpdateBandwidth(int64_t bytes) {
