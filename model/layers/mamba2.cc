@@ -5,11 +5,13 @@
 #include "core/base/check.h"
 #include "model/layers/norm.h"
 #include "model/layers/ssd.h"
+#include "model/ops/compute_path.h"
+#include "model/ops/ssd.h"
 
 namespace retort {
 namespace {
 
-constexpr int64_t kChunk = 64;  // fastest of 32, 64, 128 in the einsum form on CPUs
+constexpr int64_t kPlainChunk = 64;  // fastest of 32, 64, 128 in the einsum form on CPUs
 
 // y_t = bias + sum_k weight[k] x_{t-K+1+k}: the tokens before the sequence are `before`, or zero.
 at::Tensor CausalConv(const at::Tensor& x_BTC, const at::Tensor& before_BKC, const at::Tensor& weight_CK,
@@ -67,6 +69,15 @@ ScanInputs Project(const at::Tensor& u_BTE, const Mamba2Weights& weights, const 
   return scan;
 }
 
+SsdResult Scan(const SsdInputs& ssd) {
+  if (!KernelsTake(ssd.x_BTHP)) {
+    return SsdChunked(ssd, std::min(kPlainChunk, ssd.x_BTHP.size(1)), at::Tensor());
+  }
+  auto [y_BTHP, state_BHPN] =
+      FusedSsd(ssd.x_BTHP, ssd.log_decay_BTH, ssd.b_BTGN, ssd.c_BTGN, at::Tensor(), at::Tensor());
+  return {y_BTHP, state_BHPN};
+}
+
 at::Tensor Output(const at::Tensor& y_BTHP, const ScanInputs& scan, const at::Tensor& u_BTE,
                   const Mamba2Weights& weights, const Mamba2Shape& shape, double eps) {
   const at::Tensor y_BTM = (y_BTHP + weights.d.unsqueeze(-1) * scan.x_BTHP).flatten(2);
@@ -118,9 +129,8 @@ std::vector<int64_t> Mamba2TensorShape(const Mamba2Tensor& tensor, const Mamba2S
 at::Tensor Mamba2(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape, double eps,
                   Mamba2State* state) {
   const ScanInputs scan = Project(u_BTE, weights, shape, Mamba2State{}, state);
-  const SsdInputs ssd = {scan.x_BTHP * scan.dt_BTH.unsqueeze(-1), scan.log_decay_BTH, scan.b_BTGN,
-                         scan.c_BTGN};
-  const SsdResult result = SsdChunked(ssd, std::min(kChunk, u_BTE.size(1)), at::Tensor());
+  const SsdResult result = Scan(
+      {scan.x_BTHP * scan.dt_BTH.unsqueeze(-1), scan.log_decay_BTH, scan.b_BTGN, scan.c_BTGN});
   if (state != nullptr) state->ssm_BHPN = result.state_BHPN;
   return Output(result.y_BTHP, scan, u_BTE, weights, shape, eps);
 }
@@ -131,8 +141,11 @@ at::Tensor Mamba2Step(const at::Tensor& u_B1E, const Mamba2Weights& weights, con
   const ScanInputs scan = Project(u_B1E, weights, shape, state, &after);
   const at::Tensor x_BHP = (scan.x_BTHP * scan.dt_BTH.unsqueeze(-1)).squeeze(1);
   after.ssm_BHPN = state.ssm_BHPN;
-  const at::Tensor y_BHP = SsdStep(x_BHP, scan.log_decay_BTH.squeeze(1), scan.b_BTGN.squeeze(1),
-                                   scan.c_BTGN.squeeze(1), after.ssm_BHPN);
+  const at::Tensor log_decay_BH = scan.log_decay_BTH.squeeze(1), b_BGN = scan.b_BTGN.squeeze(1),
+                   c_BGN = scan.c_BTGN.squeeze(1);
+  const at::Tensor y_BHP =
+      KernelsTake(x_BHP) ? FusedSsdStep(x_BHP, log_decay_BH, b_BGN, c_BGN, at::Tensor(), after.ssm_BHPN)
+                         : SsdStep(x_BHP, log_decay_BH, b_BGN, c_BGN, after.ssm_BHPN);
   state = after;
   return Output(y_BHP.unsqueeze(1), scan, u_B1E, weights, shape, eps);
 }
