@@ -28,6 +28,13 @@ struct SsdArray {
   int64_t batch, token, head;
 };
 
+// The forward pass keeps the states that enter segments of this many tokens for the backward pass,
+// [B,H,S,P,N].
+constexpr int64_t kSsdSegment = 256;
+constexpr int64_t SsdSegments(const SsdShape& shape) {
+  return (shape.tokens + kSsdSegment - 1) / kSsdSegment;
+}
+
 // States [B,H,P,N] are contiguous.
 template <class Real>
 struct SsdForwardArguments {
@@ -37,16 +44,17 @@ struct SsdForwardArguments {
   const Real* initial_state_BHPN;  // null: zero
   SsdArray<Real> y_BTHP;           // out
   Real* final_state_BHPN;          // out: the state after the last token
+  Real* segment_states_BHSPN;      // out; null: not wanted
 };
 
-// Gradients of a scalar, given those of y and of the final state. Nothing is kept of the forward pass: the
-// states are computed again, T / 32 * P * N floats of workspace per thread.
+// Gradients of a scalar, given those of y and of the final state. Of the forward pass it needs the segments'
+// states; those within a segment are computed again.
 template <class Real>
 struct SsdBackwardArguments {
   SsdShape shape;
   SsdArray<const Real> x_BTHP, log_decay_BTH, b_BTGN, c_BTGN;
-  const Real* d_H;                 // null: no D
-  const Real* initial_state_BHPN;  // null: zero
+  const Real* d_H;  // null: no D
+  const Real* segment_states_BHSPN;
   SsdArray<const Real> dy_BTHP;
   const Real* dfinal_state_BHPN;                             // null: zero
   SsdArray<Real> dx_BTHP, dlog_decay_BTH, db_BTGN, dc_BTGN;  // out

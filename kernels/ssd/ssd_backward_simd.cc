@@ -12,65 +12,57 @@
 namespace retort::RETORT_ISA {
 namespace {
 
-struct Head {
+struct BackwardItem {
   const SsdBackwardArguments<float>& arguments;
-  int64_t batch, head, group;
+  const SsdHeadGradients& gradients;
+  int64_t batch;
   int64_t p, n;  // padded
-
-  Head(const SsdBackwardArguments<float>& arguments, int64_t batch, int64_t head)
-      : arguments(arguments),
-        batch(batch),
-        head(head),
-        group(head / (arguments.shape.heads / arguments.shape.groups)),
-        p(PaddedTo16(arguments.shape.width)),
-        n(PaddedTo16(arguments.shape.state)) {}
+  float *x_QP, *dy_QP, *xt_PQ, *b_QN, *c_QN, *bt_NQ, *g_QQ, *k_QQ, *out, *rt_NP;
 
   int64_t Count(int64_t t0) const {
     return arguments.shape.tokens - t0 < kQ ? arguments.shape.tokens - t0 : kQ;
   }
+  int64_t Group(int64_t head) const { return head / (arguments.shape.heads / arguments.shape.groups); }
   template <class Real>
   Real* Row(const SsdArray<Real>& array, int64_t t, int64_t h) const {
     return array.data + batch * array.batch + t * array.token + h * array.head;
   }
-  ChunkDecays Decays(int64_t t0) const {
+  ChunkDecays Decays(int64_t t0, int64_t head) const {
     return ChunkDecays(Row(arguments.log_decay_BTH, t0, head), arguments.log_decay_BTH.token, Count(t0));
   }
-  void PackX(int64_t t0, float* to) const {
-    PackRows(Row(arguments.x_BTHP, t0, head), arguments.x_BTHP.token, Count(t0), arguments.shape.width, p,
-             to);
+  // Rows of a chunk of x or dy, or, by group, of b or c; `ahead` tokens further are the rows packed next.
+  void PackHead(const SsdArray<const float>& array, int64_t t0, int64_t head, int64_t ahead,
+                float* to) const {
+    const float* const from = Row(array, t0, head);
+    PackRows(from, array.token, Count(t0), arguments.shape.width, p, to, from + ahead * array.token);
   }
-  void PackDy(int64_t t0, float* to) const {
-    PackRows(Row(arguments.dy_BTHP, t0, head), arguments.dy_BTHP.token, Count(t0), arguments.shape.width, p,
-             to);
+  void PackGroup(const SsdArray<const float>& array, int64_t t0, int64_t head, int64_t ahead,
+                 float* to) const {
+    const float* const from = Row(array, t0, Group(head));
+    PackRows(from, array.token, Count(t0), arguments.shape.state, n, to, from + ahead * array.token);
   }
-  void PackGroup(const SsdArray<const float>& array, int64_t t0, float* to) const {
-    PackRows(Row(array, t0, group), array.token, Count(t0), arguments.shape.state, n, to);
-  }
-  // [P, N] from or to one of the arguments' states; null reads as zero.
-  void LoadState(const float* states, float* state_PN) const {
+  // One of the arguments' states, [P, N].
+  void LoadState(const float* from_PN, float* state_PN) const {
     for (int64_t i = 0; i < p * n; i += kLanes) Store(state_PN + i, Broadcast(0.0f));
-    if (states != nullptr) {
-      const SsdShape& shape = arguments.shape;
-      CopyRows(states + Offset(), shape.state, shape.width, shape.state, state_PN, n);
-    }
+    CopyRows(from_PN, arguments.shape.state, arguments.shape.width, arguments.shape.state, state_PN, n);
   }
-  void StoreState(const float* state_PN, float* states) const {
-    const SsdShape& shape = arguments.shape;
-    if (states != nullptr) CopyRows(state_PN, n, shape.width, shape.state, states + Offset(), shape.state);
-  }
-  int64_t Offset() const {
-    return (batch * arguments.shape.heads + head) * arguments.shape.width * arguments.shape.state;
-  }
+  int64_t StateOffset(int64_t index) const { return index * arguments.shape.width * arguments.shape.state; }
+
+  void ComputeStates(int64_t segment, int64_t head, float* states) const;
+  float AddChunk(int64_t t0, int64_t head, const float* state_PN, float* r_PN) const;
 };
 
-// The state entering each chunk: states[chunks, P, N].
-void ComputeStates(const Head& head, float* x_QP, float* b_QN, float* states) {
-  const int64_t p = head.p, n = head.n;
-  head.LoadState(head.arguments.initial_state_BHPN, states);
-  for (int64_t t0 = 0; t0 + kQ < head.arguments.shape.tokens; t0 += kQ, states += p * n) {
-    const ChunkDecays decays = head.Decays(t0);
-    head.PackX(t0, x_QP);
-    head.PackGroup(head.arguments.b_BTGN, t0, b_QN);
+// The state entering each chunk of a segment: states[chunks, P, N].
+void BackwardItem::ComputeStates(int64_t segment, int64_t head, float* states) const {
+  const SsdShape& shape = arguments.shape;
+  const int64_t index = (batch * shape.heads + head) * SsdSegments(shape) + segment;
+  LoadState(arguments.segment_states_BHSPN + StateOffset(index), states);
+  const int64_t first = segment * kSsdSegment;
+  const int64_t end = first + kSsdSegment < shape.tokens ? first + kSsdSegment : shape.tokens;
+  for (int64_t t0 = first; t0 + kQ < end; t0 += kQ, states += p * n) {
+    const ChunkDecays decays = Decays(t0, head);
+    PackHead(arguments.x_BTHP, t0, head, kQ, x_QP);
+    PackGroup(arguments.b_BTGN, t0, head, kQ, b_QN);
     ScalePackedRows(decays.to_end, p, x_QP);
     ForEachTile(
         p, n, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
@@ -128,110 +120,135 @@ void StoreLogDecayGradient(int64_t count, float* span_Q, const float* dc_dots_Q,
   }
 }
 
+// Writes the gradients of one chunk and moves R [P, N] from its end to its beginning. Returns its part of dD.
+float BackwardItem::AddChunk(int64_t t0, int64_t head, const float* state_PN, float* r_PN) const {
+  const SsdShape& shape = arguments.shape;
+  const int64_t count = Count(t0);
+  const ChunkDecays decays = Decays(t0, head);
+  PackGroup(arguments.b_BTGN, t0, head, -kQ, b_QN);
+  Transpose(kQ, n, b_QN, n, bt_NQ, kQ);
+  PackGroup(arguments.c_BTGN, t0, head, -kQ, c_QN);
+  LowerProduct(n, c_QN, bt_NQ, g_QQ);
+  PackHead(arguments.x_BTHP, t0, head, -kQ, x_QP);
+  Transpose(kQ, p, x_QP, p, xt_PQ, kQ);
+  PackHead(arguments.dy_BTHP, t0, head, -kQ, dy_QP);
+  LowerProduct(p, dy_QP, xt_PQ, k_QQ);
+  Transpose(p, n, r_PN, n, rt_NP, p);
+  float dd = 0;
+  for (int64_t i = 0; i < count; ++i) dd += k_QQ[i * kQ + i];
+  float span_Q[kQ], dc_dots_Q[kQ] = {}, db_dots_Q[kQ] = {};
+  ApplyDecays(decays, g_QQ, k_QQ, span_Q);
+  const float *const m_QQ = g_QQ, *const dg_QQ = k_QQ;
+
+  // Full chunks of full vectors go straight to where they belong.
+  const auto store = [&](int64_t width, int64_t padded, float* target, int64_t target_row,
+                         const auto& compute) __attribute__((always_inline)) {
+    const bool direct = count == kQ && width == padded;
+    float* const to = direct ? target : out;
+    const int64_t to_row = direct ? target_row : padded;
+    ForEachTile(
+        kQ, padded, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
+          compute(tile, i, column);
+          tile.Store(to + i * to_row + column, to_row);
+        });
+    if (!direct) CopyRows(out, padded, count, width, target, target_row);
+  };
+  store(
+      shape.width, p, Row(arguments.dx_BTHP, t0, head),
+      arguments.dx_BTHP.token, [&](auto& tile, int64_t j, int64_t column) __attribute__((always_inline)) {
+        const int64_t end = j + tile.kRows;
+        tile.SetZero();
+        tile.AddProduct(n, {b_QN + j * n, n, 1}, rt_NP + column, p);
+        tile.ScaleRows(decays.to_end + j);
+        tile.AddUpperProduct({m_QQ + j * kQ + j, 1, kQ}, dy_QP + j * p + column, p);
+        tile.AddProduct(kQ - end, {m_QQ + end * kQ + j, 1, kQ}, dy_QP + end * p + column, p);
+        if (arguments.d_H != nullptr) {
+          tile.AddScaled(arguments.d_H[head], dy_QP + j * p + column, p);
+        }
+      });
+  store(
+      shape.state, n, Row(gradients.dc_BTHN, t0, head),
+      gradients.dc_BTHN.token, [&](auto& tile, int64_t i, int64_t column) __attribute__((always_inline)) {
+        tile.SetZero();
+        tile.AddProduct(p, {dy_QP + i * p, p, 1}, state_PN + column, n);
+        tile.ScaleRows(decays.from_start + i);
+        tile.AddRowDots(c_QN + i * n + column, n, dc_dots_Q + i);
+        tile.AddProduct(i, {dg_QQ + i * kQ, kQ, 1}, b_QN + column, n);
+        tile.AddLowerProduct({dg_QQ + i * kQ + i, kQ, 1}, b_QN + i * n + column, n);
+      });
+  store(
+      shape.state, n, Row(gradients.db_BTHN, t0, head),
+      gradients.db_BTHN.token, [&](auto& tile, int64_t j, int64_t column) __attribute__((always_inline)) {
+        const int64_t end = j + tile.kRows;
+        tile.SetZero();
+        tile.AddProduct(p, {x_QP + j * p, p, 1}, r_PN + column, n);
+        tile.ScaleRows(decays.to_end + j);
+        tile.AddRowDots(b_QN + j * n + column, n, db_dots_Q + j);
+        tile.AddUpperProduct({dg_QQ + j * kQ + j, 1, kQ}, c_QN + j * n + column, n);
+        tile.AddProduct(kQ - end, {dg_QQ + end * kQ + j, 1, kQ}, c_QN + end * n + column, n);
+      });
+  StoreLogDecayGradient(count, span_Q, dc_dots_Q, db_dots_Q, decays.total * Dot(p * n, state_PN, r_PN),
+                        Row(arguments.dlog_decay_BTH, t0, head), arguments.dlog_decay_BTH.token);
+
+  ScalePackedRows(decays.from_start, p, dy_QP);
+  ForEachTile(
+      p, n, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
+        float* const r = r_PN + i * n + column;
+        tile.Load(r, n);
+        tile.Scale(decays.total);
+        tile.AddProduct(kQ, {dy_QP + i, 1, p}, c_QN + column, n);
+        tile.Store(r, n);
+      });
+  return dd;
+}
+
 }  // namespace
 
-void SsdBackwardHead(const SsdBackwardArguments<float>& arguments, int64_t batch, int64_t head_index,
-                     const SsdHeadGradients& gradients, float* workspace) {
-  const Head head(arguments, batch, head_index);
+void SsdBackwardHeads(const SsdBackwardArguments<float>& arguments, int64_t batch, int64_t first_head,
+                      int64_t heads, const SsdHeadGradients& gradients, float* workspace) {
   const SsdShape& shape = arguments.shape;
-  const int64_t p = head.p, n = head.n;
-  float* const x_QP = workspace;
-  float* const dy_QP = x_QP + kQ * p;
-  float* const xt_PQ = dy_QP + kQ * p;
-  float* const b_QN = xt_PQ + kQ * p;
-  float* const c_QN = b_QN + kQ * n;
-  float* const bt_NQ = c_QN + kQ * n;
-  float* const g_QQ = bt_NQ + kQ * n;
-  float* const k_QQ = g_QQ + kQ * kQ;
-  float* const out = k_QQ + kQ * kQ;  // [Q, P] or [Q, N]
-  float* const r_PN = out + kQ * (p + n);
-  float* const rt_NP = r_PN + p * n;
-  float* const states = rt_NP + p * n;
+  const int64_t p = PaddedTo16(shape.width), n = PaddedTo16(shape.state);
+  BackwardItem item = {arguments, gradients, batch, p, n, workspace, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+  item.dy_QP = item.x_QP + kQ * p;
+  item.xt_PQ = item.dy_QP + kQ * p;
+  item.b_QN = item.xt_PQ + kQ * p;
+  item.c_QN = item.b_QN + kQ * n;
+  item.bt_NQ = item.c_QN + kQ * n;
+  item.g_QQ = item.bt_NQ + kQ * n;
+  item.k_QQ = item.g_QQ + kQ * kQ;
+  item.out = item.k_QQ + kQ * kQ;  // [Q, P] or [Q, N]
+  item.rt_NP = item.out + kQ * (p + n);
+  float* const r_HPN = item.rt_NP + p * n;
+  float* const states = r_HPN + kSsdHeads * p * n;
 
-  ComputeStates(head, x_QP, b_QN, states);
-  head.LoadState(arguments.dfinal_state_BHPN, r_PN);
-  float dd = 0;
-  for (int64_t chunk = (shape.tokens + kQ - 1) / kQ - 1; chunk >= 0; --chunk) {
-    const int64_t t0 = chunk * kQ, count = head.Count(t0);
-    const float* const state_PN = states + chunk * p * n;
-    const ChunkDecays decays = head.Decays(t0);
-    head.PackX(t0, x_QP);
-    head.PackDy(t0, dy_QP);
-    head.PackGroup(arguments.b_BTGN, t0, b_QN);
-    head.PackGroup(arguments.c_BTGN, t0, c_QN);
-    Transpose(kQ, p, x_QP, p, xt_PQ, kQ);
-    Transpose(kQ, n, b_QN, n, bt_NQ, kQ);
-    Transpose(p, n, r_PN, n, rt_NP, p);
-
-    LowerProduct(n, c_QN, bt_NQ, g_QQ);
-    LowerProduct(p, dy_QP, xt_PQ, k_QQ);
-    for (int64_t i = 0; i < count; ++i) dd += k_QQ[i * kQ + i];
-    float span_Q[kQ], dc_dots_Q[kQ] = {}, db_dots_Q[kQ] = {};
-    ApplyDecays(decays, g_QQ, k_QQ, span_Q);
-    const float *const m_QQ = g_QQ, *const dg_QQ = k_QQ;
-
-    // Full chunks of full vectors go straight to where they belong.
-    const auto store = [&](int64_t width, int64_t padded, float* target, int64_t target_row,
-                           const auto& compute) __attribute__((always_inline)) {
-      const bool direct = count == kQ && width == padded;
-      float* const to = direct ? target : out;
-      const int64_t to_row = direct ? target_row : padded;
-      ForEachTile(
-          kQ, padded, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
-            compute(tile, i, column);
-            tile.Store(to + i * to_row + column, to_row);
-          });
-      if (!direct) CopyRows(out, padded, count, width, target, target_row);
-    };
-    store(
-        shape.width, p, head.Row(arguments.dx_BTHP, t0, head_index),
-        arguments.dx_BTHP.token, [&](auto& tile, int64_t j, int64_t column) __attribute__((always_inline)) {
-          const int64_t end = j + tile.kRows;
-          tile.SetZero();
-          tile.AddProduct(n, {b_QN + j * n, n, 1}, rt_NP + column, p);
-          tile.ScaleRows(decays.to_end + j);
-          tile.AddUpperProduct({m_QQ + j * kQ + j, 1, kQ}, dy_QP + j * p + column, p);
-          tile.AddProduct(kQ - end, {m_QQ + end * kQ + j, 1, kQ}, dy_QP + end * p + column, p);
-          if (arguments.d_H != nullptr) {
-            tile.AddScaled(arguments.d_H[head_index], dy_QP + j * p + column, p);
-          }
-        });
-    store(
-        shape.state, n, gradients.dc_TN + t0 * gradients.dc_row,
-        gradients.dc_row, [&](auto& tile, int64_t i, int64_t column) __attribute__((always_inline)) {
-          tile.SetZero();
-          tile.AddProduct(p, {dy_QP + i * p, p, 1}, state_PN + column, n);
-          tile.ScaleRows(decays.from_start + i);
-          tile.AddRowDots(c_QN + i * n + column, n, dc_dots_Q + i);
-          tile.AddProduct(i, {dg_QQ + i * kQ, kQ, 1}, b_QN + column, n);
-          tile.AddLowerProduct({dg_QQ + i * kQ + i, kQ, 1}, b_QN + i * n + column, n);
-        });
-    store(
-        shape.state, n, gradients.db_TN + t0 * gradients.db_row,
-        gradients.db_row, [&](auto& tile, int64_t j, int64_t column) __attribute__((always_inline)) {
-          const int64_t end = j + tile.kRows;
-          tile.SetZero();
-          tile.AddProduct(p, {x_QP + j * p, p, 1}, r_PN + column, n);
-          tile.ScaleRows(decays.to_end + j);
-          tile.AddRowDots(b_QN + j * n + column, n, db_dots_Q + j);
-          tile.AddUpperProduct({dg_QQ + j * kQ + j, 1, kQ}, c_QN + j * n + column, n);
-          tile.AddProduct(kQ - end, {dg_QQ + end * kQ + j, 1, kQ}, c_QN + end * n + column, n);
-        });
-    StoreLogDecayGradient(count, span_Q, dc_dots_Q, db_dots_Q, decays.total * Dot(p * n, state_PN, r_PN),
-                          head.Row(arguments.dlog_decay_BTH, t0, head_index), arguments.dlog_decay_BTH.token);
-
-    ScalePackedRows(decays.from_start, p, dy_QP);
-    ForEachTile(
-        p, n, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
-          float* const r = r_PN + i * n + column;
-          tile.Load(r, n);
-          tile.Scale(decays.total);
-          tile.AddProduct(kQ, {dy_QP + i, 1, p}, c_QN + column, n);
-          tile.Store(r, n);
-        });
+  float dd[kSsdHeads] = {};
+  for (int64_t h = 0; h < heads; ++h) {
+    float* const r_PN = r_HPN + h * p * n;
+    if (arguments.dfinal_state_BHPN != nullptr) {
+      const int64_t index = batch * shape.heads + first_head + h;
+      item.LoadState(arguments.dfinal_state_BHPN + item.StateOffset(index), r_PN);
+    } else {
+      for (int64_t i = 0; i < p * n; i += kLanes) Store(r_PN + i, Broadcast(0.0f));
+    }
   }
-  head.StoreState(r_PN, arguments.dinitial_state_BHPN);
-  if (gradients.dd != nullptr) *gradients.dd = dd;
+  for (int64_t segment = SsdSegments(shape) - 1; segment >= 0; --segment) {
+    const int64_t first = segment * kSsdSegment;
+    const int64_t tokens = shape.tokens - first < kSsdSegment ? shape.tokens - first : kSsdSegment;
+    for (int64_t h = 0; h < heads; ++h) {
+      item.ComputeStates(segment, first_head + h, states);
+      for (int64_t chunk = (tokens + kQ - 1) / kQ - 1; chunk >= 0; --chunk) {
+        dd[h] += item.AddChunk(first + chunk * kQ, first_head + h, states + chunk * p * n, r_HPN + h * p * n);
+      }
+    }
+  }
+  for (int64_t h = 0; h < heads; ++h) {
+    const int64_t index = batch * shape.heads + first_head + h;
+    gradients.dd_BH[index] = dd[h];
+    if (arguments.dinitial_state_BHPN != nullptr) {
+      CopyRows(r_HPN + h * p * n, n, shape.width, shape.state,
+               arguments.dinitial_state_BHPN + item.StateOffset(index), shape.state);
+    }
+  }
 }
 
 void SsdSumHeads(int64_t count, int64_t terms, const float* from, int64_t stride, float* to) {

@@ -11,12 +11,13 @@ namespace retort::RETORT_ISA {
 constexpr int64_t kQ = kSsdChunk;
 constexpr int64_t kBlock = 16;
 
-// Copies `count` <= kQ rows of `width` floats to to[kQ, padded], and prefetches the rows kQ further on.
+// Copies `count` <= kQ rows of `width` floats to to[kQ, padded], and prefetches as many rows from `next` on:
+// those that will be packed next. Rows of one head lie a page apart, which no hardware prefetcher foresees.
 inline void PackRows(const float* from, int64_t from_row, int64_t count, int64_t width, int64_t padded,
-                     float* to) {
+                     float* to, const float* next) {
   for (int64_t t = 0; t < count; ++t) {
     const float* const row = from + t * from_row;
-    for (int64_t j = 0; j < width; j += 16) __builtin_prefetch(row + kQ * from_row + j);
+    for (int64_t j = 0; j < width; j += 16) __builtin_prefetch(next + t * from_row + j);
     int64_t j = 0;
     for (; j + kLanes <= width; j += kLanes) Store(to + t * padded + j, Load(row + j));
     if (j < width) Store(to + t * padded + j, LoadFirst(row + j, width - j));

@@ -1,4 +1,4 @@
-#include <memory>
+#include <algorithm>
 
 #include "kernels/base/workspace.h"
 #include "kernels/ssd/ssd.h"
@@ -25,37 +25,42 @@ void SumHeads(const SsdShape& shape, const float* per_head_BTHN, const SsdArray<
   });
 }
 
+// body(batch, first head, heads) over all heads, in work items that depend on the shape only.
+template <class Body>
+void RunHeads(const SsdShape& shape, const Executor& executor, const Body& body) {
+  const int64_t per_item = SsdHeadsPerItem(shape), items = (shape.heads + per_item - 1) / per_item;
+  executor.Run(shape.batch * items, [&](int64_t item) {
+    const int64_t first = item % items * per_item;
+    body(item / items, first, std::min(per_item, shape.heads - first));
+  });
+}
+
 }  // namespace
 
 void SsdForward(const SsdForwardArguments<float>& arguments, const Executor& executor, InstructionSet set) {
-  const SsdShape& shape = arguments.shape;
-  const auto forward_head = RETORT_SIMD_CHOOSE(set, SsdForwardHead);
-  executor.Run(shape.batch * shape.heads, [&](int64_t item) {
-    const Workspace workspace(SsdForwardWorkspace(shape));
-    forward_head(arguments, item / shape.heads, item % shape.heads, workspace.data());
+  const auto forward_heads = RETORT_SIMD_CHOOSE(set, SsdForwardHeads);
+  RunHeads(arguments.shape, executor, [&](int64_t batch, int64_t first_head, int64_t heads) {
+    const Workspace workspace(SsdForwardWorkspace(arguments.shape));
+    forward_heads(arguments, batch, first_head, heads, workspace.data());
   });
 }
 
 void SsdBackward(const SsdBackwardArguments<float>& arguments, const Executor& executor, InstructionSet set) {
   const SsdShape& shape = arguments.shape;
   const bool shared = shape.heads != shape.groups;
-  const int64_t per_head = shape.batch * shape.tokens * shape.heads * shape.state;
-  const Workspace db_BTHN(shared ? per_head : 0), dc_BTHN(shared ? per_head : 0);
+  const int64_t row = shape.heads * shape.state;
+  const Workspace db_BTHN(shared ? shape.batch * shape.tokens * row : 0);
+  const Workspace dc_BTHN(shared ? shape.batch * shape.tokens * row : 0);
   const Workspace dd_BH(shape.batch * shape.heads);
-  const SsdArray<float> heads = {nullptr, shape.tokens * shape.heads * shape.state, shape.heads * shape.state,
-                                 shape.state};
-  const auto backward_head = RETORT_SIMD_CHOOSE(set, SsdBackwardHead);
-  executor.Run(shape.batch * shape.heads, [&](int64_t item) {
-    const int64_t batch = item / shape.heads, head = item % shape.heads;
-    const auto target = [&](SsdArray<float> array, const Workspace& own) {
-      if (shared) array = {own.data(), heads.batch, heads.token, heads.head};
-      array.data += batch * array.batch + head * array.head;
-      return array;
-    };
-    const SsdArray<float> db = target(arguments.db_BTGN, db_BTHN), dc = target(arguments.dc_BTGN, dc_BTHN);
+  const auto per_head = [&](const SsdArray<float>& array, const Workspace& own) {
+    return shared ? SsdArray<float>{own.data(), shape.tokens * row, row, shape.state} : array;
+  };
+  const SsdHeadGradients gradients = {per_head(arguments.db_BTGN, db_BTHN),
+                                      per_head(arguments.dc_BTGN, dc_BTHN), dd_BH.data()};
+  const auto backward_heads = RETORT_SIMD_CHOOSE(set, SsdBackwardHeads);
+  RunHeads(shape, executor, [&](int64_t batch, int64_t first_head, int64_t heads) {
     const Workspace workspace(SsdBackwardWorkspace(shape));
-    backward_head(arguments, batch, head, {db.data, dc.data, db.token, dc.token, dd_BH.data() + item},
-                  workspace.data());
+    backward_heads(arguments, batch, first_head, heads, gradients, workspace.data());
   });
   if (shared) {
     SumHeads(shape, db_BTHN.data(), arguments.db_BTGN, executor, set);

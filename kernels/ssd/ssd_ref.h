@@ -15,16 +15,13 @@ Real* At(const SsdArray<Real>& array, int64_t b, int64_t t, int64_t h) {
   return array.data + b * array.batch + t * array.token + h * array.head;
 }
 
-// The states before each token and after the last, [T + 1, P, N] for one batch entry and head.
-template <class Arguments>
-auto SsdStatesReference(const Arguments& in, int64_t batch, int64_t head) {
-  using Real = std::remove_const_t<std::remove_reference_t<decltype(*in.x_BTHP.data)>>;
+// The states before each token and after the last, [T + 1, P, N] for one batch entry and head, from the
+// first, which may be null.
+template <class Real, class Arguments>
+std::vector<Real> SsdStatesReference(const Arguments& in, int64_t batch, int64_t head, const Real* initial) {
   const auto [B, T, H, G, P, N] = in.shape;
   std::vector<Real> states((T + 1) * P * N);
-  if (in.initial_state_BHPN != nullptr) {
-    const Real* const initial = in.initial_state_BHPN + (batch * H + head) * P * N;
-    std::copy(initial, initial + P * N, states.begin());
-  }
+  if (initial != nullptr) std::copy(initial, initial + P * N, states.begin());
   for (int64_t t = 0; t < T; ++t) {
     const Real decay = std::exp(*At(in.log_decay_BTH, batch, t, head));
     const Real* const x = At(in.x_BTHP, batch, t, head);
@@ -44,7 +41,9 @@ void SsdForwardReference(const SsdForwardArguments<Real>& in) {
   const auto [B, T, H, G, P, N] = in.shape;
   for (int64_t batch = 0; batch < B; ++batch) {
     for (int64_t head = 0; head < H; ++head) {
-      const std::vector<Real> states = SsdStatesReference(in, batch, head);
+      const int64_t state = (batch * H + head) * P * N;
+      const std::vector<Real> states = SsdStatesReference<Real>(
+          in, batch, head, in.initial_state_BHPN != nullptr ? in.initial_state_BHPN + state : nullptr);
       for (int64_t t = 0; t < T; ++t) {
         const Real* const c = At(in.c_BTGN, batch, t, head / (H / G));
         for (int64_t p = 0; p < P; ++p) {
@@ -53,7 +52,12 @@ void SsdForwardReference(const SsdForwardArguments<Real>& in) {
           At(in.y_BTHP, batch, t, head)[p] = y;
         }
       }
-      std::copy(states.end() - P * N, states.end(), in.final_state_BHPN + (batch * H + head) * P * N);
+      std::copy(states.end() - P * N, states.end(), in.final_state_BHPN + state);
+      const int64_t segments = SsdSegments(in.shape);
+      for (int64_t s = 0; in.segment_states_BHSPN != nullptr && s < segments; ++s) {
+        const auto entering = states.begin() + s * kSsdSegment * P * N;
+        std::copy(entering, entering + P * N, in.segment_states_BHSPN + state * segments + s * P * N);
+      }
     }
   }
 }
@@ -63,7 +67,9 @@ template <class Real>
 void SsdBackwardReference(const SsdBackwardArguments<Real>& in, int64_t batch, int64_t head) {
   const auto [B, T, H, G, P, N] = in.shape;
   const int64_t group = head / (H / G);
-  const std::vector<Real> states = SsdStatesReference(in, batch, head);
+  // Without tokens there is no first segment, nor a use for its state.
+  const Real* const first = in.segment_states_BHSPN + (batch * H + head) * SsdSegments(in.shape) * P * N;
+  const std::vector<Real> states = SsdStatesReference<Real>(in, batch, head, T > 0 ? first : nullptr);
   std::vector<Real> gradient(P * N);
   if (in.dfinal_state_BHPN != nullptr) {
     const Real* const last = in.dfinal_state_BHPN + (batch * H + head) * P * N;

@@ -34,6 +34,7 @@ TEST(SsdBackwardReference, EqualsFiniteDifferences) {
     SsdForwardReference(problem.Forward());
     return Inner(problem.y, problem.dy) + Inner(problem.final_state, problem.dfinal_state);
   };
+  SsdForwardReference(problem.Forward());
   SsdBackwardReference(problem.Backward());
   const std::vector<std::pair<std::vector<double>*, std::vector<double>*>> pairs = {
       {&problem.x, &problem.dx}, {&problem.log_decay, &problem.dlog_decay},

@@ -12,30 +12,37 @@ constexpr int64_t kSsdChunk = 32;
 
 constexpr int64_t PaddedTo16(int64_t size) { return (size + 15) / 16 * 16; }
 
-// Floats of workspace, 64-byte aligned, for one work item. The backward pass keeps the state entering each
-// chunk (one even without tokens) and the state's gradient in both orders.
+// Heads of a work item: neighbours share the pages that their rows lie on. One where that would leave too few
+// items to share out.
+constexpr int64_t kSsdHeads = 4;
+constexpr int64_t SsdHeadsPerItem(const SsdShape& shape) {
+  return shape.batch * shape.heads >= 4 * kSsdHeads ? kSsdHeads : 1;
+}
+
+// Floats of workspace, 64-byte aligned, for one work item.
 constexpr int64_t SsdForwardWorkspace(const SsdShape& shape) {
   const int64_t width = PaddedTo16(shape.width), state = PaddedTo16(shape.state);
-  return kSsdChunk * (2 * width + 3 * state + kSsdChunk) + 2 * width * state;
+  return kSsdChunk * (2 * width + 3 * state + kSsdChunk) + (kSsdHeads + 1) * width * state;
 }
 constexpr int64_t SsdBackwardWorkspace(const SsdShape& shape) {
   const int64_t width = PaddedTo16(shape.width), state = PaddedTo16(shape.state);
-  return kSsdChunk * (4 * width + 4 * state + 2 * kSsdChunk) + (shape.tokens / kSsdChunk + 3) * width * state;
+  return kSsdChunk * (4 * width + 4 * state + 2 * kSsdChunk) +
+         (kSsdHeads + 1 + kSsdSegment / kSsdChunk) * width * state;
 }
 
-// One batch entry and head.
-RETORT_SIMD_DECLARE(void SsdForwardHead(const SsdForwardArguments<float>& arguments, int64_t batch,
-                                        int64_t head, float* workspace))
+// `heads` heads of one batch entry from `first_head` on, kSsdHeads at most.
+RETORT_SIMD_DECLARE(void SsdForwardHeads(const SsdForwardArguments<float>& arguments, int64_t batch,
+                                         int64_t first_head, int64_t heads, float* workspace))
 
-// The same backwards. dB and dC of this head alone go to db and dc, [T, N] at row strides of their own; the
-// gradient of D from this batch entry to dd.
+// The same backwards. dB and dC of each head alone go to [B, T, H, N], the gradient of D from each batch
+// entry to [B, H].
 struct SsdHeadGradients {
-  float *db_TN, *dc_TN;
-  int64_t db_row, dc_row;
-  float* dd;
+  SsdArray<float> db_BTHN, dc_BTHN;
+  float* dd_BH;
 };
-RETORT_SIMD_DECLARE(void SsdBackwardHead(const SsdBackwardArguments<float>& arguments, int64_t batch,
-                                         int64_t head, const SsdHeadGradients& gradients, float* workspace))
+RETORT_SIMD_DECLARE(void SsdBackwardHeads(const SsdBackwardArguments<float>& arguments, int64_t batch,
+                                          int64_t first_head, int64_t heads,
+                                          const SsdHeadGradients& gradients, float* workspace))
 
 // to[0 ... count) = sum over i < terms of from[i * stride ...], in rising order of i.
 RETORT_SIMD_DECLARE(void SsdSumHeads(int64_t count, int64_t terms, const float* from, int64_t stride,

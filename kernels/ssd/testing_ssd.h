@@ -17,7 +17,7 @@ struct TestingSsd {
   SsdShape shape;
   bool with_d = true, with_states = true;
   std::vector<Real> x, log_decay, b, c, d, initial_state, dy, dfinal_state;
-  std::vector<Real> y, final_state, dx, dlog_decay, db, dc, dd, dinitial_state;
+  std::vector<Real> y, final_state, segment_states, dx, dlog_decay, db, dc, dd, dinitial_state;
 
   // Allocates the results.
   void Allocate() {
@@ -28,6 +28,7 @@ struct TestingSsd {
     dc.resize(c.size());
     dd.resize(d.size());
     final_state.resize(initial_state.size());
+    segment_states.resize(initial_state.size() * SsdSegments(shape));
     dinitial_state.resize(initial_state.size());
   }
   template <class T>
@@ -44,7 +45,8 @@ struct TestingSsd {
             with_d ? d.data() : nullptr,
             with_states ? initial_state.data() : nullptr,
             View<Real>(y, s.heads, s.width),
-            final_state.data()};
+            final_state.data(),
+            segment_states.data()};
   }
   SsdBackwardArguments<Real> Backward() {
     const SsdShape& s = shape;
@@ -54,7 +56,7 @@ struct TestingSsd {
             View<const Real>(b, s.groups, s.state),
             View<const Real>(c, s.groups, s.state),
             with_d ? d.data() : nullptr,
-            with_states ? initial_state.data() : nullptr,
+            segment_states.data(),
             View<const Real>(dy, s.heads, s.width),
             with_states ? dfinal_state.data() : nullptr,
             View<Real>(dx, s.heads, s.width),

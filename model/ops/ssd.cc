@@ -12,6 +12,8 @@ namespace {
 
 using at::Tensor;
 using OptionalTensor = std::optional<Tensor>;
+// y [B,T,H,P], final state [B,H,P,N], states entering the segments [B,H,S,P,N], which the gradient needs.
+using Results = std::tuple<Tensor, Tensor, Tensor>;
 using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 OptionalTensor Optional(const Tensor& tensor) {
@@ -99,16 +101,18 @@ Tensor ContiguousOrUndefined(const OptionalTensor& tensor) {
   return tensor ? tensor->contiguous() : Tensor();
 }
 
-std::tuple<Tensor, Tensor> SsdMeta(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
-                                   const OptionalTensor& d, const OptionalTensor& initial_state) {
+Results SsdMeta(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
+                const OptionalTensor& d, const OptionalTensor& initial_state) {
   const SsdShape s = CheckArguments("retort::ssd", x, log_decay, b, c, Defined(d), Defined(initial_state));
   return {at::empty({s.batch, s.tokens, s.heads, s.width}, x.options()),
-          at::empty({s.batch, s.heads, s.width, s.state}, x.options())};
+          at::empty({s.batch, s.heads, s.width, s.state}, x.options()),
+          at::empty({s.batch, s.heads, SsdSegments(s), s.width, s.state}, x.options())};
 }
 
-std::tuple<Tensor, Tensor> SsdCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
-                                  const OptionalTensor& d, const OptionalTensor& initial_state) {
-  auto [y, final_state] = SsdMeta(x, log_decay, b, c, d, initial_state);
+Results SsdCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
+               const OptionalTensor& d, const OptionalTensor& initial_state) {
+  const Results results = SsdMeta(x, log_decay, b, c, d, initial_state);
+  const auto& [y, final_state, segment_states] = results;
   CheckDecays("retort::ssd", log_decay);
   const Tensor d_H = ContiguousOrUndefined(d), initial = ContiguousOrUndefined(initial_state);
   SsdForward({{x.size(0), x.size(1), x.size(2), b.size(2), x.size(3), b.size(3)},
@@ -119,35 +123,44 @@ std::tuple<Tensor, Tensor> SsdCpu(const Tensor& x, const Tensor& log_decay, cons
               DataOrNull(d_H),
               DataOrNull(initial),
               Out(y),
-              final_state.mutable_data_ptr<float>()},
+              final_state.mutable_data_ptr<float>(),
+              segment_states.mutable_data_ptr<float>()},
              TorchExecutor());
-  return {y, final_state};
+  return results;
 }
 
-// Gradients of d and of the initial state are undefined where those are.
+// `has_initial_state`: whether its gradient is wanted. That and the gradient of d are undefined otherwise.
 Gradients SsdBackwardMeta(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x,
                           const Tensor& log_decay, const Tensor& b, const Tensor& c, const OptionalTensor& d,
-                          const OptionalTensor& initial_state) {
+                          const Tensor& segment_states, bool has_initial_state) {
   constexpr const char* kOp = "retort::ssd_backward";
-  const SsdShape s = CheckArguments(kOp, x, log_decay, b, c, Defined(d), Defined(initial_state));
+  const SsdShape s = CheckArguments(kOp, x, log_decay, b, c, Defined(d), Tensor());
   const ArgumentCheck check(kOp, x);
   check("dy", dy, "[B, T, H, P]", x.sizes());
   if (dfinal_state) {
     check("dfinal_state", *dfinal_state, "[B, H, P, N]", {s.batch, s.heads, s.width, s.state});
   }
+  check("segment_states", segment_states, "[B, H, S, P, N]",
+        {s.batch, s.heads, SsdSegments(s), s.width, s.state});
+  check.Contiguous("segment_states", segment_states);
   const auto like = [](const Tensor& tensor) {
     return tensor.defined() ? at::empty(tensor.sizes(), tensor.options()) : Tensor();
   };
-  return {like(x), like(log_decay), like(b), like(c), like(Defined(d)), like(Defined(initial_state))};
+  return {like(x),
+          like(log_decay),
+          like(b),
+          like(c),
+          like(Defined(d)),
+          has_initial_state ? at::empty({s.batch, s.heads, s.width, s.state}, x.options()) : Tensor()};
 }
 
 Gradients SsdBackwardCpu(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x,
                          const Tensor& log_decay, const Tensor& b, const Tensor& c, const OptionalTensor& d,
-                         const OptionalTensor& initial_state) {
-  Gradients gradients = SsdBackwardMeta(dy, dfinal_state, x, log_decay, b, c, d, initial_state);
+                         const Tensor& segment_states, bool has_initial_state) {
+  const Gradients gradients =
+      SsdBackwardMeta(dy, dfinal_state, x, log_decay, b, c, d, segment_states, has_initial_state);
   const auto& [dx, dlog_decay, db, dc, dd, dinitial_state] = gradients;
-  const Tensor d_H = ContiguousOrUndefined(d), initial = ContiguousOrUndefined(initial_state);
-  const Tensor dfinal = ContiguousOrUndefined(dfinal_state);
+  const Tensor d_H = ContiguousOrUndefined(d), dfinal = ContiguousOrUndefined(dfinal_state);
   // Gradients come as autograd made them, expanded ones of a sum for instance.
   const Tensor dy_rows = dy.size(-1) > 1 && dy.stride(-1) != 1 ? dy.contiguous() : dy;
   SsdBackward({{x.size(0), x.size(1), x.size(2), b.size(2), x.size(3), b.size(3)},
@@ -156,7 +169,7 @@ Gradients SsdBackwardCpu(const Tensor& dy, const OptionalTensor& dfinal_state, c
                In(b),
                In(c),
                DataOrNull(d_H),
-               DataOrNull(initial),
+               segment_states.const_data_ptr<float>(),
                In(dy_rows),
                DataOrNull(dfinal),
                Out(dx),
@@ -231,11 +244,13 @@ struct SsdFunction : torch::autograd::Function<SsdFunction> {
   static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& log_decay,
                                const Tensor& b, const Tensor& c, const OptionalTensor& d,
                                const OptionalTensor& initial_state) {
-    context->save_for_backward({x, log_decay, b, c, Defined(d), Defined(initial_state)});
-    context->set_materialize_grads(false);
     at::AutoDispatchBelowADInplaceOrView below;
-    const auto [y, final_state] = SsdHandle().call(x, log_decay, b, c, d, initial_state);
-    return {y, final_state};
+    const auto [y, final_state, segment_states] = SsdHandle().call(x, log_decay, b, c, d, initial_state);
+    context->save_for_backward({x, log_decay, b, c, Defined(d), segment_states});
+    context->saved_data["has_initial_state"] = initial_state.has_value();
+    context->mark_non_differentiable({segment_states});
+    context->set_materialize_grads(false);
+    return {y, final_state, segment_states};
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -244,16 +259,16 @@ struct SsdFunction : torch::autograd::Function<SsdFunction> {
     if (!gradients[0].defined() && !gradients[1].defined()) return variable_list(6);
     const Tensor dy = gradients[0].defined() ? gradients[0] : at::zeros({}, x.options()).expand_as(x);
     const auto [dx, dlog_decay, db, dc, dd, dinitial_state] = SsdBackwardHandle().call(
-        dy, Optional(gradients[1]), x, saved[1], saved[2], saved[3], Optional(saved[4]), Optional(saved[5]));
+        dy, Optional(gradients[1]), x, saved[1], saved[2], saved[3], Optional(saved[4]), saved[5],
+        context->saved_data["has_initial_state"].toBool());
     return {dx, dlog_decay, db, dc, dd, dinitial_state};
   }
 };
 
-std::tuple<Tensor, Tensor> SsdAutograd(const Tensor& x, const Tensor& log_decay, const Tensor& b,
-                                       const Tensor& c, const OptionalTensor& d,
-                                       const OptionalTensor& initial_state) {
+Results SsdAutograd(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
+                    const OptionalTensor& d, const OptionalTensor& initial_state) {
   const variable_list results = SsdFunction::apply(x, log_decay, b, c, d, initial_state);
-  return {results[0], results[1]};
+  return {results[0], results[1], results[2]};
 }
 
 // Refuses what would need a derivative, and otherwise goes on to the kernels.
@@ -266,11 +281,11 @@ void CheckNoGradient(std::initializer_list<OptionalTensor> tensors, const char* 
 
 Gradients SsdBackwardAutograd(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x,
                               const Tensor& log_decay, const Tensor& b, const Tensor& c,
-                              const OptionalTensor& d, const OptionalTensor& initial_state) {
-  CheckNoGradient({dy, dfinal_state, x, log_decay, b, c, d, initial_state},
+                              const OptionalTensor& d, const Tensor& segment_states, bool has_initial_state) {
+  CheckNoGradient({dy, dfinal_state, x, log_decay, b, c, d},
                   "retort::ssd is differentiable once (no create_graph); model/layers/ssd.h is twice");
   at::AutoDispatchBelowADInplaceOrView below;
-  return SsdBackwardHandle().call(dy, dfinal_state, x, log_decay, b, c, d, initial_state);
+  return SsdBackwardHandle().call(dy, dfinal_state, x, log_decay, b, c, d, segment_states, has_initial_state);
 }
 
 Tensor SsdStepAutograd(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
@@ -285,12 +300,12 @@ Tensor SsdStepAutograd(const Tensor& x, const Tensor& log_decay, const Tensor& b
 
 TORCH_LIBRARY_FRAGMENT(retort, library) {
   library.def(
-      "ssd(Tensor x, Tensor log_decay, Tensor b, Tensor c, Tensor? d, Tensor? initial_state) -> (Tensor, "
-      "Tensor)");
+      "ssd(Tensor x, Tensor log_decay, Tensor b, Tensor c, Tensor? d, Tensor? initial_state) "
+      "-> (Tensor, Tensor, Tensor)");
   library.def(
-      "ssd_backward(Tensor dy, Tensor? dfinal_state, Tensor x, Tensor log_decay, Tensor b, Tensor c, Tensor? "
-      "d, "
-      "Tensor? initial_state) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "ssd_backward(Tensor dy, Tensor? dfinal_state, Tensor x, Tensor log_decay, Tensor b, Tensor c, "
+      "Tensor? d, Tensor segment_states, bool has_initial_state) "
+      "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   library.def(
       "ssd_step(Tensor x, Tensor log_decay, Tensor b, Tensor c, Tensor? d, Tensor(a!) state) -> Tensor");
 }
@@ -313,7 +328,9 @@ TORCH_LIBRARY_IMPL(retort, Autograd, library) {
 std::tuple<Tensor, Tensor> FusedSsd(const Tensor& x_BTHP, const Tensor& log_decay_BTH, const Tensor& b_BTGN,
                                     const Tensor& c_BTGN, const Tensor& d_H,
                                     const Tensor& initial_state_BHPN) {
-  return SsdHandle().call(x_BTHP, log_decay_BTH, b_BTGN, c_BTGN, Optional(d_H), Optional(initial_state_BHPN));
+  const auto [y, final_state, segment_states] =
+      SsdHandle().call(x_BTHP, log_decay_BTH, b_BTGN, c_BTGN, Optional(d_H), Optional(initial_state_BHPN));
+  return {y, final_state};
 }
 
 Tensor FusedSsdStep(const Tensor& x_BHP, const Tensor& log_decay_BH, const Tensor& b_BGN, const Tensor& c_BGN,
