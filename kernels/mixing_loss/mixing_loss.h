@@ -3,14 +3,16 @@
 //     P_ij = exp(q_i . k_j / sqrt(Q) - lse_i)                                  the teacher, constant
 //     M_ij = (c_i . b_j) exp(l_{j+1} + ... + l_i) dt_j + D_h [i = j]           the student
 //     S_bh = sum_ij (M_ij - P_ij)^2
-// and, with E = M - P, L_ij the exponential, F_ij = 2 E_ij L_ij dt_j and W_ij = 2 E_ij (M_ij - D_h [i = j]),
-//     dS/dc_i = sum_j F_ij b_j                dS/db_j = sum_i F_ij c_i         dS/dD = sum_i 2 E_ii
-//     dS/dt_j = sum_i 2 E_ij L_ij (c_i . b_j)         dS/dl_t = sum over i >= t > j of W_ij
+// and, for the gradients of sum_bh w_bh S_bh, with E = M - P, L_ij the exponential, F_ij = 2 w E_ij L_ij dt_j
+// and W_ij = 2 w E_ij (M_ij - D_h [i = j]),
+//     dc_i = sum_hj F_ij b_j        db_j = sum_hi F_ij c_i        dD = sum_bi 2 w E_ii
+//     ddt_j = sum_i 2 w E_ij L_ij (c_i . b_j)        dl_t = sum over i >= t > j of W_ij
 // l <= 0 is the log-decay: 0 keeps everything, -infinity starts a new document.
 //
-// One pass over 64 x 64 tiles computes the loss and every gradient, because the caller's loss weights S_bh
-// by what is known only after the pass (mean of roots): gradients come per query head, unweighted. Tiles in
-// which decay has left less than 1e-20 of the student add sum P^2 alone.
+// Tiles of 64 x 64 are recomputed from q, k and lse where they are needed: forward for S, and backward, where
+// the weights w are known (for a mean of roots they depend on all of S), for the gradients. So the heads of a
+// group share not only the products c_i . b_j but also those that give dc and db, and backward keeps nothing.
+// Tiles in which decay has left less than 1e-20 of the student cost only their P.
 //
 // B batch, T tokens, H query heads, K key heads, G groups of the student, Q head width, N state size. Query
 // head h reads key head h / (H / K) and group h / (H / G). Inputs lie as [B, T, heads, width] with any
@@ -44,28 +46,35 @@ struct MixingLossShape {
 };
 
 template <class Real>
-struct MixingLossArgs {
+struct MixingLossInput {
   MixingLossShape shape;
   HeadRows<Real> q_BTHQ, k_BTKQ, lse_BTH;  // lse: the log-sum-exp of each row's scaled causal scores
   HeadRows<Real> c_BTGN, b_BTGN;
   HeadRows<Real> log_decay_BTH;  // no data: no decay, l = 0
   HeadRows<Real> dt_BTH;         // no data: dt = 1
   const Real* d_H = nullptr;     // null: D = 0
+};
 
-  Real* loss_BH = nullptr;
-  Real *grad_c_BHTN = nullptr, *grad_b_BHTN = nullptr;
-  Real* grad_log_decay_BHT = nullptr;  // null exactly where the input has no data
-  Real* grad_dt_BHT = nullptr;
-  Real* grad_d_BH = nullptr;
+template <class Real>
+struct MixingLossGradients {
+  Real *c_BTGN = nullptr, *b_BTGN = nullptr;
+  Real* log_decay_BTH = nullptr;  // this and the next two: null exactly where the input has no data
+  Real* dt_BTH = nullptr;
+  Real* d_H = nullptr;
 };
 
 // State sizes that the kernel takes: multiples of 16 from 16 to 256. Head widths: 1 to 256.
 bool MixingLossTakesStateSize(int64_t state_size);
 bool MixingLossTakesHeadDim(int64_t head_dim);
 
-// fp32. The results do not depend on the executor: its work items and the order of every sum follow from the
-// shape. Allocates about (K Q + G N) B T floats and 200 KB for each item that runs. Sizes that the kernel
-// does not take are the caller's error and end the process.
-void MixingLoss(const MixingLossArgs<float>& args, InstructionSet set, const Executor& executor);
+// fp32. Results do not depend on the executor: the work items and the order of every sum follow from the
+// shape. Sizes that the kernel does not take are the caller's error and end the process. Memory, in floats:
+// (K Q + 2 G N + 6 H) B T, backward up to 8 times B T (G N + H) more, and 64 (H / G) Q + 64 N for each
+// running item.
+void MixingLossForward(const MixingLossInput<float>& input, float* loss_BH, InstructionSet set,
+                       const Executor& executor);
+void MixingLossBackward(const MixingLossInput<float>& input, const float* weight_BH,
+                        const MixingLossGradients<float>& gradients, InstructionSet set,
+                        const Executor& executor);
 
 }  // namespace retort

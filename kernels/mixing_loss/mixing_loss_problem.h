@@ -26,7 +26,7 @@ struct MixingLossCase {
 template <class Real>
 struct MixingLossProblem {
   MixingLossCase options;
-  std::vector<Real> q, k, lse, c, b, log_decay, dt, d;
+  std::vector<Real> q, k, lse, c, b, log_decay, dt, d, weight;
   std::vector<Real> loss, grad_c, grad_b, grad_log_decay, grad_dt, grad_d;
 
   HeadRows<Real> Rows(const std::vector<Real>& values, int64_t heads, int64_t width) const {
@@ -34,37 +34,36 @@ struct MixingLossProblem {
     return {values.empty() ? nullptr : values.data(), options.shape.tokens * token, token, width};
   }
 
-  // Points into this object.
-  MixingLossArgs<Real> Args() {
+  MixingLossInput<Real> Input() const {
     const MixingLossShape& s = options.shape;
-    const auto out = [](std::vector<Real>& values, int64_t size) {
-      values.assign(size + 1, Real(-77));  // one element to see a write past the end
-      return values.data();
+    return {s,
+            Rows(q, s.heads, s.head_dim),
+            Rows(k, s.key_heads, s.head_dim),
+            Rows(lse, s.heads, 1),
+            Rows(c, s.groups, s.state_size),
+            Rows(b, s.groups, s.state_size),
+            Rows(log_decay, s.heads, 1),
+            Rows(dt, s.heads, 1),
+            d.empty() ? nullptr : d.data()};
+  }
+
+  // Sets the outputs' sizes: one element more than there are, to see a write past the end.
+  MixingLossGradients<Real> Gradients() {
+    const MixingLossShape& s = options.shape;
+    const auto out = [](std::vector<Real>& values, int64_t size, bool there) -> Real* {
+      values.assign(there ? size + 1 : 0, Real(-77));
+      return there ? values.data() : nullptr;
     };
-    const int64_t bh = s.batch * s.heads, rows = bh * s.tokens;
-    MixingLossArgs<Real> args;
-    args.shape = s;
-    args.q_BTHQ = Rows(q, s.heads, s.head_dim);
-    args.k_BTKQ = Rows(k, s.key_heads, s.head_dim);
-    args.lse_BTH = Rows(lse, s.heads, 1);
-    args.c_BTGN = Rows(c, s.groups, s.state_size);
-    args.b_BTGN = Rows(b, s.groups, s.state_size);
-    args.loss_BH = out(loss, bh);
-    args.grad_c_BHTN = out(grad_c, rows * s.state_size);
-    args.grad_b_BHTN = out(grad_b, rows * s.state_size);
-    if (!log_decay.empty()) {
-      args.log_decay_BTH = Rows(log_decay, s.heads, 1);
-      args.grad_log_decay_BHT = out(grad_log_decay, rows);
-    }
-    if (!dt.empty()) {
-      args.dt_BTH = Rows(dt, s.heads, 1);
-      args.grad_dt_BHT = out(grad_dt, rows);
-    }
-    if (!d.empty()) {
-      args.d_H = d.data();
-      args.grad_d_BH = out(grad_d, bh);
-    }
-    return args;
+    const int64_t tokens = s.batch * s.tokens;
+    return {out(grad_c, tokens * s.groups * s.state_size, true),
+            out(grad_b, tokens * s.groups * s.state_size, true),
+            out(grad_log_decay, tokens * s.heads, !log_decay.empty()),
+            out(grad_dt, tokens * s.heads, !dt.empty()), out(grad_d, s.heads, !d.empty())};
+  }
+
+  Real* Loss() {
+    loss.assign(options.shape.batch * options.shape.heads + 1, Real(-77));
+    return loss.data();
   }
 };
 
@@ -139,6 +138,8 @@ MixingLossProblem<Real> MakeMixingLossProblem(const MixingLossCase& options) {
   if (options.d) {
     for (int64_t h = 0; h < s.heads; ++h) p.d.push_back(static_cast<float>(0.3 * normal(random)));
   }
+  for (int64_t bh = 0; bh < s.batch * s.heads; ++bh)
+    p.weight.push_back(static_cast<float>(0.5 + 0.25 * (bh % 5)));
   mixing_loss_problem_internal::FillLogSumExp(p);
   return p;
 }

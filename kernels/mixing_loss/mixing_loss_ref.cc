@@ -16,53 +16,70 @@ void AddScaled(double scale, const double* x, int64_t size, double* sum) {
   for (int64_t n = 0; n < size; ++n) sum[n] += scale * x[n];
 }
 
-// One batch and head. The outputs it adds to are zero at first.
-void HeadRef(const MixingLossArgs<double>& args, int64_t b, int64_t h) {
-  const MixingLossShape& s = args.shape;
-  const int64_t T = s.tokens, N = s.state_size, bh = b * s.heads + h;
-  const int64_t key_head = h / (s.heads / s.key_heads), group = h / (s.heads / s.groups);
-  const double D = args.d_H != nullptr ? args.d_H[h] : 0.0;
-  for (int64_t i = 0; i < T; ++i) {
-    const double* c_i = args.c_BTGN.Row(b, i, group);
-    double* grad_c_i = args.grad_c_BHTN + (bh * T + i) * N;
-    double decay = 0.0;  // l_{j+1} + ... + l_i
-    for (int64_t j = i; j >= 0; --j) {
-      const double* b_j = args.b_BTGN.Row(b, j, group);
-      const double score = Dot(args.q_BTHQ.Row(b, i, h), args.k_BTKQ.Row(b, j, key_head), s.head_dim);
-      const double P =
-          std::exp(score / std::sqrt(static_cast<double>(s.head_dim)) - *args.lse_BTH.Row(b, i, h));
-      const double G = Dot(c_i, b_j, N), L = std::exp(decay);
-      const double dt = args.dt_BTH.data != nullptr ? *args.dt_BTH.Row(b, j, h) : 1.0;
-      const double E = G * L * dt + (i == j ? D : 0.0) - P;
-      args.loss_BH[bh] += E * E;
-      AddScaled(2.0 * E * L * dt, b_j, N, grad_c_i);
-      AddScaled(2.0 * E * L * dt, c_i, N, args.grad_b_BHTN + (bh * T + j) * N);
-      if (i == j && args.d_H != nullptr) args.grad_d_BH[bh] += 2.0 * E;
-      if (args.dt_BTH.data != nullptr) args.grad_dt_BHT[bh * T + j] += 2.0 * E * L * G;
-      if (args.log_decay_BTH.data == nullptr) continue;
-      for (int64_t t = j + 1; t <= i; ++t) args.grad_log_decay_BHT[bh * T + t] += 2.0 * E * G * L * dt;
-      decay += *args.log_decay_BTH.Row(b, j, h);
+struct Pair {
+  int64_t b, h, group, i, j;
+  double E, G, L, dt;  // G = c_i . b_j
+};
+
+// Calls visit(pair) for all i >= j of every batch and head.
+template <class Visit>
+void ForEachPair(const MixingLossInput<double>& x, const Visit& visit) {
+  const MixingLossShape& s = x.shape;
+  for (int64_t bh = 0; bh < s.batch * s.heads; ++bh) {
+    const int64_t b = bh / s.heads, h = bh % s.heads;
+    const int64_t key_head = h / (s.heads / s.key_heads), group = h / (s.heads / s.groups);
+    for (int64_t i = 0; i < s.tokens; ++i) {
+      double decay = 0.0;  // l_{j+1} + ... + l_i
+      for (int64_t j = i; j >= 0; --j) {
+        const double score = Dot(x.q_BTHQ.Row(b, i, h), x.k_BTKQ.Row(b, j, key_head), s.head_dim);
+        const double P =
+            std::exp(score / std::sqrt(static_cast<double>(s.head_dim)) - *x.lse_BTH.Row(b, i, h));
+        const double G = Dot(x.c_BTGN.Row(b, i, group), x.b_BTGN.Row(b, j, group), s.state_size);
+        const double L = std::exp(decay), dt = x.dt_BTH.data != nullptr ? *x.dt_BTH.Row(b, j, h) : 1.0;
+        const double D = i == j && x.d_H != nullptr ? x.d_H[h] : 0.0;
+        visit(Pair{b, h, group, i, j, G * L * dt + D - P, G, L, dt});
+        if (x.log_decay_BTH.data != nullptr) decay += *x.log_decay_BTH.Row(b, j, h);
+      }
     }
   }
 }
 
+void Zero(double* out, int64_t size) {
+  if (out != nullptr) std::fill_n(out, size, 0.0);
+}
+
 }  // namespace
 
-void MixingLossRef(const MixingLossArgs<double>& args) {
-  const MixingLossShape& s = args.shape;
-  const auto zero = [](double* out, int64_t size) {
-    if (out != nullptr) std::fill_n(out, size, 0.0);
-  };
-  const int64_t bh = s.batch * s.heads, rows = bh * s.tokens;
-  zero(args.loss_BH, bh);
-  zero(args.grad_c_BHTN, rows * s.state_size);
-  zero(args.grad_b_BHTN, rows * s.state_size);
-  zero(args.grad_log_decay_BHT, rows);
-  zero(args.grad_dt_BHT, rows);
-  zero(args.grad_d_BH, bh);
-  for (int64_t b = 0; b < s.batch; ++b) {
-    for (int64_t h = 0; h < s.heads; ++h) HeadRef(args, b, h);
-  }
+void MixingLossForwardRef(const MixingLossInput<double>& input, double* loss_BH) {
+  Zero(loss_BH, input.shape.batch * input.shape.heads);
+  ForEachPair(input, [&](const Pair& p) { loss_BH[p.b * input.shape.heads + p.h] += p.E * p.E; });
+}
+
+void MixingLossBackwardRef(const MixingLossInput<double>& input, const double* weight_BH,
+                           const MixingLossGradients<double>& gradients) {
+  const MixingLossShape& s = input.shape;
+  const int64_t N = s.state_size, tokens = s.batch * s.tokens;
+  Zero(gradients.c_BTGN, tokens * s.groups * N);
+  Zero(gradients.b_BTGN, tokens * s.groups * N);
+  Zero(gradients.log_decay_BTH, tokens * s.heads);
+  Zero(gradients.dt_BTH, tokens * s.heads);
+  Zero(gradients.d_H, s.heads);
+  ForEachPair(input, [&](const Pair& p) {
+    const auto at = [&](int64_t t, int64_t heads, int64_t head) {
+      return (p.b * s.tokens + t) * heads + head;
+    };
+    const double slope = 2.0 * weight_BH[p.b * s.heads + p.h] * p.E * p.L;
+    AddScaled(slope * p.dt, input.b_BTGN.Row(p.b, p.j, p.group), N,
+              gradients.c_BTGN + at(p.i, s.groups, p.group) * N);
+    AddScaled(slope * p.dt, input.c_BTGN.Row(p.b, p.i, p.group), N,
+              gradients.b_BTGN + at(p.j, s.groups, p.group) * N);
+    if (gradients.d_H != nullptr && p.i == p.j) gradients.d_H[p.h] += slope;
+    if (gradients.dt_BTH != nullptr) gradients.dt_BTH[at(p.j, s.heads, p.h)] += slope * p.G;
+    if (gradients.log_decay_BTH == nullptr) return;
+    for (int64_t t = p.j + 1; t <= p.i; ++t) {
+      gradients.log_decay_BTH[at(t, s.heads, p.h)] += slope * p.G * p.dt;
+    }
+  });
 }
 
 }  // namespace retort

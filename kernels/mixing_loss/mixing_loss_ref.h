@@ -5,6 +5,8 @@
 
 namespace retort {
 
-void MixingLossRef(const MixingLossArgs<double>& args);
+void MixingLossForwardRef(const MixingLossInput<double>& input, double* loss_BH);
+void MixingLossBackwardRef(const MixingLossInput<double>& input, const double* weight_BH,
+                           const MixingLossGradients<double>& gradients);
 
 }  // namespace retort

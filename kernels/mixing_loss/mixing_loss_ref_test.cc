@@ -21,76 +21,38 @@ MixingLossCase SmallCase() {
   return options;
 }
 
-// A weighted sum of the losses, so that one difference sees every head.
 double WeightedLoss(Problem& problem) {
-  MixingLossRef(problem.Args());
+  MixingLossForwardRef(problem.Input(), problem.Loss());
   double sum = 0.0;
-  for (size_t bh = 0; bh + 1 < problem.loss.size(); ++bh) sum += (1.0 + 0.5 * bh) * problem.loss[bh];
+  for (size_t bh = 0; bh < problem.weight.size(); ++bh) sum += problem.weight[bh] * problem.loss[bh];
   return sum;
 }
 
-// d WeightedLoss / d (*x) by central differences. Error about 1e-10: h^2 times the third derivative, and
-// rounding over h.
-double Difference(Problem& problem, double* x) {
-  const double h = 1e-5, at = *x;
-  *x = at + h;
-  const double above = WeightedLoss(problem);
-  *x = at - h;
-  const double below = WeightedLoss(problem);
-  *x = at;
-  return (above - below) / (2.0 * h);
-}
-
-// What per-head gradients [B, H, T, width] say of an input [B, T, heads, width], heads dividing H.
-double Weighted(const Problem& problem, const std::vector<double>& grad_BHTn, int64_t heads, int64_t width,
-                int64_t b, int64_t t, int64_t head, int64_t n) {
-  const MixingLossShape& s = problem.options.shape;
-  double sum = 0.0;
-  for (int64_t h = 0; h < s.heads; ++h) {
-    const int64_t bh = b * s.heads + h;
-    if (h / (s.heads / heads) == head) sum += (1.0 + 0.5 * bh) * grad_BHTn[(bh * s.tokens + t) * width + n];
-  }
-  return sum;
-}
-
-void ExpectGradient(Problem& problem, std::vector<double> Problem::*input, std::vector<double> Problem::*grad,
-                    int64_t heads, int64_t width) {
-  const MixingLossShape& s = problem.options.shape;
-  for (int64_t b = 0; b < s.batch; ++b) {
-    for (int64_t t = 0; t < s.tokens; ++t) {
-      for (int64_t head = 0; head < heads; ++head) {
-        for (int64_t n = 0; n < width; ++n) {
-          double* x = &(problem.*input)[((b * s.tokens + t) * heads + head) * width + n];
-          const double difference = Difference(problem, x);
-          MixingLossRef(problem.Args());
-          const double got = Weighted(problem, problem.*grad, heads, width, b, t, head, n);
-          EXPECT_NEAR(got, difference, 1e-8 * (1.0 + std::fabs(difference)))
-              << b << " " << t << " " << head << " " << n;
-        }
-      }
-    }
+// The gradient of each element of an input is the central difference of the weighted loss. Error about 1e-10:
+// h^2 times the third derivative, and rounding over h.
+void ExpectGradient(Problem& problem, std::vector<double> Problem::*input,
+                    std::vector<double> Problem::*gradient) {
+  MixingLossBackwardRef(problem.Input(), problem.weight.data(), problem.Gradients());
+  const std::vector<double>& got = problem.*gradient;
+  ASSERT_GT(got.size(), 1u);
+  for (size_t i = 0; i + 1 < got.size(); ++i) {
+    const double h = 1e-5, at = (problem.*input)[i];
+    (problem.*input)[i] = at + h;
+    const double above = WeightedLoss(problem);
+    (problem.*input)[i] = at - h;
+    const double difference = (above - WeightedLoss(problem)) / (2.0 * h);
+    (problem.*input)[i] = at;
+    EXPECT_NEAR(got[i], difference, 1e-8 * (1.0 + std::fabs(difference))) << "element " << i;
   }
 }
 
 TEST(MixingLossRef, GradientsAreThoseOfFiniteDifferences) {
   Problem problem = MakeMixingLossProblem<double>(SmallCase());
-  const MixingLossShape& s = problem.options.shape;
-  ExpectGradient(problem, &Problem::c, &Problem::grad_c, s.groups, s.state_size);
-  ExpectGradient(problem, &Problem::b, &Problem::grad_b, s.groups, s.state_size);
-  ExpectGradient(problem, &Problem::log_decay, &Problem::grad_log_decay, s.heads, 1);
-  ExpectGradient(problem, &Problem::dt, &Problem::grad_dt, s.heads, 1);
-}
-
-TEST(MixingLossRef, GradientOfDIsThatOfFiniteDifferences) {
-  Problem problem = MakeMixingLossProblem<double>(SmallCase());
-  const MixingLossShape& s = problem.options.shape;
-  for (int64_t h = 0; h < s.heads; ++h) {
-    const double difference = Difference(problem, &problem.d[h]);
-    MixingLossRef(problem.Args());
-    double got = 0.0;
-    for (int64_t bh = h; bh < s.batch * s.heads; bh += s.heads) got += (1.0 + 0.5 * bh) * problem.grad_d[bh];
-    EXPECT_NEAR(got, difference, 1e-8 * (1.0 + std::fabs(difference)));
-  }
+  ExpectGradient(problem, &Problem::c, &Problem::grad_c);
+  ExpectGradient(problem, &Problem::b, &Problem::grad_b);
+  ExpectGradient(problem, &Problem::log_decay, &Problem::grad_log_decay);
+  ExpectGradient(problem, &Problem::dt, &Problem::grad_dt);
+  ExpectGradient(problem, &Problem::d, &Problem::grad_d);
 }
 
 TEST(MixingLossRef, TeacherRowsSumToOne) {
@@ -99,10 +61,11 @@ TEST(MixingLossRef, TeacherRowsSumToOne) {
   options.decays = Decays::kNone;
   options.dt = false;
   Problem problem = MakeMixingLossProblem<double>(options);
-  // b = 1 in the first place and c = 0: dS/dc_i[0] = -2 sum_j P_ij.
+  // b = 1, c = 0 and two heads a group: dc_i = -2 (w_1 + w_2) sum_j P_ij.
   std::fill(problem.c.begin(), problem.c.end(), 0.0);
   std::fill(problem.b.begin(), problem.b.end(), 1.0);
-  MixingLossRef(problem.Args());
+  std::fill(problem.weight.begin(), problem.weight.end(), 0.5);
+  MixingLossBackwardRef(problem.Input(), problem.weight.data(), problem.Gradients());
   for (size_t i = 0; i + 1 < problem.grad_c.size(); ++i) EXPECT_NEAR(problem.grad_c[i], -2.0, 1e-6);
 }
 
@@ -118,7 +81,9 @@ TEST(MixingLossRef, OneTokenComparesTheDiagonalWithOne) {
   problem.b = {3.0, 4.0};
   problem.dt = {0.5};
   problem.d = {0.25};
-  MixingLossRef(problem.Args());
+  problem.weight = {1.0};
+  MixingLossForwardRef(problem.Input(), problem.Loss());
+  MixingLossBackwardRef(problem.Input(), problem.weight.data(), problem.Gradients());
   EXPECT_NEAR(problem.loss[0], 4.75 * 4.75, 1e-12);  // M = 11 / 2 + 1 / 4
   EXPECT_NEAR(problem.grad_d[0], 9.5, 1e-12);
   EXPECT_NEAR(problem.grad_dt[0], 9.5 * 11.0, 1e-12);

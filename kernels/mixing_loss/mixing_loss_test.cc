@@ -27,61 +27,65 @@ double Root(int64_t terms) { return std::sqrt(static_cast<double>(terms)); }
 // whose student is below 1e-20 is taken for zero.
 Reference ErrorBounds(Reference p) {
   constexpr double u = 1.0 / (1 << 24), kNothing = 1e-19;
-  const MixingLossArgs<double> args = p.Args();
-  MixingLossRef(args);  // sizes the arrays; replaced below
+  const MixingLossInput<double> x = p.Input();
+  p.Gradients();
+  p.Loss();
   for (auto* out : {&p.loss, &p.grad_c, &p.grad_b, &p.grad_log_decay, &p.grad_dt, &p.grad_d}) {
     std::fill(out->begin(), out->end(), 1e-30);
   }
-  const MixingLossShape& s = args.shape;
+  const MixingLossShape& s = x.shape;
   const int64_t T = s.tokens, N = s.state_size;
-  const double sum_T = 4.0 * Root(T) * u, scale = 1.0 / Root(s.head_dim);
+  const double sum_T = 4.0 * Root(T * s.heads) * u, scale = 1.0 / Root(s.head_dim);
   for (int64_t bh = 0; bh < s.batch * s.heads; ++bh) {
-    const int64_t b = bh / s.heads, h = bh % s.heads;
+    const int64_t b = bh / s.heads, h = bh % s.heads, group = h * s.groups / s.heads;
+    const double w = p.weight[bh];
     for (int64_t i = 0; i < T; ++i) {
-      double x = 0.0;  // log-decay from j to i
+      double decay = 0.0;  // logarithm, from j to i
       for (int64_t j = i; j >= 0; --j) {
-        const double *q = args.q_BTHQ.Row(b, i, h), *k = args.k_BTKQ.Row(b, j, h * s.key_heads / s.heads);
-        const double *c = args.c_BTGN.Row(b, i, h * s.groups / s.heads),
-                     *g = args.b_BTGN.Row(b, j, h * s.groups / s.heads);
-        double score = 0.0, score_size = 0.0, product = 0.0, product_size = 0.0;
+        const double *q = x.q_BTHQ.Row(b, i, h), *k = x.k_BTKQ.Row(b, j, h * s.key_heads / s.heads);
+        const double *c_i = x.c_BTGN.Row(b, i, group), *b_j = x.b_BTGN.Row(b, j, group);
+        double score = 0.0, score_size = 0.0, G = 0.0, G_size = 0.0;
         for (int64_t n = 0; n < s.head_dim; ++n) {
           score += scale * q[n] * k[n];
           score_size += scale * std::fabs(q[n] * k[n]);
         }
         for (int64_t n = 0; n < N; ++n) {
-          product += c[n] * g[n];
-          product_size += std::fabs(c[n] * g[n]);
+          G += c_i[n] * b_j[n];
+          G_size += std::fabs(c_i[n] * b_j[n]);
         }
-        const double lse = *args.lse_BTH.Row(b, i, h), L = std::exp(x);
-        const double dt = args.dt_BTH.data != nullptr ? *args.dt_BTH.Row(b, j, h) : 1.0;
-        const double D = i == j && args.d_H != nullptr ? args.d_H[h] : 0.0;
-        const double P = std::exp(score - lse), M = product * L * dt, E = M + D - P;
-        const double decay_error = L == 0.0 ? 0.0 : 8.0 * std::fabs(x) + 8.0;
-        const double M_error =
-            u * L * dt * (4.0 * Root(N) * product_size + std::fabs(product) * decay_error) +
-            kNothing * product_size;
+        const double lse = *x.lse_BTH.Row(b, i, h), L = std::exp(decay);
+        const double dt = x.dt_BTH.data != nullptr ? *x.dt_BTH.Row(b, j, h) : 1.0;
+        const double D = i == j && x.d_H != nullptr ? x.d_H[h] : 0.0;
+        const double P = std::exp(score - lse), E = std::fabs(G * L * dt + D - P);
+        const double L_error = L == 0.0 ? 0.0 : u * L * (8.0 * std::fabs(decay) + 8.0);
+        const double G_error = 4.0 * Root(N) * u * G_size;
+        const double M_error = dt * (L * G_error + std::fabs(G) * L_error) + kNothing * G_size;
         const double P_error =
             u * P * (4.0 * Root(s.head_dim) * score_size + std::fabs(score) + std::fabs(lse) + 8.0);
-        const double E_error = M_error + P_error + 2.0 * u * std::fabs(E);
-        const double slope_error = 2.0 * (E_error * L + std::fabs(E) * (u * L * decay_error + kNothing));
-        const double slope = 2.0 * std::fabs(E) * L;
-        p.loss[bh] += 2.0 * std::fabs(E) * E_error + E_error * E_error + 64.0 * u * E * E;
+        const double E_error = M_error + P_error + 2.0 * u * E;
+        const double slope = 2.0 * w * E * L,
+                     slope_error = 2.0 * w * (E_error * L + E * (L_error + kNothing));
+        p.loss[bh] += 2.0 * E * E_error + E_error * E_error + 64.0 * u * E * E;
+        const double F_error = dt * (slope_error + slope * sum_T);
         for (int64_t n = 0; n < N; ++n) {
-          p.grad_c[(bh * T + i) * N + n] += dt * std::fabs(g[n]) * (slope_error + slope * sum_T);
-          p.grad_b[(bh * T + j) * N + n] += dt * std::fabs(c[n]) * (slope_error + slope * sum_T);
+          p.grad_c[((b * T + i) * s.groups + group) * N + n] += std::fabs(b_j[n]) * F_error;
+          p.grad_b[((b * T + j) * s.groups + group) * N + n] += std::fabs(c_i[n]) * F_error;
         }
-        if (D != 0.0) p.grad_d[bh] += 2.0 * E_error + u * std::fabs(E);
-        const double V_error = slope_error * std::fabs(product) +
-                               slope * (4.0 * Root(N) * u * product_size + std::fabs(product) * sum_T);
-        if (args.dt_BTH.data != nullptr) p.grad_dt[bh * T + j] += V_error;
-        if (args.log_decay_BTH.data == nullptr) continue;
-        for (int64_t t = j + 1; t <= i; ++t)
-          p.grad_log_decay[bh * T + t] += dt * V_error + slope * dt * std::fabs(product) * sum_T;
-        x += *args.log_decay_BTH.Row(b, j, h);
+        if (i == j && !p.d.empty()) p.grad_d[h] += w * (2.0 * E_error + 2.0 * u * E);
+        const double V_error = slope_error * std::fabs(G) + slope * (G_error + std::fabs(G) * sum_T);
+        if (!p.dt.empty()) p.grad_dt[(b * T + j) * s.heads + h] += V_error;
+        if (p.log_decay.empty()) continue;
+        for (int64_t t = j + 1; t <= i; ++t) p.grad_log_decay[(b * T + t) * s.heads + h] += dt * V_error;
+        decay += *x.log_decay_BTH.Row(b, j, h);
       }
     }
   }
   return p;
+}
+
+void Compute(Problem& problem, InstructionSet set, const Executor& executor = SerialExecutor()) {
+  MixingLossForward(problem.Input(), problem.Loss(), set, executor);
+  MixingLossBackward(problem.Input(), problem.weight.data(), problem.Gradients(), set, executor);
 }
 
 void ExpectWithin(const std::vector<float>& got, const std::vector<double>& want,
@@ -101,12 +105,13 @@ void ExpectWithin(const std::vector<float>& got, const std::vector<double>& want
 
 void ExpectMatchesReference(const MixingLossCase& options) {
   Reference reference = MakeMixingLossProblem<double>(options);
-  MixingLossRef(reference.Args());
+  MixingLossForwardRef(reference.Input(), reference.Loss());
+  MixingLossBackwardRef(reference.Input(), reference.weight.data(), reference.Gradients());
   const Reference bounds = ErrorBounds(reference);
   for (const InstructionSet set : SupportedInstructionSets()) {
     SCOPED_TRACE(Name(set));
     Problem got = MakeMixingLossProblem<float>(options);
-    MixingLoss(got.Args(), set, SerialExecutor());
+    Compute(got, set);
     ExpectWithin(got.loss, reference.loss, bounds.loss, "loss");
     ExpectWithin(got.grad_c, reference.grad_c, bounds.grad_c, "grad_c");
     ExpectWithin(got.grad_b, reference.grad_b, bounds.grad_b, "grad_b");
@@ -208,8 +213,8 @@ TEST(MixingLoss, ThreadsDoNotChangeABit) {
     options.shape.heads = heads;
     options.shape.key_heads = 1;
     Problem one = MakeMixingLossProblem<float>(options), three = one;
-    MixingLoss(one.Args(), ActiveInstructionSet(), SerialExecutor());
-    MixingLoss(three.Args(), ActiveInstructionSet(), TestingThreads(3));
+    Compute(one, ActiveInstructionSet());
+    Compute(three, ActiveInstructionSet(), TestingThreads(3));
     EXPECT_TRUE(SameBits(one.loss, three.loss));
     EXPECT_TRUE(SameBits(one.grad_c, three.grad_c));
     EXPECT_TRUE(SameBits(one.grad_b, three.grad_b));
@@ -233,7 +238,7 @@ TEST(MixingLoss, StudentEqualToTeacherHasNoLoss) {
       problem.c[i * 16] = 1.0f / static_cast<float>(i + 1);
       for (int64_t h = 0; h < 3; ++h) problem.lse[i * 3 + h] = std::log(static_cast<float>(i + 1));
     }
-    MixingLoss(problem.Args(), set, SerialExecutor());
+    Compute(problem, set);
     for (int64_t h = 0; h < 3; ++h) EXPECT_LT(problem.loss[h], 1e-11);  // 5,050 pairs of error 1e-7 / (i + 1)
     for (size_t i = 0; i + 1 < problem.grad_c.size(); ++i) EXPECT_NEAR(problem.grad_c[i], 0.0, 1e-5);
   }
@@ -247,8 +252,8 @@ TEST(MixingLoss, TokensAfterTheLastChangeNothingBeforeThem) {
   for (int64_t t = 100; t < 150; ++t) std::fill_n(longer.c.begin() + t * 16, 16, 0.0f);
   Problem shorter = longer;
   shorter.options.shape.tokens = 100;
-  MixingLoss(longer.Args(), ActiveInstructionSet(), SerialExecutor());
-  MixingLoss(shorter.Args(), ActiveInstructionSet(), SerialExecutor());
+  Compute(longer, ActiveInstructionSet());
+  Compute(shorter, ActiveInstructionSet());
   for (int64_t i = 0; i < 100 * 16; ++i) EXPECT_FLOAT_EQ(shorter.grad_c[i], longer.grad_c[i]);
 }
 
@@ -259,7 +264,7 @@ TEST(MixingLoss, NanNeverReachesEarlierTokens) {
     Problem problem = MakeMixingLossProblem<float>(Case(200));
     problem.q[at * 48] = problem.k[at * 48] = problem.lse[at * 3] = nan;
     problem.c[at * 16] = problem.b[at * 16] = problem.dt[at * 3] = problem.log_decay[at * 3] = nan;
-    MixingLoss(problem.Args(), set, SerialExecutor());
+    Compute(problem, set);
     for (int64_t i = 0; i < at * 16; ++i) {
       ASSERT_TRUE(std::isfinite(problem.grad_c[i])) << Name(set) << " token " << i / 16;
     }

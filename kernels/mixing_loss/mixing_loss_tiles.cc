@@ -13,49 +13,70 @@ constexpr int64_t kBlock = 16;      // a diagonal tile is computed in blocks of 
 constexpr float kNothing = 1e-20f;  // decay below which a tile's student counts as zero
 
 int64_t RowsOf(const MixingLossWork& work, int64_t tile) {
-  const int64_t left = work.args.shape.tokens - tile * kTile;
+  const int64_t left = work.input.shape.tokens - tile * kTile;
   return left < kTile ? left : kTile;
 }
 
-// Views of one head's share of the work, by tile.
+// One head's share of the work, by tile.
 struct Head {
   Head(const MixingLossWork& work, int64_t batch, int64_t head)
-      : shape(work.args.shape),
-        tiles(work.tiles),
+      : work(work),
+        shape(work.input.shape),
+        batch(batch),
+        h(head),
         bh(batch * shape.heads + head),
-        key_head(batch * shape.key_heads + head / (shape.heads / shape.key_heads)),
-        group(batch * shape.groups + head / (shape.heads / shape.groups)),
-        work(work) {}
+        key_head(batch * shape.key_heads + head / (shape.heads / shape.key_heads)) {}
 
   const float* keys(int64_t J) const {
-    return work.keys_BKnQt + (key_head * tiles + J) * shape.head_dim * kTile;
+    return work.keys_BKnQt + (key_head * work.tiles + J) * shape.head_dim * kTile;
   }
-  const float* b_columns(int64_t J) const {
-    return work.b_columns_BGnNt + (group * tiles + J) * shape.state_size * kTile;
-  }
-  const float* b_rows(int64_t J) const {
-    return work.b_rows_BGntN + (group * tiles + J) * kTile * shape.state_size;
-  }
-  // Of arrays [B, H, n, t], and of outputs [B, H, T, width].
-  float* tokens(float* array, int64_t tile) const { return array + (bh * tiles + tile) * kTile; }
-  float* output(float* array, int64_t tile, int64_t width) const {
-    return array == nullptr ? nullptr : array + (bh * shape.tokens + tile * kTile) * width;
-  }
+  // Of arrays [B, H, n, t].
+  float* tokens(float* array, int64_t tile) const { return array + (bh * work.tiles + tile) * kTile; }
 
-  const MixingLossShape& shape;
-  int64_t tiles, bh, key_head, group;
   const MixingLossWork& work;
+  const MixingLossShape& shape;
+  int64_t batch, h, bh, key_head;
 };
 
-// What one item keeps at hand; row tile I, for each head at once.
-struct Scratch {
+// What an item keeps of the row of tiles it works on, for each head of its group.
+struct Row {
+  Row(const MixingLossWork& work, int64_t batch, int64_t group)
+      : work(work),
+        batch(batch),
+        heads(work.input.shape.heads / work.input.shape.groups),
+        head_begin(group * heads),
+        bg(batch * work.input.shape.groups + group),
+        q_floats(kTile * work.input.shape.head_dim),
+        memory(3 * kTile * kTile + kTile * work.input.shape.state_size + heads * (q_floats + 2 * kTile)) {
+    products = memory.data();
+    scores = products + kTile * kTile;
+    slopes = scores + kTile * kTile;
+    c_rows = slopes + kTile * kTile;
+    q_rows = c_rows + kTile * work.input.shape.state_size;
+    lse = q_rows + heads * q_floats;
+    log_gap = lse + heads * kTile;
+    scale = 1.0f / sqrtf(static_cast<float>(work.input.shape.head_dim));
+  }
+
+  // Turns to row I of tiles; the first column visited must be I, then I - 1 and so on.
+  void TurnTo(int64_t row);
+  const float* b_columns(int64_t J) const {
+    return work.b_columns_BGnNt + (bg * work.tiles + J) * work.input.shape.state_size * kTile;
+  }
+  const float* b_rows(int64_t J) const {
+    return work.b_rows_BGntN + (bg * work.tiles + J) * kTile * work.input.shape.state_size;
+  }
+
+  const MixingLossWork& work;
+  int64_t batch, heads, head_begin, bg, q_floats;
+  Workspace memory;
+  int64_t I = 0, tokens = 0;  // tokens of the row
+  float scale;
   float* products;  // c_i . b_j of a tile
-  float* scores;    // of a tile; then F
-  float* spans;     // W of a diagonal tile
-  float* c_rows;
-  float* q_rows[kMixingLossHeadsAtOnce];
-  float* lse[kMixingLossHeadsAtOnce];
-  double log_gap[kMixingLossHeadsAtOnce];  // the decay of all tiles between the column's and the row's
+  float* scores;    // q_i . k_j of a tile and head
+  float* slopes;    // F of a tile, summed over heads
+  float *c_rows, *q_rows, *lse;
+  float* log_gap;  // the decay of all tiles between the column's and the row's
 };
 
 void CopyRows(const HeadRows<float>& from, int64_t batch, int64_t token, int64_t head, int64_t rows,
@@ -83,18 +104,6 @@ void TransposeRows(const HeadRows<float>& from, int64_t batch, int64_t token, in
 // P = exp(s scale - lse).
 inline Float Attention(Float score, Float scale, Float lse) { return Exp(score * scale - lse); }
 
-// S of a tile without its student.
-float SumOfSquaredAttention(const float* scores, const float* lse, int64_t rows, float scale) {
-  Float sum = Broadcast(0.0f);
-  for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t j = 0; j < kTile; j += kLanes) {
-      const Float P = Attention(Load(scores + i * kTile + j), Broadcast(scale), Broadcast(lse[i]));
-      sum = MulAdd(P, P, sum);
-    }
-  }
-  return Sum(sum);
-}
-
 struct TileFactors {
   alignas(64) float row[kTile];     // M_ij = (c_i . b_j) row_i column_j
   alignas(64) float column[kTile];  // with dt
@@ -102,11 +111,11 @@ struct TileFactors {
 };
 
 // False if the student has died out in the tile.
-bool FillFactors(const Head& head, int64_t I, int64_t J, double log_gap, TileFactors& factors) {
+bool FillFactors(const Head& head, int64_t I, int64_t J, float log_gap, TileFactors& factors) {
   const float* row_decay = head.tokens(head.work.row_decay_BHnt, I);
   const float* dt = head.tokens(head.work.dt_BHnt, J);
   factors.column_decay = head.tokens(head.work.column_decay_BHnt, J);
-  const Float gap = Exp(Broadcast(static_cast<float>(log_gap)));
+  const Float gap = Exp(Broadcast(log_gap));
   Float most = Broadcast(0.0f);
   for (int64_t j = 0; j < kTile; j += kLanes) {
     const Float row = Load(row_decay + j) * gap, column = Load(factors.column_decay + j) * Load(dt + j);
@@ -117,26 +126,84 @@ bool FillFactors(const Head& head, int64_t I, int64_t J, double log_gap, TileFac
   return !(factors.row[0] * MaxOf(most) < kNothing);  // the first row has decayed least
 }
 
-// Loss and F of a tile below the diagonal, from scores and products.
-void SweepTile(const Head& head, const TileFactors& factors, const float* products, const float* lse,
-               int64_t I, int64_t J, float* scores_then_f) {
-  const Float scale = Broadcast(1.0f / sqrtf(static_cast<float>(head.shape.head_dim)));
-  const int64_t rows = RowsOf(head.work, I);
-  float* row_sum = head.tokens(head.work.row_sum_BHnt, I);
-  alignas(64) float columns[kTile] = {};
+void Row::TurnTo(int64_t row) {
+  const MixingLossInput<float>& x = work.input;
+  I = row;
+  tokens = RowsOf(work, I);
+  CopyRows(x.c_BTGN, batch, I * kTile, bg % x.shape.groups, tokens, x.shape.state_size, c_rows);
+  for (int64_t slot = 0; slot < heads; ++slot) {
+    CopyRows(x.q_BTHQ, batch, I * kTile, head_begin + slot, tokens, x.shape.head_dim,
+             q_rows + slot * q_floats);
+    CopyRows(x.lse_BTH, batch, I * kTile, head_begin + slot, tokens, 1, lse + slot * kTile);
+    log_gap[slot] = 0.0f;
+  }
+}
+
+// Scores of a tile; on the diagonal only blocks that reach it.
+void MultiplyScores(const Row& row, const Head& head, int64_t slot, int64_t J) {
+  const int64_t Q = head.shape.head_dim;
+  const float* q = row.q_rows + slot * row.q_floats;
+  if (J < row.I) {
+    Multiply<false>(row.tokens, kTile, Q, {q, Q, 1}, head.keys(J), kTile, row.scores, kTile);
+    return;
+  }
+  for (int64_t i = 0; i < row.tokens; i += kBlock) {
+    const int64_t height = row.tokens - i < kBlock ? row.tokens - i : kBlock;
+    Multiply<false>(height, i + kBlock, Q, {q + i * Q, Q, 1}, head.keys(J), kTile, row.scores + i * kTile,
+                    kTile);
+  }
+}
+
+void MultiplyProducts(const Row& row, int64_t J) {
+  const int64_t N = row.work.input.shape.state_size;
+  if (J < row.I) {
+    Multiply<false>(row.tokens, kTile, N, {row.c_rows, N, 1}, row.b_columns(J), kTile, row.products, kTile);
+    return;
+  }
+  for (int64_t i = 0; i < row.tokens; i += kBlock) {
+    const int64_t height = row.tokens - i < kBlock ? row.tokens - i : kBlock;
+    Multiply<false>(height, i + kBlock, N, {row.c_rows + i * N, N, 1}, row.b_columns(J), kTile,
+                    row.products + i * kTile, kTile);
+  }
+}
+
+// ---- tiles below the diagonal
+// -----------------------------------------------------------------------------------
+
+// sum E^2; without the student if `products` is null.
+float SumTile(const Row& row, const TileFactors& factors, const float* products, const float* lse) {
+  const Float scale = Broadcast(row.scale);
   Float loss = Broadcast(0.0f);
+  for (int64_t i = 0; i < row.tokens; ++i) {
+    const Float lse_i = Broadcast(lse[i]), row_i = Broadcast(factors.row[i]);
+    for (int64_t j = 0; j < kTile; j += kLanes) {
+      Float E = Attention(Load(row.scores + i * kTile + j), scale, lse_i);
+      if (products != nullptr)
+        E = NegMulAdd(Load(products + i * kTile + j) * row_i, Load(factors.column + j), E);
+      loss = MulAdd(E, E, loss);
+    }
+  }
+  return Sum(loss);
+}
+
+// Adds F to row.slopes and W to its sums.
+void DifferentiateTile(const Row& row, const Head& head, const TileFactors& factors, const float* lse,
+                       int64_t J, float* column_sum) {
+  const Float scale = Broadcast(row.scale);
+  const float twice_weight = 2.0f * head.work.weight_BH[head.bh];
+  float* row_sum = head.tokens(head.work.row_sum_BHnt, row.I);
+  alignas(64) float columns[kTile] = {};
   float total = 0.0f;
-  for (int64_t i = 0; i < rows; ++i) {
-    const Float lse_i = Broadcast(lse[i]), row = Broadcast(factors.row[i]), twice = row + row;
+  for (int64_t i = 0; i < row.tokens; ++i) {
+    const Float lse_i = Broadcast(lse[i]), row_i = Broadcast(factors.row[i]);
+    const Float steepness = Broadcast(factors.row[i] * twice_weight);
     Float along_row = Broadcast(0.0f);
     for (int64_t j = 0; j < kTile; j += kLanes) {
-      float* const score = scores_then_f + i * kTile + j;
-      const Float P = Attention(Load(score), scale, lse_i);
-      const Float G = Load(products + i * kTile + j), column = Load(factors.column + j);
-      const Float E = G * row * column - P;
-      loss = MulAdd(E, E, loss);
-      const Float slope = E * twice, V = slope * G;  // F without its column factor, W likewise
-      Store(score, slope * column);
+      const int64_t at = i * kTile + j;
+      const Float P = Attention(Load(row.scores + at), scale, lse_i);
+      const Float G = Load(row.products + at), column = Load(factors.column + j);
+      const Float slope = (G * row_i * column - P) * steepness, V = slope * G;  // F and W without column
+      Store(row.slopes + at, MulAdd(slope, column, Load(row.slopes + at)));
       Store(columns + j, Load(columns + j) + V);
       along_row = MulAdd(V, column, along_row);
     }
@@ -144,275 +211,308 @@ void SweepTile(const Head& head, const TileFactors& factors, const float* produc
     row_sum[i] += row_total;
     total += row_total;
   }
-  head.work.loss_BHn[head.bh * head.tiles + I] += Sum(loss);
-  head.work.tile_sum_BHnn[(head.bh * head.tiles + I) * head.tiles + J] = total;
-  float* column_sum = head.tokens(head.work.column_sum_BHnt, J);
+  head.work.tile_sum_BHnn[(head.bh * head.work.tiles + row.I) * head.work.tiles + J] = total;
   for (int64_t j = 0; j < kTile; j += kLanes) {
     Store(column_sum + j, MulAdd(Load(columns + j), Load(factors.column_decay + j), Load(column_sum + j)));
   }
 }
 
-void TileBelowDiagonal(const Head& head, int64_t I, int64_t J, int64_t slot, Scratch& scratch,
-                       bool& products_are_there) {
-  const int64_t rows = RowsOf(head.work, I), N = head.shape.state_size, Q = head.shape.head_dim;
-  Multiply<false>(rows, kTile, Q, {scratch.q_rows[slot], Q, 1}, head.keys(J), kTile, scratch.scores, kTile);
-  TileFactors factors;
-  if (!FillFactors(head, I, J, scratch.log_gap[slot], factors)) {
-    const float scale = 1.0f / sqrtf(static_cast<float>(Q));
-    head.work.loss_BHn[head.bh * head.tiles + I] +=
-        SumOfSquaredAttention(scratch.scores, scratch.lse[slot], rows, scale);
-    head.work.tile_sum_BHnn[(head.bh * head.tiles + I) * head.tiles + J] = 0.0f;
-    return;
-  }
-  if (!products_are_there) {
-    Multiply<false>(rows, kTile, N, {scratch.c_rows, N, 1}, head.b_columns(J), kTile, scratch.products,
-                    kTile);
-    products_are_there = true;
-  }
-  SweepTile(head, factors, scratch.products, scratch.lse[slot], I, J, scratch.scores);
-  Multiply<true>(rows, N, kTile, {scratch.scores, kTile, 1}, head.b_rows(J), N,
-                 head.output(head.work.args.grad_c_BHTN, I, N), N);
-  Multiply<true>(kTile, N, rows, {scratch.scores, 1, kTile}, scratch.c_rows, N,
-                 head.output(head.work.args.grad_b_BHTN, J, N), N);
-}
+// ---- tiles on the diagonal
+// --------------------------------------------------------------------------------------
 
-// One row of a diagonal tile.
+// One row of a diagonal tile and head.
 struct DiagonalRow {
   int64_t i;
   float l, lse, scale, d;
+  const float *dt, *scores, *products;
+  float* log_decay;  // l_{j+1} + ... + l_{i-1} for j < i - 1, else 0; is moved on
 };
 
-// Loss, F and W of row i of a diagonal tile; `log_decay` holds l_{j+1} + ... + l_{i-1} for j < i - 1 and
-// zeros, and is moved on. Returns E_ii. Everything above the diagonal is masked last: a NaN in a later token
-// must not reach this one.
-float SweepDiagonalRow(const DiagonalRow& r, const float* dt, const float* products, float* log_decay,
-                       float* scores_then_f, float* spans, float* columns, Float& loss) {
-  alignas(64) float E_row[kTile];
-  for (int64_t j = 0; j < (r.i / kBlock + 1) * kBlock; j += kLanes) {
-    const int64_t upto = r.i - j;  // lanes before the diagonal
-    const Float sum = Load(log_decay + j) + KeepFirst(Broadcast(r.l), upto);
-    Store(log_decay + j, sum);
-    const Float L = Exp(sum), G = Load(products + j), dt_j = Load(dt + j);
-    const Float P = Attention(Load(scores_then_f + j), Broadcast(r.scale), Broadcast(r.lse));
-    const Float at_diagonal = KeepFirst(Broadcast(r.d), upto + 1) - KeepFirst(Broadcast(r.d), upto);
-    const Float E = KeepFirst(G * L * dt_j + at_diagonal - P, upto + 1);
-    Store(E_row + j, E);
-    loss = MulAdd(E, E, loss);
-    const Float slope = (E + E) * L, V = KeepFirst(slope * G, upto + 1);
-    Store(scores_then_f + j, KeepFirst(slope * dt_j, upto + 1));
-    Store(columns + j, Load(columns + j) + V);
-    Store(spans + j, KeepFirst(V * dt_j, upto));
-  }
-  return E_row[r.i];
+struct DiagonalStep {
+  Float E, G, L, dt;
+};
+
+// Columns j ... of the row. E is 0 above the diagonal, where what is not masked may be NaN.
+DiagonalStep StepDiagonal(const DiagonalRow& r, int64_t j) {
+  const int64_t upto = r.i - j;  // lanes before the diagonal
+  const Float log_decay = Load(r.log_decay + j) + KeepFirst(Broadcast(r.l), upto);
+  Store(r.log_decay + j, log_decay);
+  const Float L = Exp(log_decay), G = Load(r.products + j), dt = Load(r.dt + j);
+  const Float P = Attention(Load(r.scores + j), Broadcast(r.scale), Broadcast(r.lse));
+  const Float at_diagonal = KeepFirst(Broadcast(r.d), upto + 1) - KeepFirst(Broadcast(r.d), upto);
+  return {KeepFirst(G * L * dt + at_diagonal - P, upto + 1), G, L, dt};
 }
 
-// grad[t] = sum over i >= t > j of W_ij, within a diagonal tile.
-void SumSpans(const float* spans, int64_t rows, float* grad) {
+// Calls visit(row, columns) for the rows of a diagonal tile; columns are whole blocks.
+template <class Visit>
+void ForEachDiagonalRow(const Row& row, const Head& head, int64_t slot, const Visit& visit) {
+  const MixingLossInput<float>& x = head.work.input;
+  alignas(64) float log_decay[kTile] = {};
+  for (int64_t i = 0; i < row.tokens; ++i) {
+    const int64_t t = row.I * kTile + i;
+    visit(DiagonalRow{i, x.log_decay_BTH.data != nullptr ? *x.log_decay_BTH.Row(head.batch, t, head.h) : 0.0f,
+                      row.lse[slot * kTile + i], row.scale, x.d_H != nullptr ? x.d_H[head.h] : 0.0f,
+                      head.tokens(head.work.dt_BHnt, row.I), row.scores + i * kTile, row.products + i * kTile,
+                      log_decay},
+          (i / kBlock + 1) * kBlock);
+  }
+}
+
+float SumDiagonalTile(const Row& row, const Head& head, int64_t slot) {
+  Float loss = Broadcast(0.0f);
+  ForEachDiagonalRow(row, head, slot, [&](const DiagonalRow& r, int64_t columns) {
+    for (int64_t j = 0; j < columns; j += kLanes) {
+      const Float E = StepDiagonal(r, j).E;
+      loss = MulAdd(E, E, loss);
+    }
+  });
+  return Sum(loss);
+}
+
+// to[t] = sum over i >= t > j of W_ij, within a diagonal tile.
+void SumSpans(const float* W, int64_t rows, float* to) {
   alignas(64) float below[kTile] = {};  // sums of a column from row t down
   for (int64_t t = rows - 1; t >= 0; --t) {
     Float sum = Broadcast(0.0f);
     for (int64_t j = 0; j <= t; j += kLanes) {
-      const Float column = Load(below + j) + Load(spans + t * kTile + j);
+      const Float column = Load(below + j) + Load(W + t * kTile + j);
       Store(below + j, column);
       sum = sum + KeepFirst(column, t - j);
     }
-    grad[t] = Sum(sum);
+    to[t] = Sum(sum);
   }
 }
 
-void MultiplyDiagonal(const Head& head, int64_t I, int64_t slot, Scratch& scratch, bool with_products) {
-  const int64_t rows = RowsOf(head.work, I), N = head.shape.state_size, Q = head.shape.head_dim;
-  for (int64_t i = 0; i < rows; i += kBlock) {
-    const int64_t height = rows - i < kBlock ? rows - i : kBlock;
-    Multiply<false>(height, i + kBlock, Q, {scratch.q_rows[slot] + i * Q, Q, 1}, head.keys(I), kTile,
-                    scratch.scores + i * kTile, kTile);
-    if (!with_products) continue;
-    Multiply<false>(height, i + kBlock, N, {scratch.c_rows + i * N, N, 1}, head.b_columns(I), kTile,
-                    scratch.products + i * kTile, kTile);
-  }
-}
-
-void DiagonalTile(const Head& head, int64_t batch, int64_t h, int64_t I, int64_t slot, Scratch& scratch,
-                  bool with_products) {
-  const MixingLossArgs<float>& args = head.work.args;
-  const int64_t rows = RowsOf(head.work, I), N = head.shape.state_size;
-  MultiplyDiagonal(head, I, slot, scratch, with_products);
-  alignas(64) float log_decay[kTile] = {}, columns[kTile] = {};
-  Float loss = Broadcast(0.0f);
+// Adds F to row.slopes, whose blocks above the diagonal stay untouched.
+void DifferentiateDiagonalTile(const Row& row, const Head& head, int64_t slot) {
+  const Float steepness = Broadcast(2.0f * head.work.weight_BH[head.bh]);
+  float* grad_dt = head.tokens(head.work.grad_dt_BHnt, row.I);
+  for (int64_t j = 0; j < kTile; ++j) grad_dt[j] = 0.0f;
   double grad_d = 0.0;
-  DiagonalRow row = {0, 0.0f, 0.0f, 1.0f / sqrtf(static_cast<float>(head.shape.head_dim)),
-                     args.d_H != nullptr ? args.d_H[h] : 0.0f};
-  for (row.i = 0; row.i < rows; ++row.i) {
-    const int64_t at = row.i * kTile;
-    row.l = args.log_decay_BTH.data != nullptr ? *args.log_decay_BTH.Row(batch, I * kTile + row.i, h) : 0.0f;
-    row.lse = scratch.lse[slot][row.i];
-    grad_d += 2.0 * SweepDiagonalRow(row, head.tokens(head.work.dt_BHnt, I), scratch.products + at, log_decay,
-                                     scratch.scores + at, scratch.spans + at, columns, loss);
+  ForEachDiagonalRow(row, head, slot, [&](const DiagonalRow& r, int64_t columns) {
+    alignas(64) float E_row[kTile];
+    for (int64_t j = 0; j < columns; j += kLanes) {
+      const DiagonalStep step = StepDiagonal(r, j);
+      Store(E_row + j, step.E);
+      const int64_t upto = r.i - j;
+      const Float slope = step.E * steepness * step.L, V = KeepFirst(slope * step.G, upto + 1);
+      float* const F = row.slopes + r.i * kTile + j;
+      Store(F, Load(F) + KeepFirst(slope * step.dt, upto + 1));
+      Store(grad_dt + j, Load(grad_dt + j) + V);
+      Store(row.scores + r.i * kTile + j, KeepFirst(V * step.dt, upto));  // W, in the place of the scores
+    }
+    grad_d += E_row[r.i];
+  });
+  head.work.grad_d_BHn[head.bh * head.work.tiles + row.I] = 2.0 * head.work.weight_BH[head.bh] * grad_d;
+  SumSpans(row.scores, row.tokens, head.tokens(head.work.diagonal_BHnt, row.I));
+}
+
+// ---- gradients of c and b from F
+// --------------------------------------------------------------------------------
+
+void AddTileGradients(const Row& row, int64_t J, float* grad_c, int64_t c_row, float* grad_b) {
+  const int64_t N = row.work.input.shape.state_size;
+  if (J < row.I) {
+    Multiply<true>(row.tokens, N, kTile, {row.slopes, kTile, 1}, row.b_rows(J), N, grad_c, c_row);
+    Multiply<true>(kTile, N, row.tokens, {row.slopes, 1, kTile}, row.c_rows, N, grad_b, N);
+    return;
   }
-  head.work.loss_BHn[head.bh * head.tiles + I] = Sum(loss);
-  head.work.grad_d_BHn[head.bh * head.tiles + I] = grad_d;
-  if (float* grad = head.output(args.grad_dt_BHT, I, 1)) {
-    for (int64_t j = 0; j < rows; ++j) grad[j] = columns[j];
-  }
-  if (float* grad = head.output(args.grad_log_decay_BHT, I, 1)) SumSpans(scratch.spans, rows, grad);
-  // F is set only in the blocks on and below the diagonal.
-  float* grad_c = head.output(args.grad_c_BHTN, I, N);
-  float* grad_b = head.output(args.grad_b_BHTN, I, N);
-  for (int64_t i = 0; i < rows; i += kBlock) {
-    const int64_t height = rows - i < kBlock ? rows - i : kBlock;
-    Multiply<false>(height, N, i + height, {scratch.scores + i * kTile, kTile, 1}, head.b_rows(I), N,
-                    grad_c + i * N, N);
-    Multiply<false>(height, N, rows - i, {scratch.scores + i * kTile + i, 1, kTile}, scratch.c_rows + i * N,
-                    N, grad_b + i * N, N);
+  for (int64_t i = 0; i < row.tokens; i += kBlock) {
+    const int64_t height = row.tokens - i < kBlock ? row.tokens - i : kBlock;
+    Multiply<false>(height, N, i + height, {row.slopes + i * kTile, kTile, 1}, row.b_rows(J), N,
+                    grad_c + i * c_row, c_row);
+    Multiply<true>(height, N, row.tokens - i, {row.slopes + i * kTile + i, 1, kTile}, row.c_rows + i * N, N,
+                   grad_b + i * N, N);
   }
 }
 
-void PackRow(const MixingLossWork& work, const MixingLossRange& range, int64_t I, Scratch& scratch) {
-  const MixingLossArgs<float>& args = work.args;
-  const int64_t rows = RowsOf(work, I), token = I * kTile;
-  CopyRows(args.c_BTGN, range.batch, token, range.head_begin / (args.shape.heads / args.shape.groups), rows,
-           args.shape.state_size, scratch.c_rows);
-  for (int64_t h = range.head_begin; h < range.head_end; ++h) {
-    const int64_t slot = h - range.head_begin;
-    CopyRows(args.q_BTHQ, range.batch, token, h, rows, args.shape.head_dim, scratch.q_rows[slot]);
-    CopyRows(args.lse_BTH, range.batch, token, h, rows, 1, scratch.lse[slot]);
+void Fill(float* array, int64_t floats, float value) {
+  for (int64_t i = 0; i < floats; ++i) array[i] = value;
+}
+
+// All heads of tile (I, J), J < I: F summed over heads, if any has not died out.
+bool DifferentiateHeads(Row& row, int64_t J, int64_t share) {
+  const MixingLossWork& work = row.work;
+  bool alive = false;
+  for (int64_t slot = 0; slot < row.heads; ++slot) {
+    const Head head(work, row.batch, row.head_begin + slot);
+    TileFactors factors;
+    if (FillFactors(head, row.I, J, row.log_gap[slot], factors)) {
+      if (!alive) {
+        MultiplyProducts(row, J);
+        Fill(row.slopes, kTile * kTile, 0.0f);
+        alive = true;
+      }
+      MultiplyScores(row, head, slot, J);
+      DifferentiateTile(row, head, factors, row.lse + slot * kTile, J,
+                        work.column_sum_BHRnt + ((head.bh * work.shares + share) * work.tiles + J) * kTile);
+    } else {
+      work.tile_sum_BHnn[(head.bh * work.tiles + row.I) * work.tiles + J] = 0.0f;
+    }
+    row.log_gap[slot] += work.tile_log_decay_BHn[head.bh * work.tiles + J];
   }
+  return alive;
 }
 
 }  // namespace
 
 void MixingLossPackKeys(const MixingLossWork& work, int64_t batch, int64_t key_head) {
-  const MixingLossShape& s = work.args.shape;
+  const MixingLossShape& s = work.input.shape;
   float* to = work.keys_BKnQt + (batch * s.key_heads + key_head) * work.tiles * s.head_dim * kTile;
   for (int64_t J = 0; J < work.tiles; ++J, to += s.head_dim * kTile) {
-    TransposeRows(work.args.k_BTKQ, batch, J * kTile, key_head, RowsOf(work, J), s.head_dim, to);
+    TransposeRows(work.input.k_BTKQ, batch, J * kTile, key_head, RowsOf(work, J), s.head_dim, to);
   }
 }
 
 void MixingLossPackStudent(const MixingLossWork& work, int64_t batch, int64_t group) {
-  const MixingLossShape& s = work.args.shape;
+  const MixingLossShape& s = work.input.shape;
   const int64_t begin = (batch * s.groups + group) * work.tiles * s.state_size * kTile;
   for (int64_t J = 0; J < work.tiles; ++J) {
     const int64_t rows = RowsOf(work, J), at = begin + J * s.state_size * kTile;
-    TransposeRows(work.args.b_BTGN, batch, J * kTile, group, rows, s.state_size, work.b_columns_BGnNt + at);
+    TransposeRows(work.input.b_BTGN, batch, J * kTile, group, rows, s.state_size, work.b_columns_BGnNt + at);
     float* to = work.b_rows_BGntN + at;
-    CopyRows(work.args.b_BTGN, batch, J * kTile, group, rows, s.state_size, to);
+    CopyRows(work.input.b_BTGN, batch, J * kTile, group, rows, s.state_size, to);
     for (int64_t n = 0; n < rows * s.state_size; ++n) to[n] = to[n] - to[n] == 0.0f ? to[n] : 0.0f;
   }
 }
 
 void MixingLossPrepareHead(const MixingLossWork& work, int64_t batch, int64_t h) {
-  const MixingLossArgs<float>& args = work.args;
+  const MixingLossInput<float>& x = work.input;
   const Head head(work, batch, h);
   for (int64_t I = 0; I < work.tiles; ++I) {
     const int64_t rows = RowsOf(work, I), token = I * kTile;
     float *row = head.tokens(work.row_decay_BHnt, I), *column = head.tokens(work.column_decay_BHnt, I);
     float* dt = head.tokens(work.dt_BHnt, I);
     const auto log_decay = [&](int64_t i) {
-      return args.log_decay_BTH.data != nullptr ? *args.log_decay_BTH.Row(batch, token + i, h) : 0.0f;
+      return i < rows && x.log_decay_BTH.data != nullptr ? *x.log_decay_BTH.Row(batch, token + i, h) : 0.0f;
     };
     // Sums of what is <= 0, in double and within a tile: no cancellation, and -inf stays -inf.
     double sum = 0.0;
     for (int64_t i = 0; i < kTile; ++i) {
-      if (i < rows) sum += log_decay(i);
+      sum += log_decay(i);
       row[i] = static_cast<float>(sum);
-      dt[i] = i >= rows ? 0.0f : args.dt_BTH.data != nullptr ? *args.dt_BTH.Row(batch, token + i, h) : 1.0f;
+      dt[i] = i >= rows ? 0.0f : x.dt_BTH.data != nullptr ? *x.dt_BTH.Row(batch, token + i, h) : 1.0f;
     }
     work.tile_log_decay_BHn[head.bh * work.tiles + I] = static_cast<float>(sum);
     sum = 0.0;
     for (int64_t j = kTile - 1; j >= 0; --j) {
       column[j] = static_cast<float>(sum);
-      if (j < rows) sum += log_decay(j);
+      sum += log_decay(j);
     }
-    float *row_sum = head.tokens(work.row_sum_BHnt, I), *column_sum = head.tokens(work.column_sum_BHnt, I);
     for (int64_t i = 0; i < kTile; i += kLanes) {
       Store(row + i, Exp(Load(row + i)));
       Store(column + i, Exp(Load(column + i)));
-      Store(row_sum + i, Broadcast(0.0f));
-      Store(column_sum + i, Broadcast(0.0f));
     }
   }
 }
 
-void MixingLossWalk(const MixingLossWork& work, const MixingLossRange& range) {
-  const MixingLossShape& s = work.args.shape;
-  const int64_t heads = range.head_end - range.head_begin;
-  const int64_t q_floats = kTile * s.head_dim;
-  const Workspace memory(3 * kTile * kTile + kTile * s.state_size + heads * (q_floats + kTile));
-  Scratch scratch;
-  float* next = memory.data();
-  const auto take = [&next](int64_t floats) {
-    float* const taken = next;
-    next += floats;
-    return taken;
-  };
-  scratch.products = take(kTile * kTile);
-  scratch.scores = take(kTile * kTile);
-  scratch.spans = take(kTile * kTile);
-  scratch.c_rows = take(kTile * s.state_size);
-  for (int64_t slot = 0; slot < heads; ++slot) {
-    scratch.lse[slot] = take(kTile);
-    scratch.q_rows[slot] = take(q_floats);
-  }
-  for (int64_t I = range.row_begin; I < range.row_end; ++I) {
-    PackRow(work, range, I, scratch);
-    int64_t J = range.column_end - 1 < I ? range.column_end - 1 : I;
-    for (int64_t slot = 0; slot < heads; ++slot) {
-      const Head head(work, range.batch, range.head_begin + slot);
-      scratch.log_gap[slot] = 0.0;
-      for (int64_t K = J + 1; K < I; ++K)
-        scratch.log_gap[slot] += work.tile_log_decay_BHn[head.bh * work.tiles + K];
-    }
-    for (; J >= range.column_begin; --J) {
-      bool products_are_there = false;
-      for (int64_t slot = 0; slot < heads; ++slot) {
-        const Head head(work, range.batch, range.head_begin + slot);
-        if (J == I) {
-          DiagonalTile(head, range.batch, range.head_begin + slot, I, slot, scratch, slot == 0);
-        } else {
-          TileBelowDiagonal(head, I, J, slot, scratch, products_are_there);
-          scratch.log_gap[slot] += work.tile_log_decay_BHn[head.bh * work.tiles + J];
-        }
+void MixingLossSumRow(const MixingLossWork& work, int64_t batch, int64_t group, int64_t I) {
+  Row row(work, batch, group);
+  row.TurnTo(I);
+  for (int64_t J = I; J >= 0; --J) {
+    bool products_are_there = false;
+    for (int64_t slot = 0; slot < row.heads; ++slot) {
+      const Head head(work, batch, row.head_begin + slot);
+      double& loss = work.loss_BHn[head.bh * work.tiles + I];
+      TileFactors factors;
+      const bool alive = J == I || FillFactors(head, I, J, row.log_gap[slot], factors);
+      if (alive && !products_are_there) MultiplyProducts(row, J);
+      products_are_there |= alive;
+      MultiplyScores(row, head, slot, J);
+      if (J == I) {
+        loss = SumDiagonalTile(row, head, slot);
+        continue;
       }
+      loss += SumTile(row, factors, alive ? row.products : nullptr, row.lse + slot * kTile);
+      row.log_gap[slot] += work.tile_log_decay_BHn[head.bh * work.tiles + J];
+    }
+  }
+}
+
+void MixingLossGradientShare(const MixingLossWork& work, int64_t batch, int64_t group, int64_t share) {
+  const MixingLossShape& s = work.input.shape;
+  const int64_t N = s.state_size, c_row = s.groups * N;
+  Row row(work, batch, group);
+  float* grad_b = work.grad_b_BGRntN + (row.bg * work.shares + share) * work.tiles * kTile * N;
+  Fill(grad_b, work.tiles * kTile * N, 0.0f);
+  for (int64_t slot = 0; slot < row.heads; ++slot) {
+    const int64_t bh = batch * s.heads + row.head_begin + slot;
+    Fill(work.column_sum_BHRnt + (bh * work.shares + share) * work.tiles * kTile, work.tiles * kTile, 0.0f);
+  }
+  // Rows are dealt to shares there and back, so that each gets as many tiles.
+  for (int64_t I = 0; I < work.tiles; ++I) {
+    const int64_t deal = I % (2 * work.shares);
+    if ((deal < work.shares ? deal : 2 * work.shares - 1 - deal) != share) continue;
+    row.TurnTo(I);
+    float* grad_c = work.gradients.c_BTGN + ((batch * s.tokens + I * kTile) * s.groups + group) * N;
+    MultiplyProducts(row, I);
+    Fill(row.slopes, kTile * kTile, 0.0f);
+    for (int64_t slot = 0; slot < row.heads; ++slot) {
+      const Head head(work, batch, row.head_begin + slot);
+      Fill(head.tokens(work.row_sum_BHnt, I), kTile, 0.0f);
+      MultiplyScores(row, head, slot, I);
+      DifferentiateDiagonalTile(row, head, slot);
+    }
+    AddTileGradients(row, I, grad_c, c_row, grad_b + I * kTile * N);
+    for (int64_t J = I - 1; J >= 0; --J) {
+      if (DifferentiateHeads(row, J, share)) AddTileGradients(row, J, grad_c, c_row, grad_b + J * kTile * N);
+    }
+  }
+}
+
+void MixingLossFinishGroup(const MixingLossWork& work, int64_t batch, int64_t group) {
+  const MixingLossShape& s = work.input.shape;
+  const int64_t N = s.state_size, part = work.tiles * kTile * N;
+  const float* from = work.grad_b_BGRntN + (batch * s.groups + group) * work.shares * part;
+  for (int64_t t = 0; t < s.tokens; ++t) {
+    float* to = work.gradients.b_BTGN + ((batch * s.tokens + t) * s.groups + group) * N;
+    for (int64_t n = 0; n < N; n += kLanes) {
+      Float sum = Load(from + t * N + n);
+      for (int64_t share = 1; share < work.shares; ++share) sum = sum + Load(from + share * part + t * N + n);
+      Store(to + n, sum);
     }
   }
 }
 
 void MixingLossFinishHead(const MixingLossWork& work, int64_t batch, int64_t h) {
-  const MixingLossArgs<float>& args = work.args;
+  const MixingLossShape& s = work.input.shape;
   const Head head(work, batch, h);
-  double loss = 0.0, grad_d = 0.0;
   for (int64_t K = 0; K < work.tiles; ++K) {
-    loss += work.loss_BHn[head.bh * work.tiles + K];
-    grad_d += work.grad_d_BHn[head.bh * work.tiles + K];
-    const int64_t rows = RowsOf(work, K);
-    const float* column_sum = head.tokens(work.column_sum_BHnt, K);
-    if (float* grad = head.output(args.grad_dt_BHT, K, 1)) {
-      for (int64_t t = 0; t < rows; ++t) grad[t] += column_sum[t];
+    const int64_t rows = RowsOf(work, K), out = (batch * s.tokens + K * kTile) * s.heads + h;
+    alignas(64) float later[kTile];  // ddt of rows below the tile
+    for (int64_t j = 0; j < kTile; j += kLanes) {
+      Float sum = Broadcast(0.0f);
+      for (int64_t share = 0; share < work.shares; ++share) {
+        sum = sum +
+              Load(work.column_sum_BHRnt + ((head.bh * work.shares + share) * work.tiles + K) * kTile + j);
+      }
+      Store(later + j, sum);
     }
-    float* grad = head.output(args.grad_log_decay_BHT, K, 1);
+    if (float* grad = work.gradients.dt_BTH) {
+      const float* within = head.tokens(work.grad_dt_BHnt, K);
+      for (int64_t t = 0; t < rows; ++t) grad[out + t * s.heads] = within[t] + later[t];
+    }
+    float* grad = work.gradients.log_decay_BTH;
     if (grad == nullptr) continue;
-    // Pairs i >= t > j by where they lie: both tiles elsewhere, only i here, only j here, both (there
-    // already).
+    // Pairs i >= t > j by where they lie: both in the tile, both elsewhere, only i here, only j here. No
+    // difference of sums: all terms have W's own signs.
     double elsewhere = 0.0;
     for (int64_t I = K + 1; I < work.tiles; ++I) {
-      for (int64_t J = 0; J < K; ++J)
+      for (int64_t J = 0; J < K; ++J) {
         elsewhere += work.tile_sum_BHnn[(head.bh * work.tiles + I) * work.tiles + J];
+      }
     }
-    const float *row_sum = head.tokens(work.row_sum_BHnt, K), *dt = head.tokens(work.dt_BHnt, K);
-    double rows_below = 0.0;
-    for (int64_t t = rows - 1; t >= 0; --t) {
-      rows_below += row_sum[t];
-      grad[t] += static_cast<float>(elsewhere + rows_below);
-    }
+    const float *within = head.tokens(work.diagonal_BHnt, K), *row_sum = head.tokens(work.row_sum_BHnt, K);
+    const float* dt = head.tokens(work.dt_BHnt, K);
+    double rows_below[kTile + 1];
+    rows_below[rows] = elsewhere;
+    for (int64_t t = rows - 1; t >= 0; --t) rows_below[t] = rows_below[t + 1] + row_sum[t];
     double columns_before = 0.0;
     for (int64_t t = 0; t < rows; ++t) {
-      grad[t] += static_cast<float>(columns_before);
-      columns_before += static_cast<double>(column_sum[t]) * dt[t];
+      grad[out + t * s.heads] = static_cast<float>(within[t] + rows_below[t] + columns_before);
+      columns_before += static_cast<double>(later[t]) * dt[t];
     }
   }
-  args.loss_BH[head.bh] = static_cast<float>(loss);
-  if (args.grad_d_BH != nullptr) args.grad_d_BH[head.bh] = static_cast<float>(grad_d);
 }
 
 }  // namespace retort::RETORT_ISA

@@ -1,9 +1,8 @@
 // Stage 1's loss on LibTorch tensors, by kernels/mixing_loss: operator retort::mixing_loss for CPUs.
 //     S_bh = sum over i >= j of (M_ij - P_ij)^2,   loss = mean over (b, h) of sqrt(S_bh)
-// P_ij = exp(q_i . k_j / sqrt(Q) - lse_i), M_ij = (c_i . b_j) exp(l_{j+1} + ... + l_i) dt_j + D_h [i = j].
-// The operator computes S and its gradients in one pass and keeps the gradients, 2 N + 2 floats a token and
-// head; retort::mixing_loss_backward weights them. Neither builds a T x T array. B batch, T tokens, H query
-// heads, K key heads and G groups (both divide H), Q head width, N state size.
+// P_ij = exp(q_i . k_j / sqrt(Q) - lse_i), M_ij = (c_i . b_j) exp(l_{j+1} + ... + l_i) dt_j + D_h [i = j]. No
+// T x T array is built, and nothing but the inputs is kept for backward (retort::mixing_loss_backward).
+// B batch, T tokens, H query heads, K key heads and G groups (both divide H), Q head width, N state size.
 #pragma once
 
 #include <ATen/core/Tensor.h>
