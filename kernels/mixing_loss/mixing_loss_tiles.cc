@@ -9,7 +9,8 @@ namespace retort::RETORT_ISA {
 namespace {
 
 constexpr int64_t kTile = kMixingLossTile;
-constexpr int64_t kBlock = 16;      // a diagonal tile is computed in blocks of this many rows
+constexpr int64_t kBlock = 16;  // a diagonal tile is computed in blocks of this many rows
+constexpr float kLog2E = 1.44269504f;
 constexpr float kNothing = 1e-20f;  // decay below which a tile's student counts as zero
 
 int64_t RowsOf(const MixingLossWork& work, int64_t tile) {
@@ -53,9 +54,9 @@ struct Row {
     slopes = scores + kTile * kTile;
     c_rows = slopes + kTile * kTile;
     q_rows = c_rows + kTile * work.input.shape.state_size;
-    lse = q_rows + heads * q_floats;
-    log_gap = lse + heads * kTile;
-    scale = 1.0f / sqrtf(static_cast<float>(work.input.shape.head_dim));
+    minus_lse = q_rows + heads * q_floats;
+    log_gap = minus_lse + heads * kTile;
+    scale = kLog2E / sqrtf(static_cast<float>(work.input.shape.head_dim));
   }
 
   // Turns to row I of tiles; the first column visited must be I, then I - 1 and so on.
@@ -75,15 +76,18 @@ struct Row {
   float* products;  // c_i . b_j of a tile
   float* scores;    // q_i . k_j of a tile and head
   float* slopes;    // F of a tile, summed over heads
-  float *c_rows, *q_rows, *lse;
-  float* log_gap;  // the decay of all tiles between the column's and the row's
+  float *c_rows, *q_rows;
+  float* minus_lse;  // in units of log 2, as is scale
+  float* log_gap;    // the decay of all tiles between the column's and the row's
 };
 
 void CopyRows(const HeadRows<float>& from, int64_t batch, int64_t token, int64_t head, int64_t rows,
               int64_t width, float* to) {
-  for (int64_t i = 0; i < rows; ++i) {
+  for (int64_t i = 0; i < rows; ++i, to += width) {
     const float* source = from.Row(batch, token + i, head);
-    for (int64_t n = 0; n < width; ++n) to[i * width + n] = source[n];
+    int64_t n = 0;
+    for (; n + kLanes <= width; n += kLanes) Store(to + n, Load(source + n));
+    for (; n < width; ++n) to[n] = source[n];
   }
 }
 
@@ -101,8 +105,19 @@ void TransposeRows(const HeadRows<float>& from, int64_t batch, int64_t token, in
   }
 }
 
-// P = exp(s scale - lse).
-inline Float Attention(Float score, Float scale, Float lse) { return Exp(score * scale - lse); }
+// P = 2^(score scale - lse), scale and lse in units of log 2. A minimax polynomial of the fifth degree on
+// [-1/2, 1/2]; relative error below 3e-7 and what rounding leaves in the exponent. Below 2^-127 it is that.
+inline Float Attention(Float score, Float scale, Float minus_lse) {
+  const Float x = Min(Broadcast(128.0f), Max(Broadcast(-127.0f), MulAdd(score, scale, minus_lse)));
+  const Float n = Round(x), f = x - n;
+  Float p = Broadcast(1.327647187e-3f);
+  p = MulAdd(p, f, Broadcast(9.675541333e-3f));
+  p = MulAdd(p, f, Broadcast(5.550713274e-2f));
+  p = MulAdd(p, f, Broadcast(2.402211972e-1f));
+  p = MulAdd(p, f, Broadcast(6.931469671e-1f));
+  p = MulAdd(p, f, Broadcast(1.000000072f));
+  return ScaleByPowerOfTwo(p, n);
+}
 
 struct TileFactors {
   alignas(64) float row[kTile];     // M_ij = (c_i . b_j) row_i column_j
@@ -134,7 +149,9 @@ void Row::TurnTo(int64_t row) {
   for (int64_t slot = 0; slot < heads; ++slot) {
     CopyRows(x.q_BTHQ, batch, I * kTile, head_begin + slot, tokens, x.shape.head_dim,
              q_rows + slot * q_floats);
-    CopyRows(x.lse_BTH, batch, I * kTile, head_begin + slot, tokens, 1, lse + slot * kTile);
+    for (int64_t i = 0; i < tokens; ++i) {
+      minus_lse[slot * kTile + i] = -kLog2E * *x.lse_BTH.Row(batch, I * kTile + i, head_begin + slot);
+    }
     log_gap[slot] = 0.0f;
   }
 }
@@ -171,11 +188,11 @@ void MultiplyProducts(const Row& row, int64_t J) {
 // -----------------------------------------------------------------------------------
 
 // sum E^2; without the student if `products` is null.
-float SumTile(const Row& row, const TileFactors& factors, const float* products, const float* lse) {
+float SumTile(const Row& row, const TileFactors& factors, const float* products, const float* minus_lse) {
   const Float scale = Broadcast(row.scale);
   Float loss = Broadcast(0.0f);
   for (int64_t i = 0; i < row.tokens; ++i) {
-    const Float lse_i = Broadcast(lse[i]), row_i = Broadcast(factors.row[i]);
+    const Float lse_i = Broadcast(minus_lse[i]), row_i = Broadcast(factors.row[i]);
     for (int64_t j = 0; j < kTile; j += kLanes) {
       Float E = Attention(Load(row.scores + i * kTile + j), scale, lse_i);
       if (products != nullptr)
@@ -187,7 +204,7 @@ float SumTile(const Row& row, const TileFactors& factors, const float* products,
 }
 
 // Adds F to row.slopes and W to its sums.
-void DifferentiateTile(const Row& row, const Head& head, const TileFactors& factors, const float* lse,
+void DifferentiateTile(const Row& row, const Head& head, const TileFactors& factors, const float* minus_lse,
                        int64_t J, float* column_sum) {
   const Float scale = Broadcast(row.scale);
   const float twice_weight = 2.0f * head.work.weight_BH[head.bh];
@@ -195,7 +212,7 @@ void DifferentiateTile(const Row& row, const Head& head, const TileFactors& fact
   alignas(64) float columns[kTile] = {};
   float total = 0.0f;
   for (int64_t i = 0; i < row.tokens; ++i) {
-    const Float lse_i = Broadcast(lse[i]), row_i = Broadcast(factors.row[i]);
+    const Float lse_i = Broadcast(minus_lse[i]), row_i = Broadcast(factors.row[i]);
     const Float steepness = Broadcast(factors.row[i] * twice_weight);
     Float along_row = Broadcast(0.0f);
     for (int64_t j = 0; j < kTile; j += kLanes) {
@@ -223,7 +240,7 @@ void DifferentiateTile(const Row& row, const Head& head, const TileFactors& fact
 // One row of a diagonal tile and head.
 struct DiagonalRow {
   int64_t i;
-  float l, lse, scale, d;
+  float l, minus_lse, scale, d;
   const float *dt, *scores, *products;
   float* log_decay;  // l_{j+1} + ... + l_{i-1} for j < i - 1, else 0; is moved on
 };
@@ -238,7 +255,7 @@ DiagonalStep StepDiagonal(const DiagonalRow& r, int64_t j) {
   const Float log_decay = Load(r.log_decay + j) + KeepFirst(Broadcast(r.l), upto);
   Store(r.log_decay + j, log_decay);
   const Float L = Exp(log_decay), G = Load(r.products + j), dt = Load(r.dt + j);
-  const Float P = Attention(Load(r.scores + j), Broadcast(r.scale), Broadcast(r.lse));
+  const Float P = Attention(Load(r.scores + j), Broadcast(r.scale), Broadcast(r.minus_lse));
   const Float at_diagonal = KeepFirst(Broadcast(r.d), upto + 1) - KeepFirst(Broadcast(r.d), upto);
   return {KeepFirst(G * L * dt + at_diagonal - P, upto + 1), G, L, dt};
 }
@@ -251,7 +268,7 @@ void ForEachDiagonalRow(const Row& row, const Head& head, int64_t slot, const Vi
   for (int64_t i = 0; i < row.tokens; ++i) {
     const int64_t t = row.I * kTile + i;
     visit(DiagonalRow{i, x.log_decay_BTH.data != nullptr ? *x.log_decay_BTH.Row(head.batch, t, head.h) : 0.0f,
-                      row.lse[slot * kTile + i], row.scale, x.d_H != nullptr ? x.d_H[head.h] : 0.0f,
+                      row.minus_lse[slot * kTile + i], row.scale, x.d_H != nullptr ? x.d_H[head.h] : 0.0f,
                       head.tokens(head.work.dt_BHnt, row.I), row.scores + i * kTile, row.products + i * kTile,
                       log_decay},
           (i / kBlock + 1) * kBlock);
@@ -344,7 +361,7 @@ bool DifferentiateHeads(Row& row, int64_t J, int64_t share) {
         alive = true;
       }
       MultiplyScores(row, head, slot, J);
-      DifferentiateTile(row, head, factors, row.lse + slot * kTile, J,
+      DifferentiateTile(row, head, factors, row.minus_lse + slot * kTile, J,
                         work.column_sum_BHRnt + ((head.bh * work.shares + share) * work.tiles + J) * kTile);
     } else {
       work.tile_sum_BHnn[(head.bh * work.tiles + row.I) * work.tiles + J] = 0.0f;
@@ -423,7 +440,7 @@ void MixingLossSumRow(const MixingLossWork& work, int64_t batch, int64_t group, 
         loss = SumDiagonalTile(row, head, slot);
         continue;
       }
-      loss += SumTile(row, factors, alive ? row.products : nullptr, row.lse + slot * kTile);
+      loss += SumTile(row, factors, alive ? row.products : nullptr, row.minus_lse + slot * kTile);
       row.log_gap[slot] += work.tile_log_decay_BHn[head.bh * work.tiles + J];
     }
   }
