@@ -27,7 +27,7 @@ void CheckShape(const MixingLossShape& s) {
 // Into how many shares backward cuts each group's rows: enough for a handful of threads to share evenly, with
 // at least two rows of tiles each; every share costs a partial grad_b.
 int64_t SharesOf(const MixingLossShape& shape, int64_t tiles) {
-  constexpr int64_t kItemsWanted = 16, kMost = 8;
+  constexpr int64_t kItemsWanted = 12, kMost = 8;
   const int64_t wanted = (kItemsWanted - 1) / (shape.batch * shape.groups) + 1;
   return std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, std::min(kMost, tiles / 2)));
 }
