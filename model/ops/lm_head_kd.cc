@@ -1,0 +1,389 @@
+#include "model/ops/lm_head_kd.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <numeric>
+#include <tuple>
+#include <vector>
+
+#include "model/ops/arguments.h"
+#include "model/ops/executor.h"
+
+namespace retort {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using OptionalTensor = std::optional<at::Tensor>;
+
+constexpr int64_t kWorkspaceBytes = 64 << 20;
+
+struct Arguments {
+  const char* op;
+  const at::Tensor &hidden, &head;
+  const OptionalTensor &teacher_hidden, &teacher_head, &ids, &mask;
+  bool divergence;
+  double temperature;
+
+  int64_t tokens() const { return hidden.size(0); }
+  int64_t vocabulary() const { return head.size(0); }
+};
+
+void CheckMatrix(const char* op, const char* name, const at::Tensor& tensor, const char* letters) {
+  TORCH_CHECK(tensor.dim() == 2, "retort::", op, ": ", name, " is ", tensor.sizes(), "; it must be ",
+              letters);
+}
+
+void CheckLabels(const Arguments& a) {
+  TORCH_CHECK(a.teacher_hidden.has_value() == a.teacher_head.has_value() &&
+                  a.teacher_hidden.has_value() != a.ids.has_value(),
+              "retort::", a.op, ": labels must be teacher_hidden with teacher_head, or ids");
+  const at::Device device = a.hidden.device();
+  if (a.ids) {
+    TORCH_CHECK(a.ids->scalar_type() == at::kLong && a.ids->device() == device &&
+                    a.ids->sizes() == at::IntArrayRef({a.tokens()}),
+                "retort::", a.op, ": ids is ", a.ids->scalar_type(), " ", a.ids->sizes(), " on ",
+                a.ids->device(), "; it must be int64 [n] = [", a.tokens(), "] on ", device);
+    TORCH_CHECK(!a.divergence, "retort::", a.op, ": the divergence needs a teacher; ids give cross-entropy");
+    return;
+  }
+  CheckMatrix(a.op, "teacher_head", *a.teacher_head, "[V, E']");
+  const int64_t width = a.teacher_head->size(1);
+  CheckFloats(a.op, "teacher_head", *a.teacher_head, "[V, E']", {a.vocabulary(), width}, device);
+  CheckFloats(a.op, "teacher_hidden", *a.teacher_hidden, "[n, E']", {a.tokens(), width}, device);
+}
+
+void CheckArguments(const Arguments& a) {
+  CheckMatrix(a.op, "hidden", a.hidden, "[n, E]");
+  CheckMatrix(a.op, "head", a.head, "[V, E]");
+  const at::Device device = a.hidden.device();
+  CheckFloats(a.op, "hidden", a.hidden, "[n, E]", a.hidden.sizes(), device);
+  TORCH_CHECK(a.vocabulary() >= 1, "retort::", a.op, ": head is ", a.head.sizes(), "; it must have rows");
+  CheckFloats(a.op, "head", a.head, "[V, E]", {a.vocabulary(), a.hidden.size(1)}, device);
+  CheckLabels(a);
+  if (a.mask) {
+    TORCH_CHECK(a.mask->scalar_type() == at::kBool && a.mask->device() == device &&
+                    a.mask->sizes() == at::IntArrayRef({a.tokens()}),
+                "retort::", a.op, ": mask is ", a.mask->scalar_type(), " ", a.mask->sizes(), " on ",
+                a.mask->device(), "; it must be bool [n] = [", a.tokens(), "] on ", device);
+  }
+  TORCH_CHECK(a.temperature > 0, "retort::", a.op, ": temperature is ", a.temperature,
+              "; it must be above 0");
+}
+
+void CheckIdsInVocabulary(const Arguments& a) {
+  if (!a.ids || a.tokens() == 0) return;
+  const at::Tensor counted = a.mask ? a.ids->masked_fill(a.mask->logical_not(), 0) : *a.ids;
+  const int64_t least = counted.min().item<int64_t>(), most = counted.max().item<int64_t>();
+  TORCH_CHECK(least >= 0 && most < a.vocabulary(), "retort::", a.op, ": ids has ", least < 0 ? least : most,
+              "; it must be from 0 to ", a.vocabulary() - 1);
+}
+
+// How many tokens have logits at a time. A GEMM streams the head through memory once per chunk, the student's
+// three times (one of them also writing), so the student gets the larger share; the teacher's rows are made
+// and used up within a student's chunk.
+struct ChunkRows {
+  int64_t student, teacher;
+};
+
+ChunkRows ChunkRowsFor(const Arguments& a) {
+  const int64_t rows = std::max<int64_t>(kWorkspaceBytes / (a.vocabulary() * sizeof(float)), 2);
+  if (a.ids) return {rows, 0};
+  const int64_t teacher = std::max<int64_t>(rows / 4, 1);
+  return {rows - teacher, teacher};
+}
+
+// One call's walk over the tokens.
+class Walk {
+ public:
+  // Undefined gradients are not computed; grad_head is added to.
+  Walk(const Arguments& arguments, const at::Tensor& grad_hidden, const at::Tensor& grad_head)
+      : arguments_(arguments),
+        grad_hidden_(grad_hidden),
+        grad_head_(grad_head),
+        rows_(ChunkRowsFor(arguments)),
+        losses_(arguments.tokens()) {
+    const auto workspace = [&](int64_t rows) {
+      return at::empty({std::min(rows, arguments.tokens()), arguments.vocabulary()},
+                       arguments.hidden.options());
+    };
+    student_ = workspace(rows_.student);
+    if (!arguments.ids) teacher_ = workspace(rows_.teacher);
+    if (arguments.ids) ids_ = arguments.ids->contiguous();
+    if (arguments.mask) mask_ = arguments.mask->contiguous();
+    counted_ = arguments.mask ? mask_.sum().item<int64_t>() : arguments.tokens();
+  }
+
+  // The mean loss.
+  double Run() {
+    for (int64_t begin = 0; begin < arguments_.tokens(); begin += rows_.student) {
+      RunChunk(begin, std::min(rows_.student, arguments_.tokens() - begin));
+    }
+    const double sum = std::accumulate(losses_.begin(), losses_.end(), 0.0);
+    return counted_ == 0 ? 0.0 : sum / static_cast<double>(counted_);
+  }
+
+ private:
+  void RunChunk(int64_t begin, int64_t count) {
+    at::Tensor logits = student_.narrow(0, 0, count);
+    const at::Tensor hidden = arguments_.hidden.narrow(0, begin, count);
+    at::mm_out(logits, hidden, arguments_.head.t());
+    if (arguments_.ids) {
+      RunRows(begin, count, logits, at::Tensor());
+    } else {
+      for (int64_t done = 0; done < count; done += rows_.teacher) {
+        const int64_t rows = std::min(rows_.teacher, count - done);
+        at::Tensor teacher = teacher_.narrow(0, 0, rows);
+        at::mm_out(teacher, arguments_.teacher_hidden->narrow(0, begin + done, rows),
+                   arguments_.teacher_head->t());
+        RunRows(begin + done, rows, logits.narrow(0, done, rows), teacher);
+      }
+    }
+    if (grad_hidden_.defined()) {
+      at::Tensor target = grad_hidden_.narrow(0, begin, count);
+      at::mm_out(target, logits, arguments_.head);
+    }
+    if (grad_head_.defined()) grad_head_.addmm_(logits.t(), hidden);
+  }
+
+  // Logits of tokens begin ... begin + rows to losses and gradients.
+  void RunRows(int64_t begin, int64_t rows, const at::Tensor& student, const at::Tensor& teacher) {
+    LmHeadKdArgs args = {};
+    args.rows = rows;
+    args.vocabulary = arguments_.vocabulary();
+    args.student = {student.mutable_data_ptr<float>(), student.stride(0)};
+    if (teacher.defined()) args.teacher = {teacher.mutable_data_ptr<float>(), teacher.stride(0)};
+    if (ids_.defined()) args.ids_R = ids_.const_data_ptr<int64_t>() + begin;
+    if (mask_.defined()) args.mask_R = mask_.const_data_ptr<bool>() + begin;
+    args.loss = arguments_.divergence ? LmHeadKdLoss::kDivergence : LmHeadKdLoss::kCrossEntropy;
+    args.temperature = static_cast<float>(arguments_.temperature);
+    const double counted = static_cast<double>(std::max<int64_t>(counted_, 1));
+    args.gradient_scale = static_cast<float>(1.0 / (arguments_.temperature * counted));
+    args.loss_R = losses_.data() + begin;
+    LmHeadKdRows(args, TorchExecutor(), ActiveInstructionSet());
+  }
+
+  const Arguments& arguments_;
+  const at::Tensor grad_hidden_, grad_head_;
+  const ChunkRows rows_;
+  at::Tensor student_, teacher_, ids_, mask_;
+  int64_t counted_;
+  std::vector<double> losses_;
+};
+
+at::Tensor ScalarLoss(double loss, const at::Tensor& hidden) {
+  return at::full({}, loss, hidden.options().dtype(at::kDouble));
+}
+
+at::Tensor LossCpu(const at::Tensor& hidden, const at::Tensor& head, const OptionalTensor& teacher_hidden,
+                   const OptionalTensor& teacher_head, const OptionalTensor& ids, const OptionalTensor& mask,
+                   bool divergence, double temperature) {
+  const Arguments arguments = {"lm_head_kd", hidden, head,       teacher_hidden, teacher_head,
+                               ids,          mask,   divergence, temperature};
+  CheckArguments(arguments);
+  CheckIdsInVocabulary(arguments);
+  return ScalarLoss(Walk(arguments, at::Tensor(), at::Tensor()).Run(), hidden);
+}
+
+at::Tensor LossMeta(const at::Tensor& hidden, const at::Tensor& head, const OptionalTensor& teacher_hidden,
+                    const OptionalTensor& teacher_head, const OptionalTensor& ids, const OptionalTensor& mask,
+                    bool divergence, double temperature) {
+  CheckArguments(
+      {"lm_head_kd", hidden, head, teacher_hidden, teacher_head, ids, mask, divergence, temperature});
+  return at::empty({}, hidden.options().dtype(at::kDouble));
+}
+
+void CheckGradHead(const at::Tensor& head, const OptionalTensor& grad_head) {
+  if (!grad_head) return;
+  CheckFloats("lm_head_kd_gradients", "grad_head", *grad_head, "[V, E]", head.sizes(), head.device());
+}
+
+std::tuple<at::Tensor, at::Tensor> GradientsCpu(const at::Tensor& hidden, const at::Tensor& head,
+                                                const OptionalTensor& teacher_hidden,
+                                                const OptionalTensor& teacher_head, const OptionalTensor& ids,
+                                                const OptionalTensor& mask, bool divergence,
+                                                double temperature, const OptionalTensor& grad_head) {
+  const Arguments arguments = {
+      "lm_head_kd_gradients", hidden, head, teacher_hidden, teacher_head, ids, mask, divergence, temperature};
+  CheckArguments(arguments);
+  CheckIdsInVocabulary(arguments);
+  CheckGradHead(head, grad_head);
+  const at::Tensor grad_hidden = at::empty(hidden.sizes(), hidden.options());
+  const double loss = Walk(arguments, grad_hidden, grad_head.value_or(at::Tensor())).Run();
+  return {ScalarLoss(loss, hidden), grad_hidden};
+}
+
+std::tuple<at::Tensor, at::Tensor> GradientsMeta(const at::Tensor& hidden, const at::Tensor& head,
+                                                 const OptionalTensor& teacher_hidden,
+                                                 const OptionalTensor& teacher_head,
+                                                 const OptionalTensor& ids, const OptionalTensor& mask,
+                                                 bool divergence, double temperature,
+                                                 const OptionalTensor& grad_head) {
+  CheckArguments({"lm_head_kd_gradients", hidden, head, teacher_hidden, teacher_head, ids, mask, divergence,
+                  temperature});
+  CheckGradHead(head, grad_head);
+  return {at::empty({}, hidden.options().dtype(at::kDouble)), at::empty(hidden.sizes(), hidden.options())};
+}
+
+// The kept gradients times that of the loss; an absent one stays an empty tensor. Any device.
+std::tuple<at::Tensor, at::Tensor> Scaled(const at::Tensor& grad_loss, const at::Tensor& grad_hidden,
+                                          const at::Tensor& grad_head) {
+  TORCH_CHECK(grad_loss.dim() == 0, "retort::lm_head_kd_backward: grad_loss is ", grad_loss.sizes(),
+              "; it must be a scalar");
+  return {grad_hidden * grad_loss, grad_head * grad_loss};
+}
+
+const auto& Loss() {
+  static const auto op =
+      c10::Dispatcher::singleton().findSchemaOrThrow("retort::lm_head_kd", "").typed<decltype(LossCpu)>();
+  return op;
+}
+
+const auto& Gradients() {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("retort::lm_head_kd_gradients", "")
+                             .typed<decltype(GradientsCpu)>();
+  return op;
+}
+
+const auto& Backward() {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("retort::lm_head_kd_backward", "")
+                             .typed<decltype(Scaled)>();
+  return op;
+}
+
+class LmHeadKdFunction : public torch::autograd::Function<LmHeadKdFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden, const at::Tensor& head,
+                            const OptionalTensor& teacher_hidden, const OptionalTensor& teacher_head,
+                            const OptionalTensor& ids, const OptionalTensor& mask, bool divergence,
+                            double temperature) {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    const at::Tensor grad_head =
+        head.requires_grad() ? at::zeros(head.sizes(), head.options()) : at::empty({0}, head.options());
+    const auto [loss, grad_hidden] =
+        Gradients().call(hidden, head, teacher_hidden, teacher_head, ids, mask, divergence, temperature,
+                         head.requires_grad() ? OptionalTensor(grad_head) : std::nullopt);
+    context->save_for_backward({grad_hidden, grad_head});
+    return loss;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& incoming) {
+    variable_list outgoing(8);
+    if (!incoming[0].defined()) return outgoing;
+    const variable_list saved = context->get_saved_variables();
+    const auto [hidden, head] = Backward().call(incoming[0], saved[0], saved[1]);
+    outgoing[0] = hidden;
+    if (head.dim() == 2) outgoing[1] = head;
+    return outgoing;
+  }
+};
+
+at::Tensor LossAutograd(const at::Tensor& hidden, const at::Tensor& head,
+                        const OptionalTensor& teacher_hidden, const OptionalTensor& teacher_head,
+                        const OptionalTensor& ids, const OptionalTensor& mask, bool divergence,
+                        double temperature) {
+  const auto needs_gradient = [](const OptionalTensor& tensor) {
+    return at::GradMode::is_enabled() && tensor.has_value() && tensor->requires_grad();
+  };
+  TORCH_CHECK(!needs_gradient(teacher_hidden) && !needs_gradient(teacher_head),
+              "retort::lm_head_kd: teacher_hidden or teacher_head requires a gradient; the teacher is "
+              "constant, detach it");
+  if (needs_gradient(hidden) || needs_gradient(head)) {
+    return LmHeadKdFunction::apply(hidden, head, teacher_hidden, teacher_head, ids, mask, divergence,
+                                   temperature);
+  }
+  const at::AutoDispatchBelowADInplaceOrView below;
+  return Loss().call(hidden, head, teacher_hidden, teacher_head, ids, mask, divergence, temperature);
+}
+
+std::tuple<at::Tensor, at::Tensor> GradientsAutograd(const at::Tensor& hidden, const at::Tensor& head,
+                                                     const OptionalTensor& teacher_hidden,
+                                                     const OptionalTensor& teacher_head,
+                                                     const OptionalTensor& ids, const OptionalTensor& mask,
+                                                     bool divergence, double temperature,
+                                                     const OptionalTensor& grad_head) {
+  TORCH_CHECK(!at::GradMode::is_enabled() || !(hidden.requires_grad() || head.requires_grad()),
+              "retort::lm_head_kd_gradients: hidden or head requires a gradient, which does not flow through "
+              "this op; call retort::lm_head_kd, or this under no_grad");
+  const at::AutoDispatchBelowADInplaceOrView below;
+  return Gradients().call(hidden, head, teacher_hidden, teacher_head, ids, mask, divergence, temperature,
+                          grad_head);
+}
+
+class LmHeadKdBackwardFunction : public torch::autograd::Function<LmHeadKdBackwardFunction> {
+ public:
+  static variable_list forward(AutogradContext*, const at::Tensor& grad_loss, const at::Tensor& grad_hidden,
+                               const at::Tensor& grad_head) {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    const auto [hidden, head] = Backward().call(grad_loss, grad_hidden, grad_head);
+    return {hidden, head};
+  }
+
+  static variable_list backward(AutogradContext*, const variable_list&) {
+    TORCH_CHECK(false, "retort::lm_head_kd is not differentiable twice");
+  }
+};
+
+std::tuple<at::Tensor, at::Tensor> ScaledAutograd(const at::Tensor& grad_loss, const at::Tensor& grad_hidden,
+                                                  const at::Tensor& grad_head) {
+  const variable_list r = LmHeadKdBackwardFunction::apply(grad_loss, grad_hidden, grad_head);
+  return {r[0], r[1]};
+}
+
+}  // namespace
+
+TORCH_LIBRARY_FRAGMENT(retort, m) {
+  m.def(
+      "lm_head_kd(Tensor hidden, Tensor head, Tensor? teacher_hidden, Tensor? teacher_head, Tensor? ids, "
+      "Tensor? mask, bool divergence, float temperature) -> Tensor");
+  m.def(
+      "lm_head_kd_gradients(Tensor hidden, Tensor head, Tensor? teacher_hidden, Tensor? teacher_head, "
+      "Tensor? ids, Tensor? mask, bool divergence, float temperature, Tensor(a!)? grad_head) -> (Tensor, "
+      "Tensor)");
+  m.def("lm_head_kd_backward(Tensor grad_loss, Tensor grad_hidden, Tensor grad_head) -> (Tensor, Tensor)");
+}
+
+TORCH_LIBRARY_IMPL(retort, CPU, m) {
+  m.impl("lm_head_kd", &LossCpu);
+  m.impl("lm_head_kd_gradients", &GradientsCpu);
+  m.impl("lm_head_kd_backward", &Scaled);
+}
+
+TORCH_LIBRARY_IMPL(retort, Meta, m) {
+  m.impl("lm_head_kd", &LossMeta);
+  m.impl("lm_head_kd_gradients", &GradientsMeta);
+  m.impl("lm_head_kd_backward", &Scaled);
+}
+
+TORCH_LIBRARY_IMPL(retort, Autograd, m) {
+  m.impl("lm_head_kd", &LossAutograd);
+  m.impl("lm_head_kd_gradients", &GradientsAutograd);
+  m.impl("lm_head_kd_backward", &ScaledAutograd);
+}
+
+at::Tensor LmHeadKd(const at::Tensor& hidden_nE, const at::Tensor& head_VE, const LmHeadLabels& labels,
+                    const LmHeadKdOptions& options) {
+  return Loss().call(hidden_nE, head_VE, OptionalOf(labels.teacher_hidden_nE),
+                     OptionalOf(labels.teacher_head_VE), OptionalOf(labels.ids_n), OptionalOf(options.mask_n),
+                     options.loss == LmHeadKdLoss::kDivergence, options.temperature);
+}
+
+LmHeadKdGradient LmHeadKdGradients(const at::Tensor& hidden_nE, const at::Tensor& head_VE,
+                                   const LmHeadLabels& labels, const LmHeadKdOptions& options,
+                                   const at::Tensor& grad_head_VE) {
+  const c10::NoGradGuard no_grad;
+  const auto [loss, grad_hidden] = Gradients().call(
+      hidden_nE, head_VE, OptionalOf(labels.teacher_hidden_nE), OptionalOf(labels.teacher_head_VE),
+      OptionalOf(labels.ids_n), OptionalOf(options.mask_n), options.loss == LmHeadKdLoss::kDivergence,
+      options.temperature, OptionalOf(grad_head_VE));
+  return {loss, grad_hidden};
+}
+
+}  // namespace retort

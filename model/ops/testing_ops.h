@@ -1,0 +1,49 @@
+// What the tests of the ops share.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/util/Exception.h>
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "model/io/safetensors.h"
+
+namespace retort {
+
+// Nearer than `tolerance` times the largest element of `expected`, everywhere.
+inline void ExpectClose(const at::Tensor& got, const at::Tensor& expected, double tolerance,
+                        const std::string& what) {
+  ASSERT_EQ(got.sizes(), expected.sizes()) << what;
+  if (got.numel() == 0) return;
+  const double difference = (got.to(at::kDouble) - expected.to(at::kDouble)).abs().max().item<double>();
+  EXPECT_TRUE(difference <= tolerance * expected.abs().max().item<double>()) << what << ": " << difference;
+}
+
+inline void ExpectRefused(const std::function<void()>& call, const std::string& message) {
+  try {
+    call();
+  } catch (const c10::Error& error) {
+    EXPECT_THAT(error.what_without_backtrace(), testing::HasSubstr(message));
+    return;
+  }
+  ADD_FAILURE() << "not refused: " << message;
+}
+
+inline std::map<std::string, at::Tensor> GoldenTensors(const std::string& path) {
+  const auto file = SafetensorsFile::Open(RETORT_SOURCE_DIR "/tests/golden/" + path);
+  std::map<std::string, at::Tensor> tensors;
+  if (!file.ok()) {
+    ADD_FAILURE() << file.status();
+    return tensors;
+  }
+  for (const std::string& name : file->names()) tensors[name] = *file->Read(name);
+  return tensors;
+}
+
+}  // namespace retort
