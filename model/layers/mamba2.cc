@@ -6,6 +6,7 @@
 #include "model/layers/norm.h"
 #include "model/layers/ssd.h"
 #include "model/ops/compute_path.h"
+#include "model/ops/conv1d.h"
 #include "model/ops/ssd.h"
 
 namespace retort {
@@ -13,15 +14,18 @@ namespace {
 
 constexpr int64_t kPlainChunk = 64;  // fastest of 32, 64, 128 in the einsum form on CPUs
 
-// y_t = bias + sum_k weight[k] x_{t-K+1+k}: the tokens before the sequence are `before`, or zero.
-at::Tensor CausalConv(const at::Tensor& x_BTC, const at::Tensor& before_BKC, const at::Tensor& weight_CK,
-                      const at::Tensor& bias_C) {
+// SiLU(bias + sum_k weight[k] x_{t-K+1+k}): the tokens before the sequence are `before`, or zero.
+at::Tensor ConvSilu(const at::Tensor& x_BTC, const at::Tensor& before_BKC, const at::Tensor& weight_CK,
+                    const at::Tensor& bias_C) {
+  if (KernelsTake(x_BTC)) {
+    return std::get<0>(CausalConv1d(x_BTC, weight_CK, bias_C, before_BKC, /*silu=*/true));
+  }
   const int64_t tokens = x_BTC.size(1), taps = weight_CK.size(1);
   const at::Tensor padded = before_BKC.defined() ? at::cat({before_BKC, x_BTC}, 1)
                                                  : at::constant_pad_nd(x_BTC, {0, 0, taps - 1, 0});
   at::Tensor y = bias_C;
   for (int64_t k = 0; k < taps; ++k) y = y + padded.narrow(1, k, tokens) * weight_CK.select(1, k);
-  return y;
+  return at::silu(y);
 }
 
 // The last K-1 rows of a sequence, zeros standing for those before its start.
@@ -49,11 +53,11 @@ ScanInputs Project(const at::Tensor& u_BTE, const Mamba2Weights& weights, const 
   const at::Tensor x = at::linear(u_BTE, weights.x_proj), b = at::linear(u_BTE, weights.b_proj),
                    c = at::linear(u_BTE, weights.c_proj);
   ScanInputs scan;
-  scan.x_BTHP = at::silu(CausalConv(x, before.conv_x, weights.conv_x, weights.conv_x_bias))
+  scan.x_BTHP = ConvSilu(x, before.conv_x, weights.conv_x, weights.conv_x_bias)
                     .unflatten(-1, {shape.heads, shape.head_dim});
-  scan.b_BTGN = at::silu(CausalConv(b, before.conv_b, weights.conv_b, weights.conv_b_bias))
+  scan.b_BTGN = ConvSilu(b, before.conv_b, weights.conv_b, weights.conv_b_bias)
                     .unflatten(-1, {shape.groups, shape.state_size});
-  scan.c_BTGN = at::silu(CausalConv(c, before.conv_c, weights.conv_c, weights.conv_c_bias))
+  scan.c_BTGN = ConvSilu(c, before.conv_c, weights.conv_c, weights.conv_c_bias)
                     .unflatten(-1, {shape.groups, shape.state_size});
   scan.dt_BTH = StepSizes(u_BTE, weights);
   scan.log_decay_BTH = LogDecay(scan.dt_BTH, weights);
@@ -129,8 +133,8 @@ std::vector<int64_t> Mamba2TensorShape(const Mamba2Tensor& tensor, const Mamba2S
 at::Tensor Mamba2(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape, double eps,
                   Mamba2State* state) {
   const ScanInputs scan = Project(u_BTE, weights, shape, Mamba2State{}, state);
-  const SsdResult result = Scan(
-      {scan.x_BTHP * scan.dt_BTH.unsqueeze(-1), scan.log_decay_BTH, scan.b_BTGN, scan.c_BTGN});
+  const SsdResult result =
+      Scan({scan.x_BTHP * scan.dt_BTH.unsqueeze(-1), scan.log_decay_BTH, scan.b_BTGN, scan.c_BTGN});
   if (state != nullptr) state->ssm_BHPN = result.state_BHPN;
   return Output(result.y_BTHP, scan, u_BTE, weights, shape, eps);
 }
@@ -143,16 +147,17 @@ at::Tensor Mamba2Step(const at::Tensor& u_B1E, const Mamba2Weights& weights, con
   after.ssm_BHPN = state.ssm_BHPN;
   const at::Tensor log_decay_BH = scan.log_decay_BTH.squeeze(1), b_BGN = scan.b_BTGN.squeeze(1),
                    c_BGN = scan.c_BTGN.squeeze(1);
-  const at::Tensor y_BHP =
-      KernelsTake(x_BHP) ? FusedSsdStep(x_BHP, log_decay_BH, b_BGN, c_BGN, at::Tensor(), after.ssm_BHPN)
-                         : SsdStep(x_BHP, log_decay_BH, b_BGN, c_BGN, after.ssm_BHPN);
+  const at::Tensor y_BHP = KernelsTake(x_BHP)
+                               ? FusedSsdStep(x_BHP, log_decay_BH, b_BGN, c_BGN, at::Tensor(), after.ssm_BHPN)
+                               : SsdStep(x_BHP, log_decay_BH, b_BGN, c_BGN, after.ssm_BHPN);
   state = after;
   return Output(y_BHP.unsqueeze(1), scan, u_B1E, weights, shape, eps);
 }
 
-Mamba2MatrixParts MatrixParts(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape) {
+Mamba2MatrixParts MatrixParts(const at::Tensor& u_BTE, const Mamba2Weights& weights,
+                              const Mamba2Shape& shape) {
   const auto group_rows = [&](const at::Tensor& projection, const at::Tensor& conv, const at::Tensor& bias) {
-    return at::silu(CausalConv(at::linear(u_BTE, projection), at::Tensor(), conv, bias))
+    return ConvSilu(at::linear(u_BTE, projection), at::Tensor(), conv, bias)
         .unflatten(-1, {shape.groups, shape.state_size});
   };
   const at::Tensor dt_BTH = StepSizes(u_BTE, weights);

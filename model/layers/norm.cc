@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include "model/ops/compute_path.h"
+#include "model/ops/gated_norm.h"
+
 namespace retort {
 namespace {
 
@@ -17,6 +20,7 @@ at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight_E, double eps) 
 
 at::Tensor GatedRmsNorm(const at::Tensor& x, const at::Tensor& z, const at::Tensor& weight_M, int64_t groups,
                         double eps) {
+  if (KernelsTake(x)) return GatedNorm(x, z, weight_M, groups, eps);
   const at::Tensor gated = x * at::silu(z);
   return Normalised(gated.unflatten(-1, {groups, -1}), eps).flatten(-2) * weight_M;
 }

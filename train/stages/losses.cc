@@ -5,6 +5,7 @@
 
 #include "core/base/check.h"
 #include "model/ops/compute_path.h"
+#include "model/ops/lm_head_kd.h"
 #include "model/ops/mixing_loss.h"
 
 namespace retort {
@@ -40,6 +41,12 @@ HeadLoss HeadCrossEntropy(const at::Tensor& hidden_nE, const at::Tensor& head_VE
   const c10::NoGradGuard no_grad;
   const bool soft = targets.teacher_hidden_nE.defined();
   RETORT_CHECK(soft != targets.ids_n.defined()) << "one kind of label, not both or none";
+  if (KernelsTake(hidden_nE)) {
+    const LmHeadKdGradient fused = LmHeadKdGradients(
+        hidden_nE, head_VE, {targets.teacher_hidden_nE, targets.teacher_head_VE, targets.ids_n},
+        LmHeadKdOptions{}, grad_head_VE);
+    return {fused.loss.item<double>(), fused.grad_hidden_nE};
+  }
   const int64_t positions = hidden_nE.size(0);
   HeadLoss result = {0.0, at::empty_like(hidden_nE)};
   for (int64_t begin = 0; begin < positions; begin += kChunkPositions) {
