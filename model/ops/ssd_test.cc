@@ -4,11 +4,15 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/io/safetensors.h"
 #include "model/layers/ssd.h"
 
 namespace retort {
@@ -75,6 +79,27 @@ TEST(FusedSsd, HasThePlainLayersGradientsInDoubles) {
   for (size_t i = 0; i < fused.All().size(); ++i) {
     const at::Tensor &got = fused.All()[i]->grad(), &want = plain.All()[i]->grad();
     EXPECT_LT(Distance(got, want), kTolerance * std::max(1.0, want.abs().max().item<double>())) << i;
+  }
+}
+
+// tests/golden/ssd: computed in float64, stored in float32.
+TEST(FusedSsd, EqualsThePublishedMinimalSsd) {
+  const auto file = SafetensorsFile::Open(RETORT_SOURCE_DIR "/tests/golden/ssd/ssd_minimal.safetensors");
+  ASSERT_TRUE(file.ok()) << file.status();
+  const auto read = [&](const std::string& name) { return *file->Read(name); };
+  std::map<std::string, at::Tensor> inputs;
+  for (const char* name : {"x", "log_decay", "b", "c", "initial_state"}) {
+    inputs[name] = read(name).requires_grad_();
+  }
+  const auto [y, final_state] = FusedSsd(inputs["x"], inputs["log_decay"], inputs["b"], inputs["c"],
+                                         at::Tensor(), inputs["initial_state"]);
+  EXPECT_LT(Distance(y, read("y")), kTolerance);
+  EXPECT_LT(Distance(final_state, read("final_state")), kTolerance);
+  ((y * read("r")).sum() + (final_state * read("s")).sum()).backward();
+  for (const auto& [name, input] : inputs) {
+    const at::Tensor want = read("grad." + name);
+    EXPECT_LT(Distance(input.grad(), want), kTolerance * std::max(1.0, want.abs().max().item<double>()))
+        << name;
   }
 }
 
