@@ -106,16 +106,17 @@ void TransposeRows(const HeadRows<float>& from, int64_t batch, int64_t token, in
 }
 
 // P = 2^(score scale - lse), scale and lse in units of log 2. A minimax polynomial of the fifth degree on
-// [-1/2, 1/2]; relative error below 3e-7 and what rounding leaves in the exponent. Below 2^-127 it is that.
+// [-1/2, 1/2], exact at 0: relative error below 2e-7 and what rounding leaves in the exponent. Never below
+// 2^-127.
 inline Float Attention(Float score, Float scale, Float minus_lse) {
   const Float x = Min(Broadcast(128.0f), Max(Broadcast(-127.0f), MulAdd(score, scale, minus_lse)));
   const Float n = Round(x), f = x - n;
-  Float p = Broadcast(1.327647187e-3f);
-  p = MulAdd(p, f, Broadcast(9.675541333e-3f));
-  p = MulAdd(p, f, Broadcast(5.550713274e-2f));
-  p = MulAdd(p, f, Broadcast(2.402211972e-1f));
-  p = MulAdd(p, f, Broadcast(6.931469671e-1f));
-  p = MulAdd(p, f, Broadcast(1.000000072f));
+  Float p = Broadcast(1.326472719e-3f);
+  p = MulAdd(p, f, Broadcast(9.671512640e-3f));
+  p = MulAdd(p, f, Broadcast(5.550733743e-2f));
+  p = MulAdd(p, f, Broadcast(2.402224209e-1f));
+  p = MulAdd(p, f, Broadcast(6.931469776e-1f));
+  p = MulAdd(p, f, Broadcast(1.0f));
   return ScaleByPowerOfTwo(p, n);
 }
 
