@@ -13,6 +13,7 @@
 #include "model/layers/ssd.h"
 #include "model/ops/mixing_loss.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/peak.h"
 #include "train/stages/losses.h"
 
 namespace retort {
@@ -33,8 +34,9 @@ struct Problem {
   }
 };
 
+constexpr int64_t kWidth = 64;
+
 Problem MakeProblem(const Shape& shape) {
-  constexpr int64_t kWidth = 64;
   const int64_t T = shape.tokens, H = shape.heads;
   Problem p;
   p.taps = {at::randn({1, H, T, kWidth}), at::randn({1, shape.key_heads, T, kWidth}), {}};
@@ -84,6 +86,13 @@ double ExtraMemory(const Problem& p) {
   return (StatusBytes("VmHWM") - before) / inputs;
 }
 
+// Multiplications and additions of the pairs i >= j, forward and backward, without exponentials and the like:
+// q_i . k_j and c_i . b_j twice, the gradients of c and b once; products with c and b once a group.
+double Flops(const Shape& s) {
+  const double pairs = 0.5 * static_cast<double>(s.tokens * (s.tokens + 1));
+  return pairs * static_cast<double>(s.heads * 4 * kWidth + s.groups * 8 * s.state_size);
+}
+
 void BenchMixingLoss() {
   const Shape shapes[] = {
       {512, 9, 9, 9, 64, -1e-3, 25},  {512, 9, 3, 1, 64, -1e-3, 25},  {512, 9, 3, 1, 128, -1e-3, 25},
@@ -101,6 +110,11 @@ void BenchMixingLoss() {
     Report(std::string(name) + " plain", seconds[1] * 1e3, "ms");
     Report(std::string(name) + " speed-up", seconds[1] / seconds[0], "x",
            s.goal > 0 ? AtLeast(s.goal) : BenchGoal());
+    if (s.log_decay > -0.1) {  // nearly all tiles alive
+      const double at_peak = Flops(s) / MeasuredPeakFlops();
+      Report(std::string(name) + " share of measured peak", 100.0 * at_peak / seconds[0], "%");
+      Report(std::string(name) + " speed-up if at that peak", seconds[1] / at_peak, "x");
+    }
     Report(std::string(name) + " extra memory", ExtraMemory(p), "x inputs", AtMost(3));
   }
 }
