@@ -84,18 +84,17 @@ void CheckIdsInVocabulary(const Arguments& a) {
               "; it must be from 0 to ", a.vocabulary() - 1);
 }
 
-// How many tokens have logits at a time. A GEMM streams the head through memory once per chunk, the student's
-// three times (one of them also writing), so the student gets the larger share; the teacher's rows are made
-// and used up within a student's chunk.
-struct ChunkRows {
-  int64_t student, teacher;
-};
+// Floats from one row of logits to the next: an odd number of cache lines, since rows a multiple of 4 KiB
+// apart, as of a vocabulary of 49,152, would all fall into the same sets of the caches.
+int64_t RowStride(int64_t vocabulary) { return ((vocabulary + 15) / 16 | 1) * 16; }
 
-ChunkRows ChunkRowsFor(const Arguments& a) {
-  const int64_t rows = std::max<int64_t>(kWorkspaceBytes / (a.vocabulary() * sizeof(float)), 2);
-  if (a.ids) return {rows, 0};
-  const int64_t teacher = std::max<int64_t>(rows / 4, 1);
-  return {rows - teacher, teacher};
+// How many tokens have logits at a time: equal chunks, as few as the workspace allows, since each streams the
+// heads through memory once per GEMM.
+int64_t ChunkRows(const Arguments& a) {
+  const int64_t sides = a.ids ? 1 : 2, row_bytes = sides * RowStride(a.vocabulary()) * sizeof(float);
+  const int64_t most = std::max<int64_t>(kWorkspaceBytes / row_bytes, 1);
+  const int64_t chunks = std::max<int64_t>((a.tokens() + most - 1) / most, 1);
+  return (a.tokens() + chunks - 1) / chunks;
 }
 
 // One call's walk over the tokens.
@@ -106,14 +105,14 @@ class Walk {
       : arguments_(arguments),
         grad_hidden_(grad_hidden),
         grad_head_(grad_head),
-        rows_(ChunkRowsFor(arguments)),
+        rows_(ChunkRows(arguments)),
         losses_(arguments.tokens()) {
-    const auto workspace = [&](int64_t rows) {
-      return at::empty({std::min(rows, arguments.tokens()), arguments.vocabulary()},
-                       arguments.hidden.options());
+    const auto workspace = [&] {
+      return at::empty({rows_, RowStride(arguments.vocabulary())}, arguments.hidden.options())
+          .narrow(1, 0, arguments.vocabulary());
     };
-    student_ = workspace(rows_.student);
-    if (!arguments.ids) teacher_ = workspace(rows_.teacher);
+    student_ = workspace();
+    if (!arguments.ids) teacher_ = workspace();
     if (arguments.ids) ids_ = arguments.ids->contiguous();
     if (arguments.mask) mask_ = arguments.mask->contiguous();
     counted_ = arguments.mask ? mask_.sum().item<int64_t>() : arguments.tokens();
@@ -121,8 +120,8 @@ class Walk {
 
   // The mean loss.
   double Run() {
-    for (int64_t begin = 0; begin < arguments_.tokens(); begin += rows_.student) {
-      RunChunk(begin, std::min(rows_.student, arguments_.tokens() - begin));
+    for (int64_t begin = 0; begin < arguments_.tokens(); begin += rows_) {
+      RunChunk(begin, std::min(rows_, arguments_.tokens() - begin));
     }
     const double sum = std::accumulate(losses_.begin(), losses_.end(), 0.0);
     return counted_ == 0 ? 0.0 : sum / static_cast<double>(counted_);
@@ -133,17 +132,12 @@ class Walk {
     at::Tensor logits = student_.narrow(0, 0, count);
     const at::Tensor hidden = arguments_.hidden.narrow(0, begin, count);
     at::mm_out(logits, hidden, arguments_.head.t());
-    if (arguments_.ids) {
-      RunRows(begin, count, logits, at::Tensor());
-    } else {
-      for (int64_t done = 0; done < count; done += rows_.teacher) {
-        const int64_t rows = std::min(rows_.teacher, count - done);
-        at::Tensor teacher = teacher_.narrow(0, 0, rows);
-        at::mm_out(teacher, arguments_.teacher_hidden->narrow(0, begin + done, rows),
-                   arguments_.teacher_head->t());
-        RunRows(begin + done, rows, logits.narrow(0, done, rows), teacher);
-      }
+    at::Tensor teacher;
+    if (!arguments_.ids) {
+      teacher = teacher_.narrow(0, 0, count);
+      at::mm_out(teacher, arguments_.teacher_hidden->narrow(0, begin, count), arguments_.teacher_head->t());
     }
+    RunRows(begin, count, logits, teacher);
     if (grad_hidden_.defined()) {
       at::Tensor target = grad_hidden_.narrow(0, begin, count);
       at::mm_out(target, logits, arguments_.head);
@@ -170,7 +164,7 @@ class Walk {
 
   const Arguments& arguments_;
   const at::Tensor grad_hidden_, grad_head_;
-  const ChunkRows rows_;
+  const int64_t rows_;
   at::Tensor student_, teacher_, ids_, mask_;
   int64_t counted_;
   std::vector<double> losses_;

@@ -102,8 +102,7 @@ TEST(LmHeadKdOp, IsThePlainLossOfAllKinds) {
   }
 }
 
-// 64 MiB hold 83 rows of 200,000 logits, 63 of them the student's: two chunks of tokens, the first with four
-// runs of the teacher's rows.
+// 64 MiB hold 41 rows of 200,000 logits on each side: two chunks of tokens.
 TEST(LmHeadKdOp, IsThePlainLossOverSeveralChunks) {
   const Problem problem = RandomProblem(70, 200000);
   LmHeadKdOptions options;
