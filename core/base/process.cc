@@ -7,7 +7,7 @@
 #include <immintrin.h>
 #endif
 
-// MKL, which is inside LibTorch, asks this function whether the processor is Intel's, and keeps to its AVX2
+// MKL, which is inside LibTorch, asks this function whether the processor is Intel's, and takes slower
 // kernels if not; it still looks at what the processor can do. docs/design/0001-mkl-on-amd.md has the figures.
 extern "C" int mkl_serv_intel_cpu_true() { return 1; }
 
