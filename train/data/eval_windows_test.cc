@@ -36,6 +36,12 @@ TEST(EvalWindows, StopsAtTheTokenLimit) {
   EXPECT_EQ(Cut({{1, 2, 3}, {4, 5, 6}}, 3, 3), (Windows{{1, 2, 3}}));
 }
 
+TEST(EvalWindows, SpreadsALimitOverTheWholeFile) {
+  const Windows documents = {{1, 2}, {3, 4}, {5, 6}, {7, 8}, {9, 10, 11, 12}};
+  EXPECT_EQ(Cut(documents, 2, 6), (Windows{{1, 2}, {5, 6}, {9, 10}}));
+  EXPECT_EQ(Cut(documents, 2, 100), Cut(documents, 2));
+}
+
 TEST(EvalWindows, RefusesDataWithoutAWindow) {
   const auto windows = EvalWindows(WriteDocuments("lone", {{1}, {2}}), {.max_window = 4, .vocab_size = 10});
   EXPECT_EQ(windows.status().code(), absl::StatusCode::kInvalidArgument);
