@@ -23,11 +23,11 @@ function(retort_program name)
   endif()
 endfunction()
 
-# retort_test(NAME SRCS a_test.cc ... DEPS x ... TIER unit|golden|system SECONDS n [TORCH])
+# retort_test(NAME SRCS a_test.cc ... DEPS x ... TIER unit|golden|system SECONDS n [TORCH] [PLAIN_TOO])
 #   One test program = one ctest entry, labelled with its tier, limited to ten times the seconds it states
-#   (sanitizers and busy neighbours).
+#   (sanitizers and busy neighbours). PLAIN_TOO: a second entry, NAME_plain, runs it with RETORT_KERNELS=off.
 function(retort_test name)
-  cmake_parse_arguments(ARG "TORCH" "TIER;SECONDS" "SRCS;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH;PLAIN_TOO" "TIER;SECONDS" "SRCS;DEPS" ${ARGN})
   if(NOT ARG_TIER OR NOT ARG_SECONDS)
     message(FATAL_ERROR "retort_test(${name}): state TIER and SECONDS")
   endif()
@@ -47,6 +47,11 @@ function(retort_test name)
   add_test(NAME ${name} COMMAND ${name})
   # Waiting OpenMP threads sleep: spinning ones make a test 20 times slower beside a busy neighbour.
   set_tests_properties(${name} PROPERTIES ENVIRONMENT OMP_WAIT_POLICY=passive LABELS ${ARG_TIER} TIMEOUT ${limit})
+  if(ARG_PLAIN_TOO)
+    add_test(NAME ${name}_plain COMMAND ${name})
+    set_tests_properties(${name}_plain PROPERTIES
+      ENVIRONMENT "OMP_WAIT_POLICY=passive;RETORT_KERNELS=off" LABELS ${ARG_TIER} TIMEOUT ${limit})
+  endif()
 endfunction()
 
 # retort_simd_sources(TARGET file.cc ...): compiles each file once per instruction set, with RETORT_ISA naming

@@ -1,7 +1,8 @@
-# cmake -DSOURCE_DIR=DIR -DLIST=FILE -DOUT=FILE.cc -P numerics_id.cmake
-#   Writes OUT, which defines retort::NumericsId(): a hash of the files that LIST names relative to SOURCE_DIR.
+# cmake -DSETTINGS=TEXT -DSOURCE_DIR=DIR -DLIST=FILE -DOUT=FILE.cc -P numerics_id.cmake
+#   Writes OUT, which defines retort::NumericsId(): a hash of SETTINGS and of the files that LIST names relative to
+#   SOURCE_DIR.
 file(READ ${LIST} sources)
-set(hashes "")
+set(hashes "${SETTINGS}\n")
 foreach(source IN LISTS sources)
   file(SHA256 ${SOURCE_DIR}/${source} hash)
   string(APPEND hashes "${source} ${hash}\n")

@@ -57,7 +57,6 @@ std::optional<int> Parse(const std::vector<std::string>& args, Command& command)
 absl::StatusOr<LocalRunOptions> Resolve(const Command& command) {
   ASSIGN_OR_RETURN(v1::JobSpec job, LoadJob(command.job_file, command.roots));
   LocalRunOptions options;
-  options.job_file = command.job_file;
   options.out_dir = command.out_dir.empty() ? std::filesystem::path("runs") / job.name() : command.out_dir;
   options.threads = command.threads;
   options.roots = {std::filesystem::absolute(command.job_file).parent_path()};

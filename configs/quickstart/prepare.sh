@@ -29,7 +29,7 @@ fail() { say "$*" >&2; exit 2; }
 # make PART FILE...: run make_PART into a fresh directory unless DEST/PART stands and carries the FILEs' digest.
 make() {
   local part=$1 digest
-  digest=$(cat "${@:2}" | sha256sum | cut -d' ' -f1)
+  digest=$(cat "${BASH_SOURCE[0]}" "${@:2}" | sha256sum | cut -d' ' -f1)
   if [[ -f $dest/$part/.made-by && $(<"$dest/$part/.made-by") == "$digest" ]]; then return; fi
   rm -rf "$work"
   mkdir -p "$work/out"

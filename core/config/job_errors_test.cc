@@ -306,6 +306,19 @@ TEST_F(JobFileErrors, KeepWhatIsMeasuredOnOutOfTraining) {
               ::testing::StartsWith("job.yaml:14:15: data.off_domain: \"corpus/train.bin\" is also"));
 }
 
+TEST_F(JobFileErrors, PointAtWhatDoesNotFitTheTeacher) {
+  Put("models/tiny/config.json",
+      R"({"num_attention_heads": 9, "num_hidden_layers": 4, "max_position_embeddings": 256})");
+  EXPECT_EQ(Errors(kGood),
+            "job.yaml:6:11: student.groups: 2 does not divide the teacher's 9 query heads; give a divisor\n"
+            "job.yaml:12:12: data.seq_len: 512 is longer than the teacher's context; give at most 256");
+  Put("models/tiny/config.json", R"({"num_hidden_layers": 4})");
+  EXPECT_THAT(Errors(Edited("{every: 4, offset: 3}", "[1, 4]")),
+              ::testing::EndsWith("student.keep_attention: the teacher has no layer 4; give 0 to 3"));
+  EXPECT_THAT(Errors(Edited("{every: 4, offset: 3}", "[0, 1, 2, 3]")),
+              ::testing::HasSubstr("all 4 layers are kept"));
+}
+
 TEST_F(JobFileErrors, NeedAtLeastOneStage) {
   const std::string yaml = kGood;
   EXPECT_EQ(Errors(yaml.substr(0, yaml.find("stages:")) + "stages: {}\n"),

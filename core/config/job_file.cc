@@ -1,5 +1,6 @@
 #include "core/config/job_file.h"
 
+#include <set>
 #include <string>
 #include <system_error>
 
@@ -9,6 +10,7 @@
 #include "core/base/status_macros.h"
 #include "core/config/job_reader.h"
 #include "core/config/yaml_tree.h"
+#include "nlohmann/json.hpp"
 
 namespace retort {
 namespace {
@@ -183,10 +185,73 @@ class FileChecks {
   JobErrors& errors_;
 };
 
+// What a job asks of its teacher, as far as config.json tells: the loader of the model reads it whole and
+// says what is wrong with the file itself.
+class TeacherChecks {
+ public:
+  TeacherChecks(const v1::JobSpec& job, const JobReader& reader, JobErrors& errors)
+      : job_(job), reader_(reader), errors_(errors) {}
+
+  void Run(const fs::path& teacher) const {
+    const absl::StatusOr<std::string> text = ReadFile(teacher / "config.json");
+    if (!text.ok()) return;
+    const auto config = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
+    const auto size = [&config](const char* key) {
+      const bool there = config.is_object() && config.contains(key) && config[key].is_number_unsigned();
+      return there ? config[key].get<uint64_t>() : 0;  // 0: unknown
+    };
+    CheckGroups(size("num_attention_heads"));
+    CheckKept(size("num_hidden_layers"));
+    CheckSequence(size("max_position_embeddings"));
+  }
+
+ private:
+  void CheckGroups(uint64_t heads) const {
+    const std::string key = "student.groups";
+    if (heads == 0 || !reader_.Has(key) || heads % job_.student().groups() == 0) return;
+    Add(key, absl::StrCat(job_.student().groups(), " does not divide the teacher's ", heads,
+                          " query heads; give a divisor"));
+  }
+
+  void CheckKept(uint64_t layers) const {
+    const std::string key = "student.keep_attention";
+    if (layers == 0 || !reader_.Has(key)) return;
+    std::set<uint64_t> kept;
+    for (const uint64_t layer : job_.student().keep_attention().layers()) {
+      if (layer >= layers) {
+        Add(key, absl::StrCat("the teacher has no layer ", layer, "; give 0 to ", layers - 1));
+      }
+      kept.insert(layer);
+    }
+    if (kept.size() == layers) {
+      Add(key, absl::StrCat("all ", layers, " layers are kept, so nothing is left to convert; give fewer"));
+    }
+  }
+
+  void CheckSequence(uint64_t context) const {
+    const std::string key = "data.seq_len";
+    if (context == 0 || !reader_.Has(key) || job_.data().seq_len() <= context) return;
+    Add(key,
+        absl::StrCat(job_.data().seq_len(), " is longer than the teacher's context; give at most ", context));
+  }
+
+  void Add(const std::string& key, const std::string& what) const {
+    errors_.Add(reader_.PositionOf(key), absl::StrCat(key, ": ", what));
+  }
+
+  const v1::JobSpec& job_;
+  const JobReader& reader_;
+  JobErrors& errors_;
+};
+
 void CheckFiles(const v1::JobSpec& job, const JobReader& reader, const std::vector<fs::path>& roots,
                 JobErrors& errors) {
   const FileChecks checks(reader, roots, errors);
-  if (reader.Has("teacher.path")) checks.CheckTeacher("teacher.path", job.teacher().path());
+  if (reader.Has("teacher.path")) {
+    checks.CheckTeacher("teacher.path", job.teacher().path());
+    const absl::StatusOr<fs::path> teacher = ResolvePath(job.teacher().path(), roots);
+    if (teacher.ok()) TeacherChecks(job, reader, errors).Run(*teacher);
+  }
   for (int i = 0; i < job.data().train_size(); ++i) {
     checks.CheckTokens(absl::StrCat("data.train[", i, "]"), job.data().train(i));
   }

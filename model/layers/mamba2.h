@@ -61,7 +61,8 @@ struct Mamba2MatrixParts {
   at::Tensor b_BTGN, c_BTGN;
   at::Tensor d_H;
 };
-Mamba2MatrixParts MatrixParts(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape);
+Mamba2MatrixParts MatrixParts(const at::Tensor& u_BTE, const Mamba2Weights& weights,
+                              const Mamba2Shape& shape);
 
 // Stage 1's student matrix (mohawk: "materialize_mixer"), [B, H, T, T]:
 //     T_ij = (C_i . B_j) exp(l_{j+1} + ... + l_i) dt_j + D [i = j],   T x = y for the convolved x.

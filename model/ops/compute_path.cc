@@ -12,8 +12,7 @@ bool ReadSwitch() {
   const char* value = std::getenv("RETORT_KERNELS");
   const std::string text = value == nullptr ? "on" : value;
   if (text == "on" || text == "off") return text == "on";
-  std::fprintf(stderr, "RETORT_KERNELS is \"%s\"; give on (the kernels, the default) or off (plain LibTorch)\n",
-               value);
+  std::fprintf(stderr, "RETORT_KERNELS is \"%s\"; give on (the default) or off (plain LibTorch)\n", value);
   std::_Exit(2);
 }
 

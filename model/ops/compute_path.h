@@ -1,6 +1,6 @@
-// Layers and losses compute by the kernels; the plain LibTorch formulas beside them are the reference that the
-// kernels are tested against, the path for float64 and for sizes that no kernel takes, and a switch away:
-// RETORT_KERNELS=off.
+// Layers and losses compute by the kernels; the plain LibTorch formulas beside them are the reference that
+// the kernels are tested against, the path for float64 and for sizes that no kernel takes, and a switch
+// away: RETORT_KERNELS=off.
 #pragma once
 
 #include <ATen/core/Tensor.h>

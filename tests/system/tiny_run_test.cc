@@ -1,6 +1,7 @@
 // One command distils the tiny teacher through all three stages. Its numbers are checked in:
 // tiny_losses.json.
 #include "tests/system/tiny_run.h"
+#include "train/data/testing_dataset.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -71,6 +72,23 @@ TEST(TinyRun, HasTheLossesThatAreCheckedIn) {
     EXPECT_NEAR(found[key].get<double>(), value.get<double>(), kTolerance * value.get<double>())
         << key << "; when the change is meant, run this test with RETORT_REWRITE_GOLDEN=1 and commit "
         << golden;
+  }
+}
+
+TEST(TinyRun, HasThemWithoutTheKernelsToo) {
+  const std::filesystem::path out = TestPath("plain");
+  setenv("RETORT_KERNELS", "off", 1);
+  const ProgramEnd end = RunRetort(TinyRunArguments(out));
+  unsetenv("RETORT_KERNELS");
+  ASSERT_EQ(end.exit_code, 0) << end.err;
+  EXPECT_EQ(Result(out)["identity"]["compute_path"], "plain");
+  EXPECT_NE(Result(UndisturbedRun())["identity"]["compute_path"], "plain");
+  const json plain = Result(out)["stages"], kernels = Result(UndisturbedRun())["stages"];
+  for (int stage = 0; stage < 3; ++stage) {
+    for (const char* key : {"loss_first", "loss_last"}) {
+      const double expected = kernels[stage][key];
+      EXPECT_NEAR(plain[stage][key].get<double>(), expected, kTolerance * expected) << stage << key;
+    }
   }
 }
 

@@ -149,6 +149,11 @@ absl::Status LocalRun::OpenStudent() {
   const v1::EvaluationSpec& spec = options_.job.evaluation();
   if (spec.prompts() == 0) return absl::OkStatus();
   ASSIGN_OR_RETURN(free_running_, MakeFreeRunningReference(teacher_, eval_windows_, spec, stop_));
+  const int64_t found = free_running_.prompts_BT.defined() ? free_running_.prompts_BT.size(0) : 0;
+  if (found < spec.prompts()) {
+    progress_.Note(absl::StrCat("free-running agreement: data.eval gives ", found, " prompts of ",
+                                spec.prompt_tokens(), " tokens, not ", spec.prompts()));
+  }
   return absl::OkStatus();
 }
 

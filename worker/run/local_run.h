@@ -13,7 +13,6 @@ namespace retort {
 
 struct LocalRunOptions {
   v1::JobSpec job;
-  std::filesystem::path job_file;  // for messages
   std::vector<std::filesystem::path>
       roots;  // where relative paths of the job lie; the job file's directory first
   std::filesystem::path out_dir;

@@ -11,10 +11,11 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
-json ToJson(const RunState& state) {
+json ToJson(const RunState& state, size_t tensors) {
   return {{"version", kVersion},
+          {"tensors", tensors},
           {"identity", state.identity},
           {"stage", state.stage},
           {"step", state.step},
@@ -61,7 +62,7 @@ absl::Status SaveCheckpoint(const std::filesystem::path& file, const RunState& s
       tensors.emplace_back(prefix + "/v", moments[i].second);
     }
   }
-  return WriteSafetensors(file, tensors, {{"state", ToJson(state).dump()}});
+  return WriteSafetensors(file, tensors, {{"state", ToJson(state, tensors.size()).dump()}});
 }
 
 absl::StatusOr<std::optional<Checkpoint>> Checkpoint::Open(const std::filesystem::path& file) {
@@ -79,6 +80,11 @@ absl::StatusOr<std::optional<Checkpoint>> Checkpoint::Open(const std::filesystem
           file.string(), " has format version ", saved["version"].dump(), ", this program reads ", kVersion));
     }
     checkpoint.state_ = FromJson(saved);
+    if (saved.at("tensors") != checkpoint.file_.names().size()) {
+      return absl::DataLossError(absl::StrCat(file.string(), " holds ", checkpoint.file_.names().size(),
+                                              " tensors of the ", saved["tensors"].dump(),
+                                              " that were saved; remove the file to start the run again"));
+    }
   } catch (const std::exception& error) {
     return absl::DataLossError(absl::StrCat(file.string(), ": not a checkpoint: ", error.what()));
   }

@@ -129,15 +129,28 @@ TEST_F(RunCheckpointTest, CutShortIsDataLoss) {
   }
 }
 
+TEST_F(RunCheckpointTest, WithoutOneOfItsTensorsIsDataLoss) {
+  Save(SomeState());
+  const auto file = SafetensorsFile::Open(file_).value();
+  NamedTensors tensors;
+  for (const std::string& name : file.names()) tensors.emplace_back(name, file.Read(name).value());
+  tensors.pop_back();
+  const std::filesystem::path less = TestPath("less.safetensors");
+  ASSERT_TRUE(WriteSafetensors(less, tensors, {{"state", file.metadata().at("state")}}).ok());
+  const absl::Status status = Checkpoint::Open(less).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("that were saved"));
+}
+
 TEST_F(RunCheckpointTest, OfAnotherFormatVersionIsRefused) {
-  ASSERT_TRUE(WriteSafetensors(file_, {}, {{"state", R"({"version": 2})"}}).ok());
+  ASSERT_TRUE(WriteSafetensors(file_, {}, {{"state", R"({"version": 1})"}}).ok());
   const absl::Status status = Checkpoint::Open(file_).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("version 2"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("version 1"));
 }
 
 TEST_F(RunCheckpointTest, WithoutItsStateIsDataLoss) {
-  for (const char* state : {"{}", "no JSON", R"({"version": 1})", R"({"version": 1, "step": "three"})"}) {
+  for (const char* state : {"{}", "no JSON", R"({"version": 2})", R"({"version": 2, "step": "three"})"}) {
     ASSERT_TRUE(WriteSafetensors(file_, {}, {{"state", state}}).ok());
     EXPECT_EQ(Checkpoint::Open(file_).status().code(), absl::StatusCode::kDataLoss) << state;
   }

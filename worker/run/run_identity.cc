@@ -70,12 +70,10 @@ absl::StatusOr<json> RunIdentity(const v1::JobSpec& job, const RunInputs& inputs
   if (!inputs.off_domain.empty()) {
     ASSIGN_OR_RETURN(data[job.data().off_domain()], HashDataset(inputs.off_domain));
   }
-  return json{{"job", json::parse(text)},
-              {"teacher_sha256", teacher_hash},
-              {"data_sha256", data},
-              {"threads", threads},
-              {"compute_path", ComputePath()},
-              {"version", absl::StrCat(std::string(Version()), "+", NumericsId())}};
+  return json{
+      {"job", json::parse(text)},      {"teacher_sha256", teacher_hash},
+      {"data_sha256", data},           {"threads", threads},
+      {"compute_path", ComputePath()}, {"version", absl::StrCat(std::string(Version()), "+", NumericsId())}};
 }
 
 absl::Status CheckIdentity(const json& saved, const json& now, const std::filesystem::path& directory) {

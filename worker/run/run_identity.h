@@ -23,8 +23,8 @@ struct RunInputs {
 absl::StatusOr<RunInputs> ResolveInputs(const v1::JobSpec& job,
                                         const std::vector<std::filesystem::path>& roots);
 
-// {job, teacher_sha256, data_sha256{path}, threads, compute_path, version}; `job` leaves out its name and how often it is
-// saved, which change no number; `version` is the program's with NumericsId().
+// {job, teacher_sha256, data_sha256{path}, threads, compute_path, version}; `job` leaves out its name and how
+// often it is saved, which change no number; `version` is the program's with NumericsId().
 absl::StatusOr<nlohmann::json> RunIdentity(const v1::JobSpec& job, const RunInputs& inputs, int threads);
 
 // OK when equal; else FAILED_PRECONDITION that names each value that differs in `directory` and what to do.
