@@ -230,7 +230,7 @@ class TeacherChecks {
 
   void CheckSequence(uint64_t context) const {
     const std::string key = "data.seq_len";
-    if (context == 0 || !reader_.Has(key) || job_.data().seq_len() <= context) return;
+    if (context < 2 || !reader_.Has(key) || job_.data().seq_len() <= context) return;
     Add(key,
         absl::StrCat(job_.data().seq_len(), " is longer than the teacher's context; give at most ", context));
   }
