@@ -7,6 +7,8 @@ int ExitCode(const absl::Status& status) {
     case absl::StatusCode::kOk:
       return kExitOk;
     case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kOutOfRange:
+    case absl::StatusCode::kUnimplemented:
       return kExitUsage;
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kDeadlineExceeded:
@@ -20,6 +22,9 @@ int ExitCode(const absl::Status& status) {
     case absl::StatusCode::kPermissionDenied:
     case absl::StatusCode::kUnauthenticated:
       return kExitDenied;
+    case absl::StatusCode::kDataLoss:
+    case absl::StatusCode::kResourceExhausted:
+      return kExitFailed;
     case absl::StatusCode::kCancelled:
       return kExitCancelled;
     default:
@@ -28,14 +33,7 @@ int ExitCode(const absl::Status& status) {
 }
 
 int RunExitCode(const absl::Status& status) {
-  switch (status.code()) {
-    case absl::StatusCode::kInternal:
-    case absl::StatusCode::kDataLoss:
-    case absl::StatusCode::kResourceExhausted:
-      return kExitRunFailed;
-    default:
-      return ExitCode(status);
-  }
+  return absl::IsInternal(status) ? kExitFailed : ExitCode(status);
 }
 
 }  // namespace retort

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/system/tiny_run.h"
+#include "train/data/testing_dataset.h"
 
 namespace retort {
 namespace {
@@ -106,6 +107,23 @@ TEST(ModelVerbs, RefuseADirectoryThatIsNotThere) {
     const ProgramEnd end = RunRetort(arguments);
     EXPECT_EQ(end.exit_code, 4) << arguments[0];
     EXPECT_THAT(end.err, HasSubstr("/no/such/model"));
+  }
+}
+
+TEST(ModelVerbs, SayThatDataIsDamaged) {
+  const std::filesystem::path bin = TestPath("eval.bin"), teacher = TestPath("teacher");
+  std::filesystem::copy_file(TinyJobDirectory() / "corpus/eval.idx", TestPath("eval.idx"));
+  std::filesystem::copy_file(TinyJobDirectory() / "corpus/eval.bin", bin);
+  std::filesystem::resize_file(bin, std::filesystem::file_size(bin) - 100);
+  std::filesystem::copy(Teacher(), teacher);
+  std::filesystem::resize_file(teacher / "model.safetensors", 1000);
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"eval", Teacher(), "--data", bin},
+        {"eval", teacher, "--data", TinyJobDirectory() / "corpus/eval.bin"},
+        {"inspect", teacher}}) {
+    const ProgramEnd end = RunRetort(arguments);
+    EXPECT_EQ(end.exit_code, 10) << end.err;
+    EXPECT_THAT(end.err, HasSubstr(TestPath("").string()));
   }
 }
 

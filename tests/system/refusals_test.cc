@@ -88,6 +88,16 @@ TEST(Refusal, OfATeacherCutShortNamesTheFile) {
   EXPECT_THAT(end.err, AllOf(HasSubstr(weights.string()), HasSubstr("not a whole safetensors file")));
 }
 
+TEST(Refusal, OfAnOutThatIsNoDirectorySaysSo) {
+  ASSERT_TRUE(WriteFileAtomically(TestPath("file"), "").ok());
+  const ProgramEnd file = RunRetort(TinyRunArguments(TestPath("file")));
+  EXPECT_EQ(file.exit_code, 5);
+  EXPECT_THAT(file.err, AllOf(HasSubstr(TestPath("file").string()), HasSubstr("Not a directory")));
+  const ProgramEnd path = RunRetort(TinyRunArguments(TestPath(std::string(300, 'x'))));
+  EXPECT_EQ(path.exit_code, 2);
+  EXPECT_THAT(path.err, HasSubstr("File name too long"));
+}
+
 TEST(Refusal, OfAMisspeltKeyNamesItsPlace) {
   const std::filesystem::path job = TestPath("job.yaml");
   WriteChangedJob(job, {{"micro_batch: 2", "micro_bach: 2"}});

@@ -37,8 +37,8 @@ absl::StatusOr<IndexedDatasetWriter> IndexedDatasetWriter::Create(const std::fil
     std::error_code error;
     std::filesystem::create_directories(prefix.parent_path(), error);
     if (error) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("cannot make directory ", prefix.parent_path().string(), ": ", error.message()));
+      return absl::ErrnoToStatus(error.value(),
+                                 absl::StrCat("cannot create directory ", prefix.parent_path().string()));
     }
   }
   ASSIGN_OR_RETURN(AtomicFile bin, AtomicFile::Create(WithSuffix(prefix, ".bin")));
@@ -82,8 +82,8 @@ absl::Status IndexedDatasetWriter::Finish() {
   std::error_code error;
   std::filesystem::remove(index_path, error);
   if (error) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("cannot remove the old index ", index_path.string(), ": ", error.message()));
+    return absl::ErrnoToStatus(error.value(),
+                               absl::StrCat("cannot remove the old index ", index_path.string()));
   }
   RETURN_IF_ERROR(bin_.Commit());
   return index.Commit();

@@ -329,8 +329,8 @@ absl::StatusOr<RunEnd> RunLocally(const LocalRunOptions& options, Progress& prog
   std::error_code error;
   std::filesystem::create_directories(options.out_dir, error);
   if (error) {
-    return absl::PermissionDeniedError(
-        absl::StrCat("cannot create ", options.out_dir.string(), ": ", error.message()));
+    return absl::ErrnoToStatus(error.value(),
+                               absl::StrCat("cannot create directory ", options.out_dir.string()));
   }
   ASSIGN_OR_RETURN(const DirectoryLock lock, DirectoryLock::Acquire(options.out_dir));
   RemoveStaleTemporaries(options.out_dir);
