@@ -100,6 +100,12 @@ TEST(Retort, PrintsItsVersion) {
   EXPECT_EQ(Retort({"--version"}).out, Retort({"version"}).out);
 }
 
+TEST(Retort, SaysThatItsOutputWasLost) {
+  const Outcome outcome = Execute("/bin/sh", {"-c", std::string(kRetort) + " version >/dev/full"});
+  EXPECT_EQ(outcome.exit_code, 10);
+  EXPECT_EQ(outcome.err, "retort: error: cannot write to standard output: No space left on device\n");
+}
+
 TEST(Retort, SuggestsTheNearestVerb) {
   const Outcome outcome = Retort({"evla"});
   EXPECT_EQ(outcome.exit_code, 2);

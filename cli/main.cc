@@ -39,4 +39,7 @@ int Main(const Args& args) {
 }  // namespace
 }  // namespace retort
 
-int main(int argc, char** argv) { return retort::Main(retort::Arguments(argc, argv)); }
+int main(int argc, char** argv) {
+  const int exit_code = retort::Main(retort::Arguments(argc, argv));
+  return retort::FinishOutput("retort", exit_code, std::cout, std::cerr);
+}

@@ -7,6 +7,7 @@
 #include <ostream>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/command_line.h"
 #include "core/base/random.h"
 #include "core/base/status_macros.h"
 #include "model/lm/decoding.h"
@@ -68,7 +69,8 @@ absl::Status Generate(const GenerateOptions& options, std::ostream& out) {
                                                    options.tokens, " more exceed the model's context of ",
                                                    model.config.context, "; lower --tokens"));
   }
-  out << options.prompt << std::flush;
+  out << options.prompt;
+  RETURN_IF_ERROR(FlushOutput(out));
   DecodeState state;
   const at::Tensor ids_BT = at::tensor(prompt, at::kInt).to(at::kLong).unsqueeze(0);
   at::Tensor logits_BV = Prefill(model, ids_BT, capacity, state);
@@ -79,12 +81,13 @@ absl::Status Generate(const GenerateOptions& options, std::ostream& out) {
     if (std::find(ends.begin(), ends.end(), id) != ends.end()) break;
     pending += tokenizer->Decode({static_cast<int32_t>(id)});
     const size_t whole = WholeCharacters(pending);
-    out << pending.substr(0, whole) << std::flush;
+    out << pending.substr(0, whole);
+    RETURN_IF_ERROR(FlushOutput(out));
     pending.erase(0, whole);
     if (i + 1 < options.tokens) logits_BV = DecodeStep(model, at::full({1}, id, at::kLong), state);
   }
-  out << pending << std::endl;
-  return absl::OkStatus();
+  out << pending << "\n";
+  return FlushOutput(out);
 }
 
 }  // namespace

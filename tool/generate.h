@@ -21,7 +21,8 @@ struct GenerateOptions {
 };
 
 // Writes the prompt and then its continuation to `out`, flushed token by token, and a newline at the end.
-// NOT_FOUND for a missing directory or tokenizer; INVALID_ARGUMENT for an unusable model.
+// NOT_FOUND for a missing directory or tokenizer; INVALID_ARGUMENT for an unusable model;
+// RESOURCE_EXHAUSTED when `out` takes no more.
 absl::Status RunGenerate(const GenerateOptions& options, std::ostream& out);
 
 }  // namespace retort

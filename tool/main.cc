@@ -94,5 +94,6 @@ int Main(const Args& args) {
 
 int main(int argc, char** argv) {
   retort::PrepareNumericProcess();
-  return retort::Main(retort::Arguments(argc, argv));
+  const int exit_code = retort::Main(retort::Arguments(argc, argv));
+  return retort::FinishOutput("retort", exit_code, std::cout, std::cerr);
 }

@@ -106,5 +106,6 @@ int Main(const std::vector<std::string>& args) {
 
 int main(int argc, char** argv) {
   retort::PrepareNumericProcess();
-  return retort::Main(retort::Arguments(argc, argv));
+  const int exit_code = retort::Main(retort::Arguments(argc, argv));
+  return retort::FinishOutput(retort::kName, exit_code, std::cout, std::cerr);
 }

@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <iostream>
 #include <memory>
 
@@ -153,6 +155,18 @@ int ReportError(std::string_view command, const absl::Status& status, std::ostre
   err << command << ": " << (colour ? "\033[31merror:\033[0m" : "error:") << (one_line ? " " : "\n")
       << status.message() << "\n";
   return ExitCode(status);
+}
+
+absl::Status FlushOutput(std::ostream& out) {
+  errno = 0;
+  if (out.flush()) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("cannot write to standard output", errno == 0 ? "" : ": ",
+                                                   errno == 0 ? "" : strerror(errno)));
+}
+
+int FinishOutput(std::string_view program, int exit_code, std::ostream& out, std::ostream& err) {
+  const absl::Status flushed = FlushOutput(out);
+  return exit_code == kExitOk && !flushed.ok() ? ReportError(program, flushed, err) : exit_code;
 }
 
 std::vector<std::string> Arguments(int argc, char** argv) {

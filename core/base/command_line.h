@@ -50,6 +50,14 @@ int DispatchVerb(const VerbSet& verbs, const std::vector<std::string>& args, std
 // Returns ExitCode(status).
 int ReportError(std::string_view command, const absl::Status& status, std::ostream& err);
 
+// Hands on what was written to `out`, the standard output. RESOURCE_EXHAUSTED, with the reason where the
+// system gives one, when any of it was lost, now or before.
+absl::Status FlushOutput(std::ostream& out);
+
+// The exit code of a program that is done and would end with `exit_code`: when that is success, but output
+// was lost, says so on `err` and returns the code of that.
+int FinishOutput(std::string_view program, int exit_code, std::ostream& out, std::ostream& err);
+
 // argv[1..argc) as strings.
 std::vector<std::string> Arguments(int argc, char** argv);
 

@@ -1,6 +1,7 @@
 #include "core/base/command_line.h"
 
 #include <CLI/CLI.hpp>
+#include <fstream>
 #include <sstream>
 
 #include "gmock/gmock.h"
@@ -143,6 +144,29 @@ TEST(ReportError, KeepsTheLinesOfAListOfErrorsApart) {
   std::ostringstream err;
   EXPECT_EQ(ReportError("retort run", absl::InvalidArgumentError("a.yaml:1:2: x\na.yaml:3:4: y"), err), 2);
   EXPECT_EQ(err.str(), "retort run: error:\na.yaml:1:2: x\na.yaml:3:4: y\n");
+}
+
+TEST(FinishOutput, KeepsTheCodeWhenAllWasWritten) {
+  std::ostringstream out, err;
+  EXPECT_EQ(FinishOutput("retort", 0, out, err), 0);
+  EXPECT_EQ(FinishOutput("retort", 4, out, err), 4);
+  EXPECT_EQ(err.str(), "");
+}
+
+TEST(FinishOutput, SaysWhyOutputWasLost) {
+  std::ofstream out("/dev/full");
+  std::ostringstream err;
+  out << "result";
+  EXPECT_EQ(FinishOutput("retort", 0, out, err), 10);
+  EXPECT_EQ(err.str(), "retort: error: cannot write to standard output: No space left on device\n");
+}
+
+TEST(FinishOutput, AddsNothingToAnErrorAlreadyReported) {
+  std::ofstream out("/dev/full");
+  std::ostringstream err;
+  out << "result";
+  EXPECT_EQ(FinishOutput("retort", 4, out, err), 4);
+  EXPECT_EQ(err.str(), "");
 }
 
 }  // namespace

@@ -110,6 +110,17 @@ TEST(ModelVerbs, RefuseADirectoryThatIsNotThere) {
   }
 }
 
+TEST(ModelVerbs, SayThatTheirOutputWasLost) {
+  const std::string prefix = Retort({})[0] + " ";
+  for (const std::string& arguments :
+       {"inspect " + Teacher(), "generate " + Teacher() + " --prompt In --threads 1"}) {
+    const ProgramEnd end =
+        RunProgram({"/bin/sh", "-c", prefix + arguments + " >/dev/full"}, kDeadlineSeconds);
+    EXPECT_EQ(end.exit_code, 10) << arguments;
+    EXPECT_THAT(end.err, HasSubstr("cannot write to standard output: No space left on device"));
+  }
+}
+
 TEST(ModelVerbs, SayThatDataIsDamaged) {
   const std::filesystem::path bin = TestPath("eval.bin"), teacher = TestPath("teacher");
   std::filesystem::copy_file(TinyJobDirectory() / "corpus/eval.idx", TestPath("eval.idx"));
