@@ -8,6 +8,7 @@
 #include <optional>
 #include <queue>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -101,7 +102,8 @@ absl::Status CheckOptions(const TokenizeOptions& options) {
       return absl::InvalidArgumentError(absl::StrCat(
           "input ", file.string(), " is neither .jsonl (a document a line) nor .txt (one document)"));
     }
-    if (fs::is_directory(file))
+    std::error_code ignored;  // of a path that cannot be looked up: reading it says why
+    if (fs::is_directory(file, ignored))
       return absl::InvalidArgumentError(absl::StrCat(file.string(), " is a directory"));
   }
   if (options.output.empty()) return absl::InvalidArgumentError("no output was named");
@@ -126,6 +128,13 @@ absl::Status CheckOptions(const TokenizeOptions& options) {
 
 fs::path Prefix(const fs::path& output) {
   return output.extension() == ".bin" ? fs::path(output).replace_extension() : output;
+}
+
+absl::StatusOr<fs::path> Canonical(const fs::path& path) {
+  std::error_code error;
+  fs::path canonical = fs::weakly_canonical(path, error);
+  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot look up ", path.string()));
+  return canonical;
 }
 
 // One output under way, and its share of the report.
@@ -163,7 +172,9 @@ class TokenizeRun {
     train_.emplace(Side{std::move(train), &report_.train});
     if (!threshold_.has_value()) return absl::OkStatus();
     const fs::path holdout_output = Prefix(options_.holdout_output);
-    if (fs::weakly_canonical(output) == fs::weakly_canonical(holdout_output)) {
+    ASSIGN_OR_RETURN(const fs::path canonical_output, Canonical(output));
+    ASSIGN_OR_RETURN(const fs::path canonical_holdout, Canonical(holdout_output));
+    if (canonical_output == canonical_holdout) {
       return absl::InvalidArgumentError(absl::StrCat("output and holdout output are both ", output.string()));
     }
     ASSIGN_OR_RETURN(IndexedDatasetWriter holdout,

@@ -178,6 +178,15 @@ TEST(TokenizeFiles, NamesAMissingInput) {
   EXPECT_THAT(ErrorOf(Options({"/no/such.txt"})), HasSubstr("/no/such.txt"));
 }
 
+TEST(TokenizeFiles, RefusesNamesThatAreTooLong) {
+  const std::string name(300, 'x');
+  EXPECT_THAT(ErrorOf(Options({TestPath(name + ".txt")})), HasSubstr("File name too long"));
+  TokenizeOptions options = Options({WriteJsonl("a.jsonl", Numbered(5))});
+  options.holdout_documents = 2;
+  options.holdout_output = TestPath(name);
+  EXPECT_THAT(ErrorOf(options), HasSubstr("File name too long"));
+}
+
 TEST(TokenizeFiles, RefusesOptionsThatContradict) {
   const std::filesystem::path input = WriteJsonl("a.jsonl", Numbered(5));
   EXPECT_THAT(ErrorOf(Options({})), HasSubstr("no input"));

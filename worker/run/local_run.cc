@@ -274,7 +274,8 @@ absl::Status LocalRun::Save(const std::vector<AdamW*>& optimizers) {
 }
 
 absl::StatusOr<json> LocalRun::FinishedIdentity() const {
-  if (!std::filesystem::exists(File(kResultFile))) return json();
+  std::error_code error;
+  if (!std::filesystem::exists(File(kResultFile), error) && !error) return json();
   ASSIGN_OR_RETURN(const std::string text, ReadFile(File(kResultFile)));
   const json result = json::parse(text, nullptr, /*allow_exceptions=*/false);
   const bool whole = result.is_object() && result.contains("identity") && result.contains("student") &&
@@ -338,8 +339,8 @@ absl::StatusOr<RunEnd> RunLocally(const LocalRunOptions& options, Progress& prog
   const absl::StatusOr<RunEnd> end =
       CatchTorch("the run", [&] { return LocalRun(options, progress, stop).Run(); });
   if (absl::IsCancelled(end.status())) {
-    return std::filesystem::exists(options.out_dir / kCheckpointFile) ? RunEnd::kInterrupted
-                                                                      : RunEnd::kInterruptedUnsaved;
+    const bool saved = std::filesystem::exists(options.out_dir / kCheckpointFile, error);
+    return saved ? RunEnd::kInterrupted : RunEnd::kInterruptedUnsaved;
   }
   return end;
 }

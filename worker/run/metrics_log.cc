@@ -6,7 +6,7 @@ namespace retort {
 
 absl::StatusOr<MetricsLog> MetricsLog::Open(const std::filesystem::path& file, int64_t bytes) {
   std::error_code error;
-  if (bytes == 0 || !std::filesystem::exists(file)) {
+  if (bytes == 0 || !std::filesystem::exists(file, error)) {
     std::ofstream truncated(file, std::ios::trunc);
     bytes = 0;
   } else if (const auto size = static_cast<int64_t>(std::filesystem::file_size(file, error)); size > bytes) {

@@ -66,7 +66,8 @@ absl::Status SaveCheckpoint(const std::filesystem::path& file, const RunState& s
 }
 
 absl::StatusOr<std::optional<Checkpoint>> Checkpoint::Open(const std::filesystem::path& file) {
-  if (!std::filesystem::exists(file)) return std::nullopt;
+  std::error_code error;
+  if (!std::filesystem::exists(file, error) && !error) return std::nullopt;
   absl::StatusOr<SafetensorsFile> opened = SafetensorsFile::Open(file);
   if (!opened.ok()) {
     return absl::Status(opened.status().code(),
