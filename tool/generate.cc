@@ -53,7 +53,6 @@ absl::Status Generate(const GenerateOptions& options, std::ostream& out) {
   ASSIGN_OR_RETURN(const auto tokenizer, Tokenizer::Load(options.model));
   ASSIGN_OR_RETURN(const LanguageModel model, LoadModel(options.model));
   const std::vector<int32_t> prompt = tokenizer->Encode(options.prompt);
-  const int64_t capacity = static_cast<int64_t>(prompt.size()) + options.tokens;
   if (prompt.empty()) {
     return absl::InvalidArgumentError("the prompt is empty; give --prompt some text to continue");
   }
@@ -64,13 +63,14 @@ absl::Status Generate(const GenerateOptions& options, std::ostream& out) {
                                                      "; tokenizer.json is not this model's"));
     }
   }
-  if (capacity > model.config.context) {
+  if (options.tokens > model.config.context - static_cast<int64_t>(prompt.size())) {
     return absl::InvalidArgumentError(absl::StrCat("a prompt of ", prompt.size(), " tokens and ",
                                                    options.tokens, " more exceed the model's context of ",
                                                    model.config.context, "; lower --tokens"));
   }
   out << options.prompt;
   RETURN_IF_ERROR(FlushOutput(out));
+  const int64_t capacity = static_cast<int64_t>(prompt.size()) + options.tokens;
   DecodeState state;
   const at::Tensor ids_BT = at::tensor(prompt, at::kInt).to(at::kLong).unsqueeze(0);
   at::Tensor logits_BV = Prefill(model, ids_BT, capacity, state);

@@ -2,11 +2,18 @@
 #include <limits>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "core/base/command_line.h"
 #include "tool/flags.h"
 #include "tool/verbs.h"
 
 namespace retort {
+namespace {
+
+// A smaller one takes the logits out of float32. NaN is none.
+bool IsTemperature(double value) { return value == 0 || (value >= 0.01 && value <= 100); }
+
+}  // namespace
 
 Parsed<GenerateOptions> ParseGenerate(const std::vector<std::string>& args, std::ostream& out,
                                       std::ostream& err) {
@@ -24,8 +31,7 @@ Parsed<GenerateOptions> ParseGenerate(const std::vector<std::string>& args, std:
       ->type_name("N")
       ->capture_default_str();
   app.add_option("--temperature", options.temperature,
-                 "Sample at this temperature; 0 takes the most probable token")
-      ->check(CLI::Range(0.0, 100.0))
+                 "Sample at this temperature, 0.01 to 100; 0 takes the most probable token")
       ->type_name("X")
       ->capture_default_str();
   const CLI::Option* top_k =
@@ -39,6 +45,12 @@ Parsed<GenerateOptions> ParseGenerate(const std::vector<std::string>& args, std:
   AddThreadsFlag(app, options.threads);
   if (const std::optional<int> exit_code = ParseCommand(app, args, out, err)) {
     return *exit_code;
+  }
+  if (!IsTemperature(options.temperature)) {
+    return ReportError(app.get_name(),
+                       absl::InvalidArgumentError(absl::StrCat("--temperature is ", options.temperature,
+                                                               "; give 0, or from 0.01 to 100")),
+                       err);
   }
   if (*top_k && options.temperature == 0) {
     return ReportError(app.get_name(),

@@ -121,6 +121,17 @@ TEST(ParseGenerate, RefusesValuesOutOfRange) {
   }
 }
 
+TEST(ParseGenerate, RefusesATemperatureThatNoLogitSurvives) {
+  for (const char* value : {"nan", "inf", "-1", "1e-40", "0.009", "101"}) {
+    Streams streams;
+    const Args args = {"student", "--prompt", "x", "--temperature", value};
+    const auto parsed = ParseGenerate(args, streams.out, streams.err);
+    ASSERT_TRUE(std::holds_alternative<int>(parsed)) << value;
+    EXPECT_EQ(std::get<int>(parsed), 2) << value;
+    EXPECT_THAT(streams.err.str(), HasSubstr("give 0, or from 0.01 to 100"));
+  }
+}
+
 TEST(RenderInspect, ShowsConfigLayersAndParameters) {
   const nlohmann::json result = {
       {"kind", "student"},

@@ -80,6 +80,14 @@ TEST(Generate, SamplesByItsSeed) {
   }
 }
 
+TEST(Generate, RefusesMoreTokensThanTheContextHolds) {
+  for (const char* tokens : {"100000", "9223372036854775807"}) {
+    const ProgramEnd end = RunRetort({"generate", Teacher(), "--prompt", "In", "--tokens", tokens});
+    EXPECT_EQ(end.exit_code, 2);
+    EXPECT_THAT(end.err, HasSubstr("exceed the model's context"));
+  }
+}
+
 TEST(Inspect, CountsTheParameters) {
   const json teacher = json::parse(Output({"inspect", Teacher(), "-o", "json"}));
   EXPECT_EQ(teacher["kind"], "teacher");
