@@ -56,7 +56,7 @@ int Tokenize(const Args& args) {
     return *exit_code;
   }
   const TokenizeOptions& options = std::get<TokenizeOptions>(parsed);
-  const absl::StatusOr<TokenizeReport> report = TokenizeFiles(options);
+  const absl::StatusOr<TokenizeReport> report = TokenizeFiles(options, InstallInterruptHandler());
   if (!report.ok()) {
     return ReportError("retort data tokenize", report.status(), std::cerr);
   }

@@ -1,6 +1,10 @@
 // retort eval, generate and inspect on the teacher and on the student that the tiny run made.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <fstream>
 
 #include "tests/system/tiny_run.h"
 #include "train/data/testing_dataset.h"
@@ -116,6 +120,29 @@ TEST(ModelVerbs, RefuseADirectoryThatIsNotThere) {
     EXPECT_EQ(end.exit_code, 4) << arguments[0];
     EXPECT_THAT(end.err, HasSubstr("/no/such/model"));
   }
+}
+
+bool HasFileThatBeginsWith(const std::string& beginning) {
+  for (const auto& entry : std::filesystem::directory_iterator(TestPath("").parent_path())) {
+    if (entry.path().filename().string().starts_with(beginning)) return true;
+  }
+  return false;
+}
+
+TEST(Tokenize, LeavesNothingWhenInterrupted) {
+  const std::string pipe = TestPath("a.jsonl");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  std::fstream writer(pipe);  // for reading too: opening it waits for nobody
+  ChildProcess tokenize(
+      Retort({"data", "tokenize", "--tokenizer", Teacher(), "--out", TestPath("out"), pipe}));
+  writer << "{\"text\": \"one\"}\n" << std::flush;
+  ASSERT_TRUE(Eventually(kDeadlineSeconds, [] { return HasFileThatBeginsWith("out.bin.tmp-"); }));
+  tokenize.Signal(SIGINT);
+  writer << "{\"text\": \"two\"}\n" << std::flush;
+  const ProgramEnd end = tokenize.Wait(kDeadlineSeconds);
+  EXPECT_EQ(end.exit_code, 11);
+  EXPECT_THAT(end.err, HasSubstr("interrupted; nothing was written"));
+  EXPECT_FALSE(HasFileThatBeginsWith("out"));
 }
 
 TEST(ModelVerbs, SayThatTheirOutputWasLost) {

@@ -54,17 +54,26 @@ absl::Status ForEachLine(const fs::path& file, const std::string& field, const D
   return absl::OkStatus();
 }
 
-// Calls `use` with each document of the inputs, in order, until it returns an error.
-absl::Status ForEachDocument(const TokenizeOptions& options, const DocumentFn& use) {
+absl::Status CheckNotStopped(const std::atomic<bool>& stop) {
+  return stop.load() ? absl::CancelledError("interrupted; nothing was written") : absl::OkStatus();
+}
+
+// Calls `use` with each document of the inputs, in order, until it returns an error or `stop` is set.
+absl::Status ForEachDocument(const TokenizeOptions& options, const std::atomic<bool>& stop,
+                             const DocumentFn& use) {
+  const DocumentFn use_or_stop = [&](const std::string& text) {
+    RETURN_IF_ERROR(CheckNotStopped(stop));
+    return use(text);
+  };
   for (const fs::path& file : options.inputs) {
     if (file.extension() == ".jsonl") {
-      RETURN_IF_ERROR(ForEachLine(file, options.text_field, use));
+      RETURN_IF_ERROR(ForEachLine(file, options.text_field, use_or_stop));
     } else {
       ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
-      RETURN_IF_ERROR(use(text));
+      RETURN_IF_ERROR(use_or_stop(text));
     }
   }
-  return absl::OkStatus();
+  return CheckNotStopped(stop);
 }
 
 // Where a text falls in the draw of held-out documents. Part of what a corpus is: do not change.
@@ -75,12 +84,13 @@ uint64_t Draw(uint64_t seed, std::string_view text) {
 }
 
 // The documents whose draw is at most this are held out; none: no document is.
-absl::StatusOr<std::optional<uint64_t>> HoldoutThreshold(const TokenizeOptions& options) {
+absl::StatusOr<std::optional<uint64_t>> HoldoutThreshold(const TokenizeOptions& options,
+                                                         const std::atomic<bool>& stop) {
   if (options.holdout_fraction > 0) return static_cast<uint64_t>(options.holdout_fraction * 0x1p64);
   if (options.holdout_documents == 0) return std::nullopt;
   std::priority_queue<uint64_t> smallest;  // the largest on top
   uint64_t documents = 0;
-  RETURN_IF_ERROR(ForEachDocument(options, [&](const std::string& text) {
+  RETURN_IF_ERROR(ForEachDocument(options, stop, [&](const std::string& text) {
     if (text.empty()) return absl::OkStatus();
     ++documents;
     smallest.push(Draw(options.holdout_seed, text));
@@ -145,16 +155,17 @@ struct Side {
 
 class TokenizeRun {
  public:
-  static absl::StatusOr<TokenizeReport> Run(const TokenizeOptions& options) {
-    TokenizeRun run(options);
+  static absl::StatusOr<TokenizeReport> Run(const TokenizeOptions& options, const std::atomic<bool>& stop) {
+    TokenizeRun run(options, stop);
     RETURN_IF_ERROR(run.Prepare());
-    RETURN_IF_ERROR(ForEachDocument(options, [&](const std::string& text) { return run.Add(text); }));
+    RETURN_IF_ERROR(ForEachDocument(options, stop, [&](const std::string& text) { return run.Add(text); }));
     RETURN_IF_ERROR(run.Finish());
     return run.report_;
   }
 
  private:
-  explicit TokenizeRun(const TokenizeOptions& options) : options_(options) {}
+  TokenizeRun(const TokenizeOptions& options, const std::atomic<bool>& stop)
+      : options_(options), stop_(stop) {}
 
   absl::Status Prepare() {
     ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(options_.tokenizer));
@@ -165,7 +176,7 @@ class TokenizeRun {
                                                        "' is no token of ", options_.tokenizer.string()));
       }
     }
-    ASSIGN_OR_RETURN(threshold_, HoldoutThreshold(options_));
+    ASSIGN_OR_RETURN(threshold_, HoldoutThreshold(options_, stop_));
     const fs::path output = Prefix(options_.output);
     ASSIGN_OR_RETURN(IndexedDatasetWriter train,
                      IndexedDatasetWriter::Create(output, tokenizer_->vocab_size()));
@@ -213,6 +224,7 @@ class TokenizeRun {
   }
 
   const TokenizeOptions& options_;
+  const std::atomic<bool>& stop_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::optional<int32_t> end_of_document_;
   std::optional<uint64_t> threshold_;
@@ -223,9 +235,9 @@ class TokenizeRun {
 
 }  // namespace
 
-absl::StatusOr<TokenizeReport> TokenizeFiles(const TokenizeOptions& options) {
+absl::StatusOr<TokenizeReport> TokenizeFiles(const TokenizeOptions& options, const std::atomic<bool>& stop) {
   RETURN_IF_ERROR(CheckOptions(options));
-  return TokenizeRun::Run(options);
+  return TokenizeRun::Run(options, stop);
 }
 
 }  // namespace retort

@@ -1,6 +1,7 @@
 // Text files to Megatron token files: `retort data tokenize`.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -45,7 +46,7 @@ struct TokenizeReport {
 // Reads document by document: memory holds one document and four bytes per earlier one. On an error no output
 // appears. INVALID_ARGUMENT names the option, or file and line, that is wrong and what would be right;
 // NOT_FOUND the file that is missing; errors of Tokenizer::Load pass through. A side without a document is an
-// error.
-absl::StatusOr<TokenizeReport> TokenizeFiles(const TokenizeOptions& options);
+// error. CANCELLED at the first document read after `stop` was set.
+absl::StatusOr<TokenizeReport> TokenizeFiles(const TokenizeOptions& options, const std::atomic<bool>& stop);
 
 }  // namespace retort

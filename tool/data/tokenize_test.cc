@@ -64,16 +64,19 @@ std::vector<std::string> Numbered(int count) {
   return texts;
 }
 
+absl::StatusOr<TokenizeReport> Tokenize(const TokenizeOptions& options) {
+  return TokenizeFiles(options, /*stop=*/false);
+}
+
 std::string ErrorOf(const TokenizeOptions& options) {
-  const auto report = TokenizeFiles(options);
+  const auto report = Tokenize(options);
   EXPECT_FALSE(report.ok());
   return std::string(report.status().message());
 }
 
 TEST(TokenizeFiles, GivesTheTextBackInOrder) {
-  const auto report =
-      TokenizeFiles(Options({WriteJsonl("a.jsonl", {"First, naïve 🙂.", "Second\nline\r\n"}),
-                             WriteText("b.txt", "Third:\n\n  1234\n")}));
+  const auto report = Tokenize(Options({WriteJsonl("a.jsonl", {"First, naïve 🙂.", "Second\nline\r\n"}),
+                                        WriteText("b.txt", "Third:\n\n  1234\n")}));
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_THAT(ReadBack("out.bin"),
               ElementsAre("First, naïve 🙂.", "Second\nline\r\n", "Third:\n\n  1234\n"));
@@ -85,21 +88,21 @@ TEST(TokenizeFiles, GivesTheTextBackInOrder) {
 TEST(TokenizeFiles, EndsEachDocument) {
   TokenizeOptions options = Options({WriteJsonl("a.jsonl", {"one", "two"})});
   options.end_of_document = "<|endoftext|>";
-  ASSERT_TRUE(TokenizeFiles(options).ok());
+  ASSERT_TRUE(Tokenize(options).ok());
   EXPECT_THAT(ReadBack("out.bin"), ElementsAre("one<|endoftext|>", "two<|endoftext|>"));
 }
 
 TEST(TokenizeFiles, ReadsAnotherField) {
   TokenizeOptions options = Options({WriteText("a.jsonl", "{\"body\": \"here\", \"text\": 1}\n")});
   options.text_field = "body";
-  ASSERT_TRUE(TokenizeFiles(options).ok());
+  ASSERT_TRUE(Tokenize(options).ok());
   EXPECT_THAT(ReadBack("out.bin"), ElementsAre("here"));
 }
 
 TEST(TokenizeFiles, LeavesOutEmptyDocumentsAndLines) {
   TokenizeOptions options = Options({WriteText("a.jsonl", "{\"text\": \"\"}\r\n\r\n  \n{\"text\": \"x\"}")});
   options.end_of_document = "<|endoftext|>";
-  const auto report = TokenizeFiles(options);
+  const auto report = Tokenize(options);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_EQ(report->empty_documents, 1);
   EXPECT_THAT(ReadBack("out.bin"), ElementsAre("x<|endoftext|>"));
@@ -108,7 +111,7 @@ TEST(TokenizeFiles, LeavesOutEmptyDocumentsAndLines) {
 TEST(TokenizeFiles, TakesTheEndingOffTheOutput) {
   TokenizeOptions options = Options({WriteText("a.txt", "x")});
   options.output = TestPath("named.bin");
-  ASSERT_TRUE(TokenizeFiles(options).ok());
+  ASSERT_TRUE(Tokenize(options).ok());
   EXPECT_THAT(ReadBack("named.bin"), ElementsAre("x"));
 }
 
@@ -117,7 +120,7 @@ TEST(TokenizeFiles, HoldsOutAFractionWhateverTheOrder) {
   TokenizeOptions options = Options({WriteJsonl("a.jsonl", texts)});
   options.holdout_fraction = 0.25;
   options.holdout_output = TestPath("held");
-  const auto report = TokenizeFiles(options);
+  const auto report = Tokenize(options);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_NEAR(report->holdout.documents, 100, 30);
   std::vector<std::string> all = ReadBack("out.bin");
@@ -127,7 +130,7 @@ TEST(TokenizeFiles, HoldsOutAFractionWhateverTheOrder) {
 
   std::reverse(texts.begin(), texts.end());
   options.inputs = {WriteJsonl("a.jsonl", texts)};
-  ASSERT_TRUE(TokenizeFiles(options).ok());
+  ASSERT_TRUE(Tokenize(options).ok());
   EXPECT_THAT(ReadBack("held.bin"), UnorderedElementsAreArray(held));
 }
 
@@ -135,13 +138,13 @@ TEST(TokenizeFiles, HoldsOutANumberOfDocuments) {
   TokenizeOptions options = Options({WriteJsonl("a.jsonl", Numbered(30))});
   options.holdout_documents = 7;
   options.holdout_output = TestPath("held");
-  const auto report = TokenizeFiles(options);
+  const auto report = Tokenize(options);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_EQ(report->holdout.documents, 7);
   EXPECT_EQ(report->train.documents, 23);
   const std::vector<std::string> held = ReadBack("held.bin");
   options.holdout_seed = 1;
-  ASSERT_TRUE(TokenizeFiles(options).ok());
+  ASSERT_TRUE(Tokenize(options).ok());
   EXPECT_NE(ReadBack("held.bin"), held);
 }
 
@@ -151,7 +154,7 @@ TEST(TokenizeFiles, KeepsEqualTextsOnOneSide) {
   TokenizeOptions options = Options({WriteJsonl("a.jsonl", texts)});
   options.holdout_fraction = 0.5;
   options.holdout_output = TestPath("held");
-  ASSERT_TRUE(TokenizeFiles(options).ok());
+  ASSERT_TRUE(Tokenize(options).ok());
   for (const std::string& text : ReadBack("held.bin"))
     EXPECT_THAT(ReadBack("out.bin"), testing::Not(testing::Contains(text)));
 }
@@ -167,9 +170,17 @@ TEST(TokenizeFiles, NamesFileAndLineOfAMissingText) {
 }
 
 TEST(TokenizeFiles, LeavesNoOutputAfterAnError) {
-  EXPECT_FALSE(TokenizeFiles(Options({WriteText("a.txt", "x"), WriteText("b.jsonl", "{")})).ok());
+  EXPECT_FALSE(Tokenize(Options({WriteText("a.txt", "x"), WriteText("b.jsonl", "{")})).ok());
   for (const auto& entry : std::filesystem::directory_iterator(TestPath("").parent_path())) {
     EXPECT_NE(entry.path().filename().string().substr(0, 3), "out");
+  }
+}
+
+TEST(TokenizeFiles, LeavesNoOutputWhenStopped) {
+  const auto report = TokenizeFiles(Options({WriteText("a.txt", "x")}), /*stop=*/true);
+  EXPECT_EQ(report.status().code(), absl::StatusCode::kCancelled);
+  for (const auto& entry : std::filesystem::directory_iterator(TestPath("").parent_path())) {
+    EXPECT_EQ(entry.path().filename(), "a.txt");
   }
 }
 
