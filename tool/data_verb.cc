@@ -42,7 +42,7 @@ Parsed<TokenizeOptions> ParseTokenize(const std::vector<std::string>& args, std:
           ->type_name("N")
           ->excludes(fraction);
   app.add_option("--holdout-seed", options.holdout_seed, "Decides which documents")
-      ->check(CLI::NonNegativeNumber)
+      ->check(IsSeed)
       ->type_name("S")
       ->capture_default_str();
   const CLI::Option* holdout_out =

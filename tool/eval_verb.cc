@@ -39,8 +39,9 @@ Parsed<EvalCommand> ParseEval(const std::vector<std::string>& args, std::ostream
   app.add_option("--window", options.window, "Tokens at once (default: the model's context)")
       ->check(CLI::Range(int64_t{2}, kMost))
       ->type_name("N");
-  app.add_option("--max-tokens", options.max_tokens, "Stop after reading so many tokens (default: all)")
-      ->check(CLI::Range(int64_t{1}, kMost))
+  app.add_option("--max-tokens", options.max_tokens,
+                 "Stop after reading so many tokens, at least 2 (default: all)")
+      ->check(CLI::Range(int64_t{2}, kMost))
       ->type_name("N");
   AddThreadsFlag(app, options.threads);
   AddOutputFlag(app, format);

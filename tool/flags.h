@@ -15,6 +15,12 @@ inline void AddOutputFlag(CLI::App& app, std::string& format) {
       ->capture_default_str();
 }
 
+// For CLI11's check: empty when `text` may be a seed, else what is wrong with it.
+inline std::string IsSeed(const std::string& text) {
+  const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+  return digits && text.size() <= 20 ? "" : "'" + text + "' is no whole number from 0 to 2^64 - 1";
+}
+
 // --threads into `threads`.
 inline void AddThreadsFlag(CLI::App& app, int& threads) {
   app.add_option("--threads", threads, "Compute threads (default: all cores)")

@@ -39,7 +39,7 @@ Parsed<GenerateOptions> ParseGenerate(const std::vector<std::string>& args, std:
           ->check(CLI::Range(int64_t{1}, kMost))
           ->type_name("K");
   app.add_option("--seed", options.seed, "Seed of the sampling")
-      ->check(CLI::NonNegativeNumber)
+      ->check(IsSeed)
       ->type_name("S")
       ->capture_default_str();
   AddThreadsFlag(app, options.threads);

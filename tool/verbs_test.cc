@@ -2,6 +2,7 @@
 
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -48,7 +49,7 @@ TEST(ParseEval, LeavesWhatIsAbsentToTheModel) {
 TEST(ParseEval, RefusesWhatCannotBeMeasured) {
   for (const Args& args :
        {Args{"student"}, Args{"--data", "a.bin"}, Args{"s", "--data", "a.bin", "--window", "1"},
-        Args{"s", "--data", "a.bin", "-o", "yaml"}, Args{"s", "--data", "a.bin", "--max-tokens", "0"}}) {
+        Args{"s", "--data", "a.bin", "-o", "yaml"}, Args{"s", "--data", "a.bin", "--max-tokens", "1"}}) {
     Streams streams;
     EXPECT_EQ(std::get<int>(ParseEval(args, streams.out, streams.err)), 2) << testing::PrintToString(args);
     EXPECT_THAT(streams.err.str(), StartsWith("retort eval: error: "));
@@ -119,6 +120,22 @@ TEST(ParseGenerate, RefusesValuesOutOfRange) {
     const Args args = {"student", "--prompt", "x", flag[0], flag[1]};
     EXPECT_EQ(std::get<int>(ParseGenerate(args, streams.out, streams.err)), 2) << flag[0];
   }
+}
+
+TEST(ParseGenerate, SaysInOneShortLineWhatASeedIs) {
+  for (const char* seed : {"-1", "1.5", "111111111111111111111"}) {
+    Streams streams;
+    const Args args = {"student", "--prompt", "x", "--seed", seed};
+    EXPECT_EQ(std::get<int>(ParseGenerate(args, streams.out, streams.err)), 2) << seed;
+    EXPECT_THAT(streams.err.str(), HasSubstr(absl::StrCat("'", seed, "' is no whole number from 0 to 2^64")));
+  }
+}
+
+TEST(ParseTokenize, SaysInOneShortLineWhatASeedIs) {
+  Streams streams;
+  const Args args = {"--tokenizer", "dir", "--out", "train", "a.txt", "--holdout-seed", "-1"};
+  EXPECT_EQ(std::get<int>(ParseTokenize(args, streams.out, streams.err)), 2);
+  EXPECT_THAT(streams.err.str(), HasSubstr("'-1' is no whole number from 0 to 2^64"));
 }
 
 TEST(ParseGenerate, RefusesATemperatureThatNoLogitSurvives) {
