@@ -73,7 +73,11 @@ std::string RenderTokenize(const TokenizeOptions& options, const TokenizeReport&
   }
   const std::string left_out =
       report.empty_documents == 0 ? "" : absl::StrCat(report.empty_documents, " empty documents left out\n");
-  return table.Render() + left_out;
+  const std::string replaced =
+      report.ill_formed_parts == 0
+          ? ""
+          : absl::StrCat(report.ill_formed_parts, " parts were not UTF-8 and became U+FFFD\n");
+  return table.Render() + left_out + replaced;
 }
 
 }  // namespace retort

@@ -208,11 +208,13 @@ TEST(RenderTokenize, CountsBothSides) {
   report.train = {.documents = 98, .tokens = 12345, .text_bytes = 50000};
   report.holdout = {.documents = 2, .tokens = 300, .text_bytes = 1200};
   report.empty_documents = 1;
+  report.ill_formed_parts = 3;
   EXPECT_EQ(RenderTokenize(options, report),
             "OUTPUT   DOCUMENTS   TOKENS   BYTES\n"
             "train           98    12345   50000\n"
             "eval             2      300    1200\n"
-            "1 empty documents left out\n");
+            "1 empty documents left out\n"
+            "3 parts were not UTF-8 and became U+FFFD\n");
 }
 
 }  // namespace

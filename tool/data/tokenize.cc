@@ -19,6 +19,7 @@
 #include "train/data/indexed_dataset_writer.h"
 #include "train/data/json_fields.h"
 #include "train/data/tokenizer.h"
+#include "train/data/utf8.h"
 
 namespace retort {
 namespace {
@@ -35,9 +36,9 @@ absl::StatusOr<std::string> TextOfLine(const std::string& line, const std::strin
   ASSIGN_OR_RETURN(const nlohmann::json object, ParseJson(line));
   const nlohmann::json& text = Field(object, field.c_str());
   if (text.is_string()) return text.get<std::string>();
-  return absl::InvalidArgumentError(
-      absl::StrCat("member '", field, "' is ", text.is_null() ? "missing" : "no string", " in ",
-                   Brief(object), "; the text's member can be named otherwise"));
+  return absl::InvalidArgumentError(absl::StrCat("member '", field, "' is ",
+                                                 text.is_null() ? "missing" : "no string", " in ",
+                                                 Brief(object), "; --text-field names the text's member"));
 }
 
 absl::Status ForEachLine(const fs::path& file, const std::string& field, const DocumentFn& use) {
@@ -200,6 +201,7 @@ class TokenizeRun {
       ++report_.empty_documents;
       return absl::OkStatus();
     }
+    report_.ill_formed_parts += CountIllFormed(text);
     if (end_of_document_.has_value()) ids.push_back(*end_of_document_);
     const bool hold_out = threshold_.has_value() && Draw(options_.holdout_seed, text) <= *threshold_;
     Side& side = hold_out ? *holdout_ : *train_;

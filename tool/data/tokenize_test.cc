@@ -108,6 +108,14 @@ TEST(TokenizeFiles, LeavesOutEmptyDocumentsAndLines) {
   EXPECT_THAT(ReadBack("out.bin"), ElementsAre("x<|endoftext|>"));
 }
 
+TEST(TokenizeFiles, CountsWhatIsNotUtf8) {
+  const auto report = Tokenize(Options(
+      {WriteText("a.txt", "na\xefve caf\xe9"), WriteText("b.txt", "whole: \xc3\xa9, cut: \xe2\x82")}));
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->ill_formed_parts, 3);
+  EXPECT_THAT(ReadBack("out.bin"), ElementsAre("na\ufffdve caf\ufffd", "whole: \u00e9, cut: \ufffd"));
+}
+
 TEST(TokenizeFiles, TakesTheEndingOffTheOutput) {
   TokenizeOptions options = Options({WriteText("a.txt", "x")});
   options.output = TestPath("named.bin");
@@ -165,8 +173,9 @@ TEST(TokenizeFiles, NamesFileAndLineOfBadJson) {
 }
 
 TEST(TokenizeFiles, NamesFileAndLineOfAMissingText) {
-  EXPECT_THAT(ErrorOf(Options({WriteText("a.jsonl", "{\"body\": \"x\"}\n")})),
-              AllOf(HasSubstr("a.jsonl:1: member 'text' is missing"), HasSubstr("body")));
+  EXPECT_THAT(
+      ErrorOf(Options({WriteText("a.jsonl", "{\"body\": \"x\"}\n")})),
+      AllOf(HasSubstr("a.jsonl:1: member 'text' is missing"), HasSubstr("body"), HasSubstr("--text-field")));
 }
 
 TEST(TokenizeFiles, LeavesNoOutputAfterAnError) {

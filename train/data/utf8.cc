@@ -83,6 +83,15 @@ std::string_view ToValidUtf8(std::string_view text, std::string* storage) {
   }
 }
 
+uint64_t CountIllFormed(std::string_view text) {
+  uint64_t parts = 0;
+  for (text.remove_prefix(ValidPrefix(text)); !text.empty(); text.remove_prefix(ValidPrefix(text))) {
+    ++parts;
+    text.remove_prefix(FirstSequence(text).size);
+  }
+  return parts;
+}
+
 char32_t TakeCharacter(std::string_view* text) {
   const size_t size = FirstSequence(*text).size;
   const uint8_t lead = (*text)[0];

@@ -11,6 +11,9 @@ namespace retort {
 // become U+FFFD (the Unicode standard's recommended practice, Python's errors="replace").
 std::string_view ToValidUtf8(std::string_view text, std::string* storage);
 
+// How many parts ToValidUtf8 replaces in `text`.
+uint64_t CountIllFormed(std::string_view text);
+
 // Takes the first character off valid, non-empty UTF-8.
 char32_t TakeCharacter(std::string_view* text);
 
