@@ -82,9 +82,9 @@ absl::StatusOr<double> EndToEnd::Accumulate(int64_t step, const std::atomic<bool
   if (step == 0) RETURN_IF_ERROR(CheckGradients(plan_.stage, step, "student", optimizer_->trainables()));
   const double norm = optimizer_->ClipGradients(kClipNorm);
   if (!std::isfinite(norm)) {
-    return absl::InternalError(
-        absl::StrCat(doing, ", student: the gradient's norm is ", norm,
-                     "; training stopped. Lower this stage's lr, or look at the data"));
+    return absl::InternalError(absl::StrCat(doing, ", student: the gradient's norm is ", norm,
+                                            "; training stopped. Lower this stage's lr and begin "
+                                            "anew with another --out, or look at the data"));
   }
   return sum / static_cast<double>(plan_.micro_batches);
 }

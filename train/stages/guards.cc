@@ -11,8 +11,9 @@ namespace retort {
 absl::Status CheckLoss(Stage stage, int64_t step, const std::string& where, double loss, int64_t vocab_size) {
   const std::string place = absl::StrCat(StageName(stage), ", step ", step + 1, ", ", where);
   if (!std::isfinite(loss)) {
-    return absl::InternalError(absl::StrCat(
-        place, ": the loss is ", loss, "; training stopped. Lower this stage's lr, or look at the data"));
+    return absl::InternalError(absl::StrCat(place, ": the loss is ", loss,
+                                            "; training stopped. Lower this stage's lr and begin "
+                                            "anew with another --out, or look at the data"));
   }
   constexpr double kLayerCeiling = 1e5;
   const double ceiling =

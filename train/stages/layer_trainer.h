@@ -11,7 +11,7 @@
 
 namespace retort {
 
-// Not thread-safe. Holds a copy of the student's block whose trained tensors are the student's own memory.
+// Not thread-safe. Trains the student's own tensors.
 class LayerTrainer {
  public:
   // `student` must outlive the trainer and have layer `layer` converted. With scope BLOCK the layer's norms
