@@ -165,8 +165,7 @@ TEST(ModelVerbs, SayThatDataIsDamaged) {
   std::filesystem::resize_file(teacher / "model.safetensors", 1000);
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{"eval", Teacher(), "--data", bin},
-        {"eval", teacher, "--data", TinyJobDirectory() / "corpus/eval.bin"},
-        {"inspect", teacher}}) {
+        {"eval", teacher, "--data", TinyJobDirectory() / "corpus/eval.bin"}}) {
     const ProgramEnd end = RunRetort(arguments);
     EXPECT_EQ(end.exit_code, 10) << end.err;
     EXPECT_THAT(end.err, HasSubstr(TestPath("").string()));
