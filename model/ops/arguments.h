@@ -16,6 +16,17 @@ inline void CheckFloats(const char* op, const char* name, const at::Tensor& tens
               letters, " = ", sizes);
 }
 
+inline void CheckRank(const char* op, const char* name, const at::Tensor& tensor, const char* letters,
+                      int64_t rank) {
+  TORCH_CHECK(tensor.dim() == rank, "retort::", op, ": ", name, " is ", tensor.sizes(), "; it must be ",
+              letters);
+}
+
+inline void CheckContiguous(const char* op, const char* name, const at::Tensor& tensor) {
+  TORCH_CHECK(tensor.is_contiguous(), "retort::", op, ": ", name, " has strides ", tensor.strides(),
+              "; it must be contiguous");
+}
+
 inline void CheckInnermost(const char* op, const char* name, const at::Tensor& tensor) {
   TORCH_CHECK(tensor.numel() == 0 || tensor.size(-1) == 1 || tensor.stride(-1) == 1, "retort::", op, ": ",
               name, "'s last dimension has stride ", tensor.stride(-1), "; it must be contiguous");

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "kernels/mixing_loss/mixing_loss.h"
+#include "model/ops/arguments.h"
 #include "model/ops/executor.h"
 
 namespace retort {
@@ -19,17 +20,6 @@ using OptionalTensor = std::optional<at::Tensor>;
 
 // For c and b [B, T, G, N], log_decay and dt [B, T, H], d [H]; those of absent inputs are empty.
 using Gradients = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
-
-void CheckArgument(const at::Tensor& tensor, const char* name, const char* letters, at::IntArrayRef sizes,
-                   bool unit_last_stride, at::Device device) {
-  TORCH_CHECK(tensor.scalar_type() == at::kFloat && tensor.device() == device, "retort::mixing_loss: ", name,
-              " is ", tensor.scalar_type(), " on ", tensor.device(), "; it must be float32 on ", device);
-  TORCH_CHECK(tensor.sizes() == sizes, "retort::mixing_loss: ", name, " is ", tensor.sizes(), "; beside q ",
-              "and c it must be ", letters, " = ", sizes);
-  TORCH_CHECK(!unit_last_stride || tensor.size(-1) <= 1 || tensor.stride(-1) == 1,
-              "retort::mixing_loss: ", name, "'s last dimension has stride ", tensor.stride(-1),
-              "; it must be contiguous");
-}
 
 MixingLossShape CheckedShape(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse,
                              const at::Tensor& c, const at::Tensor& b, const OptionalTensor& log_decay,
@@ -46,16 +36,21 @@ MixingLossShape CheckedShape(const at::Tensor& q, const at::Tensor& k, const at:
               "; it must be from 1 to 256");
   TORCH_CHECK(MixingLossTakesStateSize(s.state_size), "retort::mixing_loss: c's state size is ", s.state_size,
               "; it must be a multiple of 16 from 16 to 256");
+  constexpr const char* kOp = "mixing_loss";
   const at::Device device = q.device();
   const std::initializer_list<int64_t> per_head = {s.batch, s.tokens, s.heads};
-  CheckArgument(q, "q", "[B, T, H, Q]", q.sizes(), true, device);
-  CheckArgument(k, "k", "[B, T, K, Q]", {s.batch, s.tokens, s.key_heads, s.head_dim}, true, device);
-  CheckArgument(lse, "lse", "[B, T, H]", per_head, false, device);
-  CheckArgument(c, "c", "[B, T, G, N]", {s.batch, s.tokens, s.groups, s.state_size}, true, device);
-  CheckArgument(b, "b", "[B, T, G, N]", c.sizes(), true, device);
-  if (log_decay) CheckArgument(*log_decay, "log_decay", "[B, T, H]", per_head, false, device);
-  if (dt) CheckArgument(*dt, "dt", "[B, T, H]", per_head, false, device);
-  if (d) CheckArgument(*d, "d", "[H]", {s.heads}, false, device);
+  CheckFloats(kOp, "q", q, "[B, T, H, Q]", q.sizes(), device);
+  CheckFloats(kOp, "k", k, "[B, T, K, Q]", {s.batch, s.tokens, s.key_heads, s.head_dim}, device);
+  CheckFloats(kOp, "lse", lse, "[B, T, H]", per_head, device);
+  CheckFloats(kOp, "c", c, "[B, T, G, N]", {s.batch, s.tokens, s.groups, s.state_size}, device);
+  CheckFloats(kOp, "b", b, "[B, T, G, N]", c.sizes(), device);
+  if (log_decay) CheckFloats(kOp, "log_decay", *log_decay, "[B, T, H]", per_head, device);
+  if (dt) CheckFloats(kOp, "dt", *dt, "[B, T, H]", per_head, device);
+  if (d) CheckFloats(kOp, "d", *d, "[H]", {s.heads}, device);
+  CheckInnermost(kOp, "q", q);
+  CheckInnermost(kOp, "k", k);
+  CheckInnermost(kOp, "c", c);
+  CheckInnermost(kOp, "b", b);
   return s;
 }
 
@@ -152,8 +147,6 @@ const auto& Backward() {
   return op;
 }
 
-OptionalTensor IfDefined(const at::Tensor& x) { return x.defined() ? OptionalTensor(x) : std::nullopt; }
-
 class MixingLossFunction : public torch::autograd::Function<MixingLossFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
@@ -170,8 +163,8 @@ class MixingLossFunction : public torch::autograd::Function<MixingLossFunction> 
     variable_list outgoing(8);
     if (!incoming[0].defined()) return outgoing;
     const variable_list x = context->get_saved_variables();
-    const auto [c, b, log_decay, dt, d] = Backward().call(incoming[0], x[0], x[1], x[2], x[3], x[4],
-                                                          IfDefined(x[5]), IfDefined(x[6]), IfDefined(x[7]));
+    const auto [c, b, log_decay, dt, d] = Backward().call(
+        incoming[0], x[0], x[1], x[2], x[3], x[4], OptionalOf(x[5]), OptionalOf(x[6]), OptionalOf(x[7]));
     outgoing[3] = c;
     outgoing[4] = b;
     if (x[5].defined()) outgoing[5] = log_decay;
@@ -243,8 +236,12 @@ TORCH_LIBRARY_IMPL(retort, Autograd, m) {
 }
 
 at::Tensor SquaredMixingDistance(const MixingLossInputs& x) {
-  return Forward().call(x.q_BTHQ, x.k_BTKQ, x.lse_BTH, x.c_BTGN, x.b_BTGN, IfDefined(x.log_decay_BTH),
-                        IfDefined(x.dt_BTH), IfDefined(x.d_H));
+  return Forward().call(x.q_BTHQ, x.k_BTKQ, x.lse_BTH, x.c_BTGN, x.b_BTGN, OptionalOf(x.log_decay_BTH),
+                        OptionalOf(x.dt_BTH), OptionalOf(x.d_H));
+}
+
+bool MixingLossTakes(int64_t state_size, int64_t head_dim) {
+  return MixingLossTakesStateSize(state_size) && MixingLossTakesHeadDim(head_dim);
 }
 
 at::Tensor MeanMixingDistance(const MixingLossInputs& inputs) {

@@ -20,6 +20,9 @@ struct MixingLossInputs {
   at::Tensor d_H;
 };
 
+// Whether Q and N are sizes that the kernel takes.
+bool MixingLossTakes(int64_t state_size, int64_t head_dim);
+
 // The loss, a scalar. Gradients flow to c, b, log_decay, dt and d, once (not twice); the teacher is constant.
 // A head without any error has gradient 0. Throws c10::Error naming the argument that does not fit.
 at::Tensor MeanMixingDistance(const MixingLossInputs& inputs);

@@ -173,7 +173,7 @@ TEST(MixingLossOp, NamesTheArgumentThatDoesNotFit) {
        [](auto& x) {
          x.c_BTGN = at::zeros({1, 8, 3, 16});
        }},
-      {"b is [1, 8, 1, 32]; beside q and c it must be [B, T, G, N] = [1, 8, 1, 16]",
+      {"b is [1, 8, 1, 32]; it must be [B, T, G, N] = [1, 8, 1, 16]",
        [](auto& x) {
          x.b_BTGN = at::zeros({1, 8, 1, 32});
        }},
@@ -195,7 +195,7 @@ TEST(MixingLossOp, NamesTheArgumentThatDoesNotFit) {
        [](auto& x) {
          x.log_decay_BTH = at::full({1, 8, 2}, 0.5);
        }},
-      {"d is [3]; beside q and c it must be [H] = [2]", [](auto& x) { x.d_H = at::zeros({3}); }},
+      {"d is [3]; it must be [H] = [2]", [](auto& x) { x.d_H = at::zeros({3}); }},
       {"the teacher is constant",
        [](auto& x) {
          x.q_BTHQ = at::zeros({1, 8, 2, 32}).requires_grad_();

@@ -5,6 +5,7 @@
 #include <torch/library.h>
 
 #include "kernels/ssd/ssd.h"
+#include "model/ops/arguments.h"
 #include "model/ops/executor.h"
 
 namespace retort {
@@ -16,56 +17,23 @@ using OptionalTensor = std::optional<Tensor>;
 using Results = std::tuple<Tensor, Tensor, Tensor>;
 using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-OptionalTensor Optional(const Tensor& tensor) {
-  return tensor.defined() ? OptionalTensor(tensor) : std::nullopt;
-}
 Tensor Defined(const OptionalTensor& tensor) { return tensor.value_or(Tensor()); }
 
 // ---- Checks: once per call, before any kernel sees a pointer ----
 
-class ArgumentCheck {
- public:
-  ArgumentCheck(const char* op, const Tensor& x) : op_(op), device_(x.device()) {}
-
-  // `legend` names the dimensions of `shape`.
-  void operator()(const char* name, const Tensor& tensor, const char* legend, at::IntArrayRef shape) const {
-    TORCH_CHECK_VALUE(tensor.dim() == static_cast<int64_t>(shape.size()) && tensor.sizes() == shape, op_,
-                      ": ", name, " has shape ", tensor.sizes(), "; must be ", legend, " = ", shape);
-    TORCH_CHECK_TYPE(tensor.scalar_type() == at::kFloat, op_, ": ", name, " has dtype ", tensor.scalar_type(),
-                     "; only Float is supported");
-    TORCH_CHECK_VALUE(tensor.device() == device_, op_, ": ", name, " is on ", tensor.device(), " but x on ",
-                      device_, "; one device is needed");
-  }
-  void Innermost(const char* name, const Tensor& tensor) const {
-    TORCH_CHECK_VALUE(tensor.size(-1) <= 1 || tensor.stride(-1) == 1, op_, ": ", name, " has strides ",
-                      tensor.strides(), "; the last must be 1 (call contiguous())");
-  }
-  void Contiguous(const char* name, const Tensor& tensor) const {
-    TORCH_CHECK_VALUE(tensor.is_contiguous(), op_, ": ", name, " has strides ", tensor.strides(),
-                      "; must be contiguous");
-  }
-  void Rank(const char* name, const Tensor& tensor, const char* legend, int64_t rank) const {
-    TORCH_CHECK_VALUE(tensor.dim() == rank, op_, ": ", name, " has shape ", tensor.sizes(), "; must be ",
-                      legend);
-  }
-  const char* op() const { return op_; }
-
- private:
-  const char* op_;
-  at::Device device_;
-};
-
 // x [B, T, H, P] and b [B, T, G, N] give all sizes; the others must agree.
 SsdShape CheckArguments(const char* op, const Tensor& x, const Tensor& log_decay, const Tensor& b,
                         const Tensor& c, const Tensor& d, const Tensor& initial_state) {
-  const ArgumentCheck check(op, x);
-  check.Rank("x", x, "[B, T, H, P]", 4);
-  check.Rank("b", b, "[B, T, G, N]", 4);
+  CheckRank(op, "x", x, "[B, T, H, P]", 4);
+  CheckRank(op, "b", b, "[B, T, G, N]", 4);
+  const auto check = [&](const char* name, const Tensor& tensor, const char* letters, at::IntArrayRef sizes) {
+    CheckFloats(op, name, tensor, letters, sizes, x.device());
+  };
   const SsdShape s = {x.size(0), x.size(1), x.size(2), b.size(2), x.size(3), b.size(3)};
-  TORCH_CHECK_VALUE(s.batch > 0 && s.heads > 0 && s.width > 0, op, ": x has shape ", x.sizes(),
-                    "; only T of [B, T, H, P] may be 0");
-  TORCH_CHECK_VALUE(s.groups > 0 && s.state > 0 && s.heads % s.groups == 0, op, ": b has shape ", b.sizes(),
-                    "; must be [B, T, G, N] with N > 0 and G a divisor of H = ", s.heads);
+  TORCH_CHECK(s.batch > 0 && s.heads > 0 && s.width > 0, "retort::", op, ": x is ", x.sizes(),
+              "; only T of [B, T, H, P] may be 0");
+  TORCH_CHECK(s.groups > 0 && s.state > 0 && s.heads % s.groups == 0, "retort::", op, ": b is ", b.sizes(),
+              "; it must be [B, T, G, N] with N > 0 and G a divisor of H = ", s.heads);
   check("x", x, "[B, T, H, P]", {s.batch, s.tokens, s.heads, s.width});
   check("log_decay", log_decay, "[B, T, H]", {s.batch, s.tokens, s.heads});
   check("b", b, "[B, T, G, N]", {s.batch, s.tokens, s.groups, s.state});
@@ -74,16 +42,16 @@ SsdShape CheckArguments(const char* op, const Tensor& x, const Tensor& log_decay
   if (initial_state.defined()) {
     check("initial_state", initial_state, "[B, H, P, N]", {s.batch, s.heads, s.width, s.state});
   }
-  check.Innermost("x", x);
-  check.Innermost("b", b);
-  check.Innermost("c", c);
+  CheckInnermost(op, "x", x);
+  CheckInnermost(op, "b", b);
+  CheckInnermost(op, "c", c);
   return s;
 }
 
 void CheckDecays(const char* op, const Tensor& log_decay) {
   if (log_decay.numel() == 0) return;
   const float most = log_decay.amax().item<float>();
-  TORCH_CHECK_VALUE(!(most > 0), op, ": log_decay holds ", most, "; must be <= 0 everywhere");
+  TORCH_CHECK(!(most > 0), "retort::", op, ": log_decay holds ", most, "; it must be <= 0 everywhere");
 }
 
 // ---- CPU ----
@@ -103,7 +71,7 @@ Tensor ContiguousOrUndefined(const OptionalTensor& tensor) {
 
 Results SsdMeta(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
                 const OptionalTensor& d, const OptionalTensor& initial_state) {
-  const SsdShape s = CheckArguments("retort::ssd", x, log_decay, b, c, Defined(d), Defined(initial_state));
+  const SsdShape s = CheckArguments("ssd", x, log_decay, b, c, Defined(d), Defined(initial_state));
   return {at::empty({s.batch, s.tokens, s.heads, s.width}, x.options()),
           at::empty({s.batch, s.heads, s.width, s.state}, x.options()),
           at::empty({s.batch, s.heads, SsdSegments(s), s.width, s.state}, x.options())};
@@ -113,7 +81,7 @@ Results SsdCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const 
                const OptionalTensor& d, const OptionalTensor& initial_state) {
   const Results results = SsdMeta(x, log_decay, b, c, d, initial_state);
   const auto& [y, final_state, segment_states] = results;
-  CheckDecays("retort::ssd", log_decay);
+  CheckDecays("ssd", log_decay);
   const Tensor d_H = ContiguousOrUndefined(d), initial = ContiguousOrUndefined(initial_state);
   SsdForward({{x.size(0), x.size(1), x.size(2), b.size(2), x.size(3), b.size(3)},
               In(x),
@@ -133,16 +101,16 @@ Results SsdCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const 
 Gradients SsdBackwardMeta(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x,
                           const Tensor& log_decay, const Tensor& b, const Tensor& c, const OptionalTensor& d,
                           const Tensor& segment_states, bool has_initial_state) {
-  constexpr const char* kOp = "retort::ssd_backward";
+  constexpr const char* kOp = "ssd_backward";
   const SsdShape s = CheckArguments(kOp, x, log_decay, b, c, Defined(d), Tensor());
-  const ArgumentCheck check(kOp, x);
-  check("dy", dy, "[B, T, H, P]", x.sizes());
+  CheckFloats(kOp, "dy", dy, "[B, T, H, P]", x.sizes(), x.device());
   if (dfinal_state) {
-    check("dfinal_state", *dfinal_state, "[B, H, P, N]", {s.batch, s.heads, s.width, s.state});
+    CheckFloats(kOp, "dfinal_state", *dfinal_state, "[B, H, P, N]", {s.batch, s.heads, s.width, s.state},
+                x.device());
   }
-  check("segment_states", segment_states, "[B, H, S, P, N]",
-        {s.batch, s.heads, SsdSegments(s), s.width, s.state});
-  check.Contiguous("segment_states", segment_states);
+  CheckFloats(kOp, "segment_states", segment_states, "[B, H, S, P, N]",
+              {s.batch, s.heads, SsdSegments(s), s.width, s.state}, x.device());
+  CheckContiguous(kOp, "segment_states", segment_states);
   const auto like = [](const Tensor& tensor) {
     return tensor.defined() ? at::empty(tensor.sizes(), tensor.options()) : Tensor();
   };
@@ -184,22 +152,21 @@ Gradients SsdBackwardCpu(const Tensor& dy, const OptionalTensor& dfinal_state, c
 
 Tensor SsdStepMeta(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
                    const OptionalTensor& d, const Tensor& state) {
-  const ArgumentCheck check("retort::ssd_step", x);
-  check.Rank("x", x, "[B, H, P]", 3);
-  check.Rank("log_decay", log_decay, "[B, H]", 2);
-  check.Rank("b", b, "[B, G, N]", 3);
-  check.Rank("c", c, "[B, G, N]", 3);
+  constexpr const char* kOp = "ssd_step";
+  CheckRank(kOp, "x", x, "[B, H, P]", 3);
+  CheckRank(kOp, "log_decay", log_decay, "[B, H]", 2);
+  CheckRank(kOp, "b", b, "[B, G, N]", 3);
+  CheckRank(kOp, "c", c, "[B, G, N]", 3);
   const auto one_token = [](const Tensor& tensor) { return tensor.unsqueeze(1); };
-  CheckArguments(check.op(), one_token(x), one_token(log_decay), one_token(b), one_token(c), Defined(d),
-                 state);
-  check.Contiguous("state", state);
+  CheckArguments(kOp, one_token(x), one_token(log_decay), one_token(b), one_token(c), Defined(d), state);
+  CheckContiguous(kOp, "state", state);
   return at::empty(x.sizes(), x.options());
 }
 
 Tensor SsdStepCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
                   const OptionalTensor& d, const Tensor& state) {
   const Tensor y = SsdStepMeta(x, log_decay, b, c, d, state);
-  CheckDecays("retort::ssd_step", log_decay);
+  CheckDecays("ssd_step", log_decay);
   const Tensor d_H = ContiguousOrUndefined(d);
   const auto in = [](const Tensor& tensor) {
     return SsdArray<const float>{tensor.const_data_ptr<float>(), tensor.stride(0), 0, tensor.stride(1)};
@@ -259,7 +226,7 @@ struct SsdFunction : torch::autograd::Function<SsdFunction> {
     if (!gradients[0].defined() && !gradients[1].defined()) return variable_list(6);
     const Tensor dy = gradients[0].defined() ? gradients[0] : at::zeros({}, x.options()).expand_as(x);
     const auto [dx, dlog_decay, db, dc, dd, dinitial_state] = SsdBackwardHandle().call(
-        dy, Optional(gradients[1]), x, saved[1], saved[2], saved[3], Optional(saved[4]), saved[5],
+        dy, OptionalOf(gradients[1]), x, saved[1], saved[2], saved[3], OptionalOf(saved[4]), saved[5],
         context->saved_data["has_initial_state"].toBool());
     return {dx, dlog_decay, db, dc, dd, dinitial_state};
   }
@@ -328,14 +295,14 @@ TORCH_LIBRARY_IMPL(retort, Autograd, library) {
 std::tuple<Tensor, Tensor> FusedSsd(const Tensor& x_BTHP, const Tensor& log_decay_BTH, const Tensor& b_BTGN,
                                     const Tensor& c_BTGN, const Tensor& d_H,
                                     const Tensor& initial_state_BHPN) {
-  const auto [y, final_state, segment_states] =
-      SsdHandle().call(x_BTHP, log_decay_BTH, b_BTGN, c_BTGN, Optional(d_H), Optional(initial_state_BHPN));
+  const auto [y, final_state, segment_states] = SsdHandle().call(
+      x_BTHP, log_decay_BTH, b_BTGN, c_BTGN, OptionalOf(d_H), OptionalOf(initial_state_BHPN));
   return {y, final_state};
 }
 
 Tensor FusedSsdStep(const Tensor& x_BHP, const Tensor& log_decay_BH, const Tensor& b_BGN, const Tensor& c_BGN,
                     const Tensor& d_H, Tensor state_BHPN) {
-  return SsdStepHandle().call(x_BHP, log_decay_BH, b_BGN, c_BGN, Optional(d_H), state_BHPN);
+  return SsdStepHandle().call(x_BHP, log_decay_BH, b_BGN, c_BGN, OptionalOf(d_H), state_BHPN);
 }
 
 }  // namespace retort

@@ -167,21 +167,21 @@ std::string RefusalOf(const std::function<void(Arguments&)>& spoil) {
 TEST(FusedSsd, SaysWhatIsWrong) {
   using testing::HasSubstr;
   EXPECT_THAT(RefusalOf([](Arguments& a) { a.x = a.x[0]; }),
-              HasSubstr("retort::ssd: x has shape [5, 4, 16]; must be [B, T, H, P]"));
+              HasSubstr("retort::ssd: x is [5, 4, 16]; it must be [B, T, H, P]"));
   EXPECT_THAT(RefusalOf([](Arguments& a) { a.c = a.c.slice(1, 0, 4); }),
-              HasSubstr("c has shape [2, 4, 2, 32]; must be [B, T, G, N] = [2, 5, 2, 32]"));
-  EXPECT_THAT(
-      RefusalOf([](Arguments& a) {
-        a.b = a.b.repeat({1, 1, 3, 1});
-      }),
-      HasSubstr("b has shape [2, 5, 6, 32]; must be [B, T, G, N] with N > 0 and G a divisor of H = 4"));
+              HasSubstr("c is [2, 4, 2, 32]; it must be [B, T, G, N] = [2, 5, 2, 32]"));
+  EXPECT_THAT(RefusalOf([](Arguments& a) {
+                a.b = a.b.repeat({1, 1, 3, 1});
+              }),
+              HasSubstr("b is [2, 5, 6, 32]; it must be [B, T, G, N] with N > 0 and G a divisor of H = 4"));
   EXPECT_THAT(RefusalOf([](Arguments& a) { a.log_decay = a.log_decay.to(at::kDouble); }),
-              HasSubstr("log_decay has dtype Double; only Float is supported"));
-  EXPECT_THAT(RefusalOf([](Arguments& a) { a.d = a.d.to(at::kMeta); }), HasSubstr("d is on meta"));
+              HasSubstr("log_decay is Double on cpu; it must be float32 on cpu"));
+  EXPECT_THAT(RefusalOf([](Arguments& a) { a.d = a.d.to(at::kMeta); }),
+              HasSubstr("d is Float on meta; it must be float32 on cpu"));
   EXPECT_THAT(RefusalOf([](Arguments& a) {
                 a.x = at::randn({2, 5, 16, 4}).transpose(2, 3);
               }),
-              HasSubstr("x has strides"));
+              HasSubstr("x's last dimension has stride 4; it must be contiguous"));
   EXPECT_THAT(RefusalOf([](Arguments& a) { a.log_decay = a.log_decay + 2; }), HasSubstr("must be <= 0"));
 }
 

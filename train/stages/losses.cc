@@ -17,10 +17,7 @@ constexpr int64_t kChunkPositions = 256;
 }  // namespace
 
 at::Tensor MatrixOrientationLoss(const Mamba2MatrixParts& student, const AttentionTaps& teacher) {
-  constexpr int64_t kStateMultiple = 16, kMaxState = 256, kMaxHead = 256;  // what the kernel takes
-  const int64_t state_size = student.b_BTGN.size(-1), head_dim = teacher.q_BHTD.size(-1);
-  if (!KernelsTake(student.b_BTGN) || state_size % kStateMultiple != 0 || state_size > kMaxState ||
-      head_dim > kMaxHead) {
+  if (!KernelsTake(student.b_BTGN) || !MixingLossTakes(student.b_BTGN.size(-1), teacher.q_BHTD.size(-1))) {
     return MatrixOrientationLoss(Mamba2Matrix(student), AttentionMatrix(teacher));
   }
   return MeanMixingDistance({teacher.q_BHTD.transpose(1, 2), teacher.k_BKTD.transpose(1, 2),
