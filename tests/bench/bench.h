@@ -1,5 +1,6 @@
 // The frame of kernel_bench: what an op's benchmark measures against a goal, printed for people or, with
-// --json, as one object a line: {"name", "value", "unit", "goal", "met"}. Not thread-safe.
+// --json, as one object a line: {"name", "value", "unit", "goal", "met"}, the last two null where there is no
+// goal. Not thread-safe.
 #pragma once
 
 #include <functional>

@@ -43,7 +43,7 @@ std::vector<double> TimeInterleaved(int rounds, const std::vector<std::function<
 
 void Report(const std::string& name, double value, const std::string& unit, BenchGoal goal) {
   const bool at_least = goal.kind == BenchGoal::kAtLeast;
-  const bool met = goal.kind == BenchGoal::kNone || (at_least ? value >= goal.value : value <= goal.value);
+  const bool met = at_least ? value >= goal.value : value <= goal.value;
   char wanted[64] = "";
   if (goal.kind != BenchGoal::kNone)
     std::snprintf(wanted, sizeof(wanted), "%s %g", at_least ? ">=" : "<=", goal.value);
@@ -51,7 +51,9 @@ void Report(const std::string& name, double value, const std::string& unit, Benc
     const char* const quote = *wanted ? "\"" : "";
     std::printf("{\"name\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", \"goal\": %s%s%s, \"met\": %s}\n",
                 name.c_str(), value, unit.c_str(), quote, *wanted ? wanted : "null", quote,
-                met ? "true" : "false");
+                !*wanted ? "null"
+                : met    ? "true"
+                         : "false");
   } else {
     std::printf("%-64s %10.4g %-10s %-9s %s\n", name.c_str(), value, unit.c_str(), wanted,
                 *wanted ? (met ? "met" : "MISSED") : "");
