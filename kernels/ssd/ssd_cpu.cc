@@ -74,10 +74,19 @@ void SsdBackward(const SsdBackwardArguments<float>& arguments, const Executor& e
 }
 
 void SsdStep(const SsdStepArguments& arguments, const Executor& executor, InstructionSet set) {
+  // Of the states in a work item: neighbours in memory stay on one core, whose prefetcher then runs ahead.
+  constexpr int64_t kItemBytes = 1 << 20;
   const SsdShape& shape = arguments.shape;
   const auto step_head = RETORT_SIMD_CHOOSE(set, SsdStepHead);
-  executor.Run(shape.batch * shape.heads,
-               [&](int64_t item) { step_head(arguments, item / shape.heads, item % shape.heads); });
+  const int64_t state_bytes = shape.width * shape.state * static_cast<int64_t>(sizeof(float));
+  const int64_t heads = shape.batch * shape.heads;
+  const int64_t per_item = std::max<int64_t>(kItemBytes / std::max<int64_t>(state_bytes, 1), 1);
+  executor.Run((heads + per_item - 1) / per_item, [&](int64_t item) {
+    const int64_t first = item * per_item;
+    for (int64_t head = first; head < std::min(first + per_item, heads); ++head) {
+      step_head(arguments, head / shape.heads, head % shape.heads);
+    }
+  });
 }
 
 }  // namespace retort
