@@ -30,16 +30,24 @@ struct BackwardItem {
   ChunkDecays Decays(int64_t t0, int64_t head) const {
     return ChunkDecays(Row(arguments.log_decay_BTH, t0, head), arguments.log_decay_BTH.token, Count(t0));
   }
-  // Rows of a chunk of x or dy, or, by group, of b or c; `ahead` tokens further are the rows packed next.
-  void PackHead(const SsdArray<const float>& array, int64_t t0, int64_t head, int64_t ahead,
-                float* to) const {
-    const float* const from = Row(array, t0, head);
-    PackRows(from, array.token, Count(t0), arguments.shape.width, p, to, from + ahead * array.token);
+  // Rows of a chunk of x or dy, or, by group, of b or c.
+  void PackHead(const SsdArray<const float>& array, int64_t t0, int64_t head, float* to) const {
+    PackRows(Row(array, t0, head), array.token, Count(t0), arguments.shape.width, p, to);
   }
-  void PackGroup(const SsdArray<const float>& array, int64_t t0, int64_t head, int64_t ahead,
-                 float* to) const {
-    const float* const from = Row(array, t0, Group(head));
-    PackRows(from, array.token, Count(t0), arguments.shape.state, n, to, from + ahead * array.token);
+  void PackGroup(const SsdArray<const float>& array, int64_t t0, int64_t head, float* to) const {
+    PackRows(Row(array, t0, Group(head)), array.token, Count(t0), arguments.shape.state, n, to);
+  }
+  // What ComputeStates reads of a chunk, and what AddChunk touches besides.
+  void AddStateRows(int64_t t0, int64_t head, RowPrefetcher& rows) const {
+    rows.Add(Row(arguments.x_BTHP, t0, head), arguments.x_BTHP.token, arguments.shape.width);
+    rows.Add(Row(arguments.b_BTGN, t0, Group(head)), arguments.b_BTGN.token, arguments.shape.state);
+  }
+  void AddChunkRows(int64_t t0, int64_t head, RowPrefetcher& rows) const {
+    rows.Add(Row(arguments.c_BTGN, t0, Group(head)), arguments.c_BTGN.token, arguments.shape.state);
+    rows.Add(Row(arguments.dy_BTHP, t0, head), arguments.dy_BTHP.token, arguments.shape.width);
+    rows.Add(Row(arguments.dx_BTHP, t0, head), arguments.dx_BTHP.token, arguments.shape.width);
+    rows.Add(Row(gradients.dc_BTHN, t0, head), gradients.dc_BTHN.token, arguments.shape.state);
+    rows.Add(Row(gradients.db_BTHN, t0, head), gradients.db_BTHN.token, arguments.shape.state);
   }
   // One of the arguments' states, [P, N].
   void LoadState(const float* from_PN, float* state_PN) const {
@@ -49,7 +57,7 @@ struct BackwardItem {
   int64_t StateOffset(int64_t index) const { return index * arguments.shape.width * arguments.shape.state; }
 
   void ComputeStates(int64_t segment, int64_t head, float* states) const;
-  float AddChunk(int64_t t0, int64_t head, const float* state_PN, float* r_PN) const;
+  float AddChunk(int64_t t0, int64_t head, const float* state_PN, float* r_PN, RowPrefetcher& ahead) const;
 };
 
 // The state entering each chunk of a segment: states[chunks, P, N].
@@ -61,8 +69,8 @@ void BackwardItem::ComputeStates(int64_t segment, int64_t head, float* states) c
   const int64_t end = first + kSsdSegment < shape.tokens ? first + kSsdSegment : shape.tokens;
   for (int64_t t0 = first; t0 + kQ < end; t0 += kQ, states += p * n) {
     const ChunkDecays decays = Decays(t0, head);
-    PackHead(arguments.x_BTHP, t0, head, kQ, x_QP);
-    PackGroup(arguments.b_BTGN, t0, head, kQ, b_QN);
+    PackHead(arguments.x_BTHP, t0, head, x_QP);
+    PackGroup(arguments.b_BTGN, t0, head, b_QN);
     ScalePackedRows(decays.to_end, p, x_QP);
     ForEachTile(
         p, n, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
@@ -121,17 +129,19 @@ void StoreLogDecayGradient(int64_t count, float* span_Q, const float* dc_dots_Q,
 }
 
 // Writes the gradients of one chunk and moves R [P, N] from its end to its beginning. Returns its part of dD.
-float BackwardItem::AddChunk(int64_t t0, int64_t head, const float* state_PN, float* r_PN) const {
+float BackwardItem::AddChunk(int64_t t0, int64_t head, const float* state_PN, float* r_PN,
+                             RowPrefetcher& ahead) const {
+  constexpr int64_t kRowsAtATime = 8;  // of at most 7 arrays, between 29 tiles where P = N = 64
   const SsdShape& shape = arguments.shape;
   const int64_t count = Count(t0);
   const ChunkDecays decays = Decays(t0, head);
-  PackGroup(arguments.b_BTGN, t0, head, -kQ, b_QN);
+  PackGroup(arguments.b_BTGN, t0, head, b_QN);
   Transpose(kQ, n, b_QN, n, bt_NQ, kQ);
-  PackGroup(arguments.c_BTGN, t0, head, -kQ, c_QN);
+  PackGroup(arguments.c_BTGN, t0, head, c_QN);
   LowerProduct(n, c_QN, bt_NQ, g_QQ);
-  PackHead(arguments.x_BTHP, t0, head, -kQ, x_QP);
+  PackHead(arguments.x_BTHP, t0, head, x_QP);
   Transpose(kQ, p, x_QP, p, xt_PQ, kQ);
-  PackHead(arguments.dy_BTHP, t0, head, -kQ, dy_QP);
+  PackHead(arguments.dy_BTHP, t0, head, dy_QP);
   LowerProduct(p, dy_QP, xt_PQ, k_QQ);
   Transpose(p, n, r_PN, n, rt_NP, p);
   float dd = 0;
@@ -148,6 +158,7 @@ float BackwardItem::AddChunk(int64_t t0, int64_t head, const float* state_PN, fl
     const int64_t to_row = direct ? target_row : padded;
     ForEachTile(
         kQ, padded, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
+          ahead.Fetch(kRowsAtATime);
           compute(tile, i, column);
           tile.Store(to + i * to_row + column, to_row);
         });
@@ -193,6 +204,7 @@ float BackwardItem::AddChunk(int64_t t0, int64_t head, const float* state_PN, fl
   ScalePackedRows(decays.from_start, p, dy_QP);
   ForEachTile(
       p, n, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
+        ahead.Fetch(kRowsAtATime);
         float* const r = r_PN + i * n + column;
         tile.Load(r, n);
         tile.Scale(decays.total);
@@ -235,9 +247,16 @@ void SsdBackwardHeads(const SsdBackwardArguments<float>& arguments, int64_t batc
     const int64_t first = segment * kSsdSegment;
     const int64_t tokens = shape.tokens - first < kSsdSegment ? shape.tokens - first : kSsdSegment;
     for (int64_t h = 0; h < heads; ++h) {
+      const bool last = h == heads - 1;
+      const int64_t next_first = last ? first - kSsdSegment : first,
+                    next_head = first_head + (last ? 0 : h + 1);
       item.ComputeStates(segment, first_head + h, states);
       for (int64_t chunk = (tokens + kQ - 1) / kQ - 1; chunk >= 0; --chunk) {
-        dd[h] += item.AddChunk(first + chunk * kQ, first_head + h, states + chunk * p * n, r_HPN + h * p * n);
+        RowPrefetcher ahead;
+        if (chunk > 0) item.AddChunkRows(first + (chunk - 1) * kQ, first_head + h, ahead);
+        if (next_first >= 0) item.AddStateRows(next_first + chunk * kQ, next_head, ahead);
+        dd[h] += item.AddChunk(first + chunk * kQ, first_head + h, states + chunk * p * n, r_HPN + h * p * n,
+                               ahead);
       }
     }
   }

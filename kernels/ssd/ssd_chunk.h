@@ -11,13 +11,11 @@ namespace retort::RETORT_ISA {
 constexpr int64_t kQ = kSsdChunk;
 constexpr int64_t kBlock = 16;
 
-// Copies `count` <= kQ rows of `width` floats to to[kQ, padded], and prefetches as many rows from `next` on:
-// those that will be packed next. Rows of one head lie a page apart, which no hardware prefetcher foresees.
+// Copies `count` <= kQ rows of `width` floats to to[kQ, padded].
 inline void PackRows(const float* from, int64_t from_row, int64_t count, int64_t width, int64_t padded,
-                     float* to, const float* next) {
+                     float* to) {
   for (int64_t t = 0; t < count; ++t) {
     const float* const row = from + t * from_row;
-    for (int64_t j = 0; j < width; j += 16) __builtin_prefetch(next + t * from_row + j);
     int64_t j = 0;
     for (; j + kLanes <= width; j += kLanes) Store(to + t * padded + j, Load(row + j));
     if (j < width) Store(to + t * padded + j, LoadFirst(row + j, width - j));
@@ -25,6 +23,38 @@ inline void PackRows(const float* from, int64_t from_row, int64_t count, int64_t
   }
   for (int64_t i = count * padded; i < kQ * padded; i += kLanes) Store(to + i, Broadcast(0.0f));
 }
+
+// Fetches the rows of the chunk after this one into the second-level cache, a few at a time between this
+// one's products: rows of one head lie a page apart, which no hardware prefetcher foresees, and all at once
+// they would fill the core's queue of outstanding misses and stall it.
+class RowPrefetcher {
+ public:
+  // kQ rows of `width` floats; at most kArrays calls.
+  void Add(const float* from, int64_t from_row, int64_t width) {
+    arrays_[count_++] = {from, from_row, width};
+  }
+  void Fetch(int64_t rows) {
+    for (; rows > 0 && array_ < count_; --rows) {
+      const Array& array = arrays_[array_];
+      for (int64_t j = 0; j < array.width; j += 16) {
+        __builtin_prefetch(array.from + row_ * array.row + j, 0, /*locality=*/2);
+      }
+      if (++row_ == kQ) {
+        row_ = 0;
+        ++array_;
+      }
+    }
+  }
+
+ private:
+  struct Array {
+    const float* from;
+    int64_t row, width;
+  };
+  static constexpr int64_t kArrays = 7;
+  Array arrays_[kArrays];
+  int64_t count_ = 0, array_ = 0, row_ = 0;
+};
 
 // Copies `count` rows of `width` floats.
 inline void CopyRows(const float* from, int64_t from_row, int64_t count, int64_t width, float* to,

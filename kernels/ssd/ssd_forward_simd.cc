@@ -42,17 +42,24 @@ struct ForwardItem {
   void Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_head, float* state_NP) const;
 };
 
+constexpr int64_t kRowsAtATime = 8;  // of 4 arrays, between 17 tiles where P = N = 64
+
 void ForwardItem::Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_head, float* state_NP) const {
   const SsdShape& shape = arguments.shape;
   const int64_t count = shape.tokens - t0 < kQ ? shape.tokens - t0 : kQ;
   const int64_t group = Group(head), next_group = Group(next_head);
   const SsdArray<const float>&x = arguments.x_BTHP, &b = arguments.b_BTGN, &c = arguments.c_BTGN;
   const ChunkDecays decays(Row(arguments.log_decay_BTH, t0, head), arguments.log_decay_BTH.token, count);
-  PackRows(Row(b, t0, group), b.token, count, shape.state, n, b_QN, Row(b, next_t, next_group));
+  RowPrefetcher next;
+  next.Add(Row(b, next_t, next_group), b.token, shape.state);
+  next.Add(Row(c, next_t, next_group), c.token, shape.state);
+  next.Add(Row(x, next_t, next_head), x.token, shape.width);
+  next.Add(Row(arguments.y_BTHP, next_t, next_head), arguments.y_BTHP.token, shape.width);
+  PackRows(Row(b, t0, group), b.token, count, shape.state, n, b_QN);
   Transpose(kQ, n, b_QN, n, bt_NQ, kQ);
-  PackRows(Row(c, t0, group), c.token, count, shape.state, n, c_QN, Row(c, next_t, next_group));
+  PackRows(Row(c, t0, group), c.token, count, shape.state, n, c_QN);
   LowerProduct(n, c_QN, bt_NQ, scores_QQ);
-  PackRows(Row(x, t0, head), x.token, count, shape.width, p, x_QP, Row(x, next_t, next_head));
+  PackRows(Row(x, t0, head), x.token, count, shape.width, p, x_QP);
   decays.ForEachLower([&](int64_t i, int64_t j, Float decay) __attribute__((always_inline)) {
     float* const score = scores_QQ + i * kQ + j;
     Store(score, decay * Load(score));
@@ -65,6 +72,7 @@ void ForwardItem::Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_he
   const int64_t y_row = direct ? arguments.y_BTHP.token : p;
   ForEachTile(
       kQ, p, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
+        next.Fetch(kRowsAtATime);
         tile.SetZero();
         tile.AddProduct(n, {c_QN + i * n, n, 1}, state_NP + column, p);
         tile.ScaleRows(decays.from_start + i);
@@ -82,6 +90,7 @@ void ForwardItem::Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_he
   }
   ForEachTile(
       n, p, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
+        next.Fetch(kRowsAtATime);
         float* const state = state_NP + i * p + column;
         tile.Load(state, p);
         tile.Scale(decays.total);
