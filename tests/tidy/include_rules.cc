@@ -33,7 +33,7 @@ const std::vector<Area>& Areas() {
       {"orchestrator/", {"orchestrator/", "core/", "retort/v1/"}},
       {"worker/", {"worker/", "train/", "model/", "core/", "retort/v1/"}},
       {"cli/", {"cli/", "core/", "retort/v1/"}},
-      {"tool/", {"tool/", "train/", "model/", "core/config/", "core/base/", "retort/v1/"}},
+      {"tool/", {"tool/", "train/", "model/", "core/config/", "core/base/", "retort/v1/job.pb.h"}},
   };
   return areas;
 }
