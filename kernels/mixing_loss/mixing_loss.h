@@ -9,10 +9,12 @@
 //     ddt_j = sum_i 2 w E_ij L_ij (c_i . b_j)        dl_t = sum over i >= t > j of W_ij
 // l <= 0 is the log-decay: 0 keeps everything, -infinity starts a new document.
 //
-// Tiles of 64 x 64 are recomputed from q, k and lse where they are needed: forward for S, and backward, where
-// the weights w are known (for a mean of roots they depend on all of S), for the gradients. So the heads of a
-// group share not only the products c_i . b_j but also those that give dc and db, and backward keeps nothing.
-// Tiles in which decay has left less than 1e-20 of the student cost only their P.
+// Tiles of 64 x 64 are recomputed from q, k and lse where they are needed. Two walks over them serve students
+// whose heads share groups: forward for S, and backward, where the weights w are known (for a mean of roots
+// they depend on all of S), for the gradients. So the heads of a group share not only the products c_i . b_j
+// but also those that give dc and db, and nothing is kept. Where each head is a group, one walk makes S and
+// each head's gradients for w = 1, which are then scaled. Tiles in which decay has left less than 1e-20 of
+// the student cost only their P.
 //
 // B batch, T tokens, H query heads, K key heads, G groups of the student, Q head width, N state size. Query
 // head h reads key head h / (H / K) and group h / (H / G). Inputs lie as [B, T, heads, width] with any
@@ -76,5 +78,10 @@ void MixingLossForward(const MixingLossInput<float>& input, float* loss_BH, Inst
 void MixingLossBackward(const MixingLossInput<float>& input, const float* weight_BH,
                         const MixingLossGradients<float>& gradients, InstructionSet set,
                         const Executor& executor);
+// Both in one walk with w = 1, where groups == heads; memory as backward's. gradients.d_H is null: that of D
+// goes to grad_d_BH, null exactly where there is no D.
+void MixingLossForwardBackward(const MixingLossInput<float>& input, float* loss_BH,
+                               const MixingLossGradients<float>& gradients, float* grad_d_BH,
+                               InstructionSet set, const Executor& executor);
 
 }  // namespace retort

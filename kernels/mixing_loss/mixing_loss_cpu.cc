@@ -93,56 +93,33 @@ void Prepare(const MixingLossWork& work, InstructionSet set, const Executor& exe
   });
 }
 
-}  // namespace
-
-bool MixingLossTakesStateSize(int64_t state_size) {
-  return state_size >= 16 && state_size <= 256 && state_size % 16 == 0;
-}
-
-bool MixingLossTakesHeadDim(int64_t head_dim) { return head_dim >= 1 && head_dim <= 256; }
-
-void MixingLossForward(const MixingLossInput<float>& input, float* loss_BH, InstructionSet set,
-                       const Executor& executor) {
+MixingLossWork WorkOf(const MixingLossInput<float>& input) {
   CheckShape(input.shape);
-  const MixingLossShape& s = input.shape;
   MixingLossWork work;
   work.input = input;
-  work.tiles = (s.tokens + kMixingLossTile - 1) / kMixingLossTile;
-  Arrays arrays;
-  WantInputs(work, arrays);
-  arrays.Allocate();
-  std::vector<double> loss(s.batch * s.heads * work.tiles);
-  work.loss_BHn = loss.data();
-  Prepare(work, set, executor);
-  const auto sum_row = RETORT_SIMD_CHOOSE(set, MixingLossSumRow);
-  const int64_t groups = s.batch * s.groups;
-  executor.Run(groups * work.tiles, [&](int64_t item) {
-    const int64_t bg = item % groups;  // the longest rows first
-    sum_row(work, bg / s.groups, bg % s.groups, work.tiles - 1 - item / groups);
-  });
-  for (int64_t bh = 0; bh < s.batch * s.heads; ++bh) {
+  work.tiles = (input.shape.tokens + kMixingLossTile - 1) / kMixingLossTile;
+  return work;
+}
+
+// to[i] = the sum of the i-th row of [count, tiles].
+void SumTiles(const std::vector<double>& per_tile, int64_t count, int64_t tiles, float* to) {
+  for (int64_t i = 0; i < count; ++i) {
     double sum = 0.0;
-    for (int64_t I = 0; I < work.tiles; ++I) sum += loss[bh * work.tiles + I];
-    loss_BH[bh] = static_cast<float>(sum);
+    for (int64_t I = 0; I < tiles; ++I) sum += per_tile[i * tiles + I];
+    to[i] = static_cast<float>(sum);
   }
 }
 
-void MixingLossBackward(const MixingLossInput<float>& input, const float* weight_BH,
-                        const MixingLossGradients<float>& gradients, InstructionSet set,
-                        const Executor& executor) {
-  CheckShape(input.shape);
-  const MixingLossShape& s = input.shape;
-  MixingLossWork work;
-  work.input = input;
-  work.tiles = (s.tokens + kMixingLossTile - 1) / kMixingLossTile;
-  work.weight_BH = weight_BH;
-  work.gradients = gradients;
+// The walk for the gradients, of the losses too if `work` has room for them. grad_d_BHn: of D, by tile.
+void WalkForGradients(MixingLossWork& work, std::vector<double>& grad_d_BHn, InstructionSet set,
+                      const Executor& executor) {
+  const MixingLossShape& s = work.input.shape;
   Arrays arrays;
   WantInputs(work, arrays);
   WantGradients(work, arrays);
   arrays.Allocate();
-  std::vector<double> grad_d(s.batch * s.heads * work.tiles);
-  work.grad_d_BHn = grad_d.data();
+  grad_d_BHn.resize(s.batch * s.heads * work.tiles);
+  work.grad_d_BHn = grad_d_BHn.data();
   Prepare(work, set, executor);
   const auto gradient_share = RETORT_SIMD_CHOOSE(set, MixingLossGradientShare);
   const int64_t group_shares = s.groups * work.shares;
@@ -156,13 +133,71 @@ void MixingLossBackward(const MixingLossInput<float>& input, const float* weight
     const int64_t batch = item / each, index = item % each;
     index < s.groups ? finish_group(work, batch, index) : finish_head(work, batch, index - s.groups);
   });
+}
+
+}  // namespace
+
+bool MixingLossTakesStateSize(int64_t state_size) {
+  return state_size >= 16 && state_size <= 256 && state_size % 16 == 0;
+}
+
+bool MixingLossTakesHeadDim(int64_t head_dim) { return head_dim >= 1 && head_dim <= 256; }
+
+void MixingLossForward(const MixingLossInput<float>& input, float* loss_BH, InstructionSet set,
+                       const Executor& executor) {
+  const MixingLossShape& s = input.shape;
+  MixingLossWork work = WorkOf(input);
+  Arrays arrays;
+  WantInputs(work, arrays);
+  arrays.Allocate();
+  std::vector<double> loss_BHn(s.batch * s.heads * work.tiles);
+  work.loss_BHn = loss_BHn.data();
+  Prepare(work, set, executor);
+  const auto sum_row = RETORT_SIMD_CHOOSE(set, MixingLossSumRow);
+  const int64_t groups = s.batch * s.groups;
+  executor.Run(groups * work.tiles, [&](int64_t item) {
+    const int64_t bg = item % groups;  // the longest rows first
+    sum_row(work, bg / s.groups, bg % s.groups, work.tiles - 1 - item / groups);
+  });
+  SumTiles(loss_BHn, s.batch * s.heads, work.tiles, loss_BH);
+}
+
+void MixingLossBackward(const MixingLossInput<float>& input, const float* weight_BH,
+                        const MixingLossGradients<float>& gradients, InstructionSet set,
+                        const Executor& executor) {
+  const MixingLossShape& s = input.shape;
+  MixingLossWork work = WorkOf(input);
+  work.weight_BH = weight_BH;
+  work.gradients = gradients;
+  std::vector<double> grad_d_BHn;
+  WalkForGradients(work, grad_d_BHn, set, executor);
   for (int64_t h = 0; h < s.heads && gradients.d_H != nullptr; ++h) {
     double sum = 0.0;
     for (int64_t b = 0; b < s.batch; ++b) {
-      for (int64_t I = 0; I < work.tiles; ++I) sum += grad_d[(b * s.heads + h) * work.tiles + I];
+      for (int64_t I = 0; I < work.tiles; ++I) sum += grad_d_BHn[(b * s.heads + h) * work.tiles + I];
     }
     gradients.d_H[h] = static_cast<float>(sum);
   }
+}
+
+void MixingLossForwardBackward(const MixingLossInput<float>& input, float* loss_BH,
+                               const MixingLossGradients<float>& gradients, float* grad_d_BH,
+                               InstructionSet set, const Executor& executor) {
+  const MixingLossShape& s = input.shape;
+  if (s.groups != s.heads) {
+    std::fprintf(stderr, "MixingLossForwardBackward: %lld groups of %lld heads; each head must be a group\n",
+                 static_cast<long long>(s.groups), static_cast<long long>(s.heads));
+    std::abort();
+  }
+  const std::vector<float> ones(s.batch * s.heads, 1.0f);
+  MixingLossWork work = WorkOf(input);
+  work.weight_BH = ones.data();
+  work.gradients = gradients;
+  std::vector<double> loss_BHn(s.batch * s.heads * work.tiles), grad_d_BHn;
+  work.loss_BHn = loss_BHn.data();
+  WalkForGradients(work, grad_d_BHn, set, executor);
+  SumTiles(loss_BHn, s.batch * s.heads, work.tiles, loss_BH);
+  if (grad_d_BH != nullptr) SumTiles(grad_d_BHn, s.batch * s.heads, work.tiles, grad_d_BH);
 }
 
 }  // namespace retort

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <ostream>
+#include <utility>
 #include <vector>
 
 #include "kernels/base/testing_threads.h"
@@ -103,8 +104,32 @@ void ExpectWithin(const std::vector<float>& got, const std::vector<double>& want
   EXPECT_EQ(got.back(), -77.0f) << what << ": written past its end";
 }
 
+// With every weight 1; the gradient of D summed over the batch.
+void ComputeInOneWalk(Problem& problem, InstructionSet set, const Executor& executor = SerialExecutor()) {
+  const MixingLossShape& s = problem.options.shape;
+  MixingLossGradients<float> gradients = problem.Gradients();
+  float* const grad_d_H = std::exchange(gradients.d_H, nullptr);
+  std::vector<float> grad_d_BH(s.batch * s.heads);
+  MixingLossForwardBackward(problem.Input(), problem.Loss(), gradients,
+                            grad_d_H != nullptr ? grad_d_BH.data() : nullptr, set, executor);
+  for (int64_t h = 0; h < s.heads && grad_d_H != nullptr; ++h) {
+    grad_d_H[h] = 0.0f;
+    for (int64_t b = 0; b < s.batch; ++b) grad_d_H[h] += grad_d_BH[b * s.heads + h];
+  }
+}
+
+void ExpectWithinBounds(const Problem& got, const Reference& want, const Reference& bounds) {
+  ExpectWithin(got.loss, want.loss, bounds.loss, "loss");
+  ExpectWithin(got.grad_c, want.grad_c, bounds.grad_c, "grad_c");
+  ExpectWithin(got.grad_b, want.grad_b, bounds.grad_b, "grad_b");
+  ExpectWithin(got.grad_log_decay, want.grad_log_decay, bounds.grad_log_decay, "grad_log_decay");
+  ExpectWithin(got.grad_dt, want.grad_dt, bounds.grad_dt, "grad_dt");
+  ExpectWithin(got.grad_d, want.grad_d, bounds.grad_d, "grad_d");
+}
+
+// In two walks, and in one where each head is a group.
 void ExpectMatchesReference(const MixingLossCase& options) {
-  Reference reference = MakeMixingLossProblem<double>(options);
+  Reference reference = MakeMixingLossProblem<double>(options), unweighted = reference;
   MixingLossForwardRef(reference.Input(), reference.Loss());
   MixingLossBackwardRef(reference.Input(), reference.weight.data(), reference.Gradients());
   const Reference bounds = ErrorBounds(reference);
@@ -112,12 +137,19 @@ void ExpectMatchesReference(const MixingLossCase& options) {
     SCOPED_TRACE(Name(set));
     Problem got = MakeMixingLossProblem<float>(options);
     Compute(got, set);
-    ExpectWithin(got.loss, reference.loss, bounds.loss, "loss");
-    ExpectWithin(got.grad_c, reference.grad_c, bounds.grad_c, "grad_c");
-    ExpectWithin(got.grad_b, reference.grad_b, bounds.grad_b, "grad_b");
-    ExpectWithin(got.grad_log_decay, reference.grad_log_decay, bounds.grad_log_decay, "grad_log_decay");
-    ExpectWithin(got.grad_dt, reference.grad_dt, bounds.grad_dt, "grad_dt");
-    ExpectWithin(got.grad_d, reference.grad_d, bounds.grad_d, "grad_d");
+    ExpectWithinBounds(got, reference, bounds);
+  }
+  if (options.shape.groups != options.shape.heads) return;
+  std::fill(unweighted.weight.begin(), unweighted.weight.end(), 1.0);
+  MixingLossForwardRef(unweighted.Input(), unweighted.Loss());
+  MixingLossBackwardRef(unweighted.Input(), unweighted.weight.data(), unweighted.Gradients());
+  const Reference unweighted_bounds = ErrorBounds(unweighted);
+  for (const InstructionSet set : SupportedInstructionSets()) {
+    SCOPED_TRACE(Name(set));
+    Problem got = MakeMixingLossProblem<float>(options);
+    ComputeInOneWalk(got, set);
+    SCOPED_TRACE("in one walk");
+    ExpectWithinBounds(got, unweighted, unweighted_bounds);
   }
 }
 
@@ -192,6 +224,8 @@ TEST(MixingLoss, MatchesReferenceForAllDecays) {
     options.decays = decays;
     SCOPED_TRACE(static_cast<int>(decays));
     ExpectMatchesReference(options);
+    options.shape.groups = options.shape.heads;
+    ExpectMatchesReference(options);
   }
 }
 
@@ -200,6 +234,8 @@ TEST(MixingLoss, MatchesReferenceWithoutDtAndD) {
   options.dt = false;
   ExpectMatchesReference(options);
   options.d = false;
+  ExpectMatchesReference(options);
+  options.shape.groups = options.shape.heads;
   ExpectMatchesReference(options);
 }
 
@@ -221,6 +257,14 @@ TEST(MixingLoss, ThreadsDoNotChangeABit) {
     EXPECT_TRUE(SameBits(one.grad_log_decay, three.grad_log_decay));
     EXPECT_TRUE(SameBits(one.grad_dt, three.grad_dt));
     EXPECT_TRUE(SameBits(one.grad_d, three.grad_d));
+
+    options.shape.groups = heads;
+    one = three = MakeMixingLossProblem<float>(options);
+    ComputeInOneWalk(one, ActiveInstructionSet());
+    ComputeInOneWalk(three, ActiveInstructionSet(), TestingThreads(3));
+    EXPECT_TRUE(SameBits(one.loss, three.loss));
+    EXPECT_TRUE(SameBits(one.grad_b, three.grad_b));
+    EXPECT_TRUE(SameBits(one.grad_log_decay, three.grad_log_decay));
   }
 }
 

@@ -204,14 +204,15 @@ float SumTile(const Row& row, const TileFactors& factors, const float* products,
   return Sum(loss);
 }
 
-// Adds F to row.slopes and W to its sums.
-void DifferentiateTile(const Row& row, const Head& head, const TileFactors& factors, const float* minus_lse,
-                       int64_t J, float* column_sum) {
+// Adds F to row.slopes and W to its sums. Returns sum E^2.
+float DifferentiateTile(const Row& row, const Head& head, const TileFactors& factors, const float* minus_lse,
+                        int64_t J, float* column_sum) {
   const Float scale = Broadcast(row.scale);
   const float twice_weight = 2.0f * head.work.weight_BH[head.bh];
   float* row_sum = head.tokens(head.work.row_sum_BHnt, row.I);
   alignas(64) float columns[kTile] = {};
   float total = 0.0f;
+  Float loss = Broadcast(0.0f);
   for (int64_t i = 0; i < row.tokens; ++i) {
     const Float lse_i = Broadcast(minus_lse[i]), row_i = Broadcast(factors.row[i]);
     const Float steepness = Broadcast(factors.row[i] * twice_weight);
@@ -220,7 +221,8 @@ void DifferentiateTile(const Row& row, const Head& head, const TileFactors& fact
       const int64_t at = i * kTile + j;
       const Float P = Attention(Load(row.scores + at), scale, lse_i);
       const Float G = Load(row.products + at), column = Load(factors.column + j);
-      const Float slope = (G * row_i * column - P) * steepness, V = slope * G;  // F and W without column
+      const Float E = G * row_i * column - P, slope = E * steepness, V = slope * G;  // F, W without column
+      loss = MulAdd(E, E, loss);
       Store(row.slopes + at, MulAdd(slope, column, Load(row.slopes + at)));
       Store(columns + j, Load(columns + j) + V);
       along_row = MulAdd(V, column, along_row);
@@ -233,6 +235,7 @@ void DifferentiateTile(const Row& row, const Head& head, const TileFactors& fact
   for (int64_t j = 0; j < kTile; j += kLanes) {
     Store(column_sum + j, MulAdd(Load(columns + j), Load(factors.column_decay + j), Load(column_sum + j)));
   }
+  return Sum(loss);
 }
 
 // ---- tiles on the diagonal
@@ -301,17 +304,19 @@ void SumSpans(const float* W, int64_t rows, float* to) {
   }
 }
 
-// Adds F to row.slopes, whose blocks above the diagonal stay untouched.
-void DifferentiateDiagonalTile(const Row& row, const Head& head, int64_t slot) {
+// Adds F to row.slopes, whose blocks above the diagonal stay untouched. Returns sum E^2.
+float DifferentiateDiagonalTile(const Row& row, const Head& head, int64_t slot) {
   const Float steepness = Broadcast(2.0f * head.work.weight_BH[head.bh]);
   float* grad_dt = head.tokens(head.work.grad_dt_BHnt, row.I);
   for (int64_t j = 0; j < kTile; ++j) grad_dt[j] = 0.0f;
   double grad_d = 0.0;
+  Float loss = Broadcast(0.0f);
   ForEachDiagonalRow(row, head, slot, [&](const DiagonalRow& r, int64_t columns) {
     alignas(64) float E_row[kTile];
     for (int64_t j = 0; j < columns; j += kLanes) {
       const DiagonalStep step = StepDiagonal(r, j);
       Store(E_row + j, step.E);
+      loss = MulAdd(step.E, step.E, loss);
       const int64_t upto = r.i - j;
       const Float slope = step.E * steepness * step.L, V = KeepFirst(slope * step.G, upto + 1);
       float* const F = row.slopes + r.i * kTile + j;
@@ -323,6 +328,7 @@ void DifferentiateDiagonalTile(const Row& row, const Head& head, int64_t slot) {
   });
   head.work.grad_d_BHn[head.bh * head.work.tiles + row.I] = 2.0 * head.work.weight_BH[head.bh] * grad_d;
   SumSpans(row.scores, row.tokens, head.tokens(head.work.diagonal_BHnt, row.I));
+  return Sum(loss);
 }
 
 // ---- gradients of c and b from F
@@ -354,7 +360,9 @@ bool DifferentiateHeads(Row& row, int64_t J, int64_t share) {
   bool alive = false;
   for (int64_t slot = 0; slot < row.heads; ++slot) {
     const Head head(work, row.batch, row.head_begin + slot);
+    const float* minus_lse = row.minus_lse + slot * kTile;
     TileFactors factors;
+    float loss = 0.0f;
     if (FillFactors(head, row.I, J, row.log_gap[slot], factors)) {
       if (!alive) {
         MultiplyProducts(row, J);
@@ -362,11 +370,17 @@ bool DifferentiateHeads(Row& row, int64_t J, int64_t share) {
         alive = true;
       }
       MultiplyScores(row, head, slot, J);
-      DifferentiateTile(row, head, factors, row.minus_lse + slot * kTile, J,
-                        work.column_sum_BHRnt + ((head.bh * work.shares + share) * work.tiles + J) * kTile);
+      loss = DifferentiateTile(
+          row, head, factors, minus_lse, J,
+          work.column_sum_BHRnt + ((head.bh * work.shares + share) * work.tiles + J) * kTile);
     } else {
       work.tile_sum_BHnn[(head.bh * work.tiles + row.I) * work.tiles + J] = 0.0f;
+      if (work.loss_BHn != nullptr) {
+        MultiplyScores(row, head, slot, J);
+        loss = SumTile(row, factors, nullptr, minus_lse);
+      }
     }
+    if (work.loss_BHn != nullptr) work.loss_BHn[head.bh * work.tiles + row.I] += loss;
     row.log_gap[slot] += work.tile_log_decay_BHn[head.bh * work.tiles + J];
   }
   return alive;
@@ -469,7 +483,8 @@ void MixingLossGradientShare(const MixingLossWork& work, int64_t batch, int64_t 
       const Head head(work, batch, row.head_begin + slot);
       Fill(head.tokens(work.row_sum_BHnt, I), kTile, 0.0f);
       MultiplyScores(row, head, slot, I);
-      DifferentiateDiagonalTile(row, head, slot);
+      const float loss = DifferentiateDiagonalTile(row, head, slot);
+      if (work.loss_BHn != nullptr) work.loss_BHn[head.bh * work.tiles + I] = loss;
     }
     AddTileGradients(row, I, grad_c, c_row, grad_b + I * kTile * N);
     for (int64_t J = I - 1; J >= 0; --J) {

@@ -29,9 +29,9 @@ struct MixingLossWork {
   float* column_decay_BHnt = nullptr;
   float* tile_log_decay_BHn = nullptr;
 
-  double* loss_BHn = nullptr;  // of a row of tiles; forward only
+  double* loss_BHn = nullptr;  // of a row of tiles; null: not wanted beside the gradients
 
-  // Backward only. A share writes its own part of grad_b; MixingLossFinish... sums the parts.
+  // For the gradients only. A share writes its own part of grad_b; MixingLossFinish... sums the parts.
   int64_t shares = 0;
   const float* weight_BH = nullptr;
   MixingLossGradients<float> gradients;
@@ -51,7 +51,7 @@ RETORT_SIMD_DECLARE(void MixingLossPrepareHead(const MixingLossWork& work, int64
 // Forward: row I of tiles.
 RETORT_SIMD_DECLARE(void MixingLossSumRow(const MixingLossWork& work, int64_t batch, int64_t group,
                                           int64_t I))
-// Backward: the rows of one share; then what is summed over tiles.
+// Gradients, and the loss if it is wanted: the rows of one share; then what is summed over tiles.
 RETORT_SIMD_DECLARE(void MixingLossGradientShare(const MixingLossWork& work, int64_t batch, int64_t group,
                                                  int64_t share))
 RETORT_SIMD_DECLARE(void MixingLossFinishHead(const MixingLossWork& work, int64_t batch, int64_t head))

@@ -1,7 +1,9 @@
 // Stage 1's loss on LibTorch tensors, by kernels/mixing_loss: operator retort::mixing_loss for CPUs.
 //     S_bh = sum over i >= j of (M_ij - P_ij)^2,   loss = mean over (b, h) of sqrt(S_bh)
 // P_ij = exp(q_i . k_j / sqrt(Q) - lse_i), M_ij = (c_i . b_j) exp(l_{j+1} + ... + l_i) dt_j + D_h [i = j]. No
-// T x T array is built, and nothing but the inputs is kept for backward (retort::mixing_loss_backward).
+// T x T array is built. Where heads share groups, nothing but the inputs is kept for backward
+// (retort::mixing_loss_backward); where each head is a group, forward makes the gradients of each S_bh in the
+// same walk (retort::mixing_loss_gradients) and keeps them for backward to scale (retort::mixing_loss_scale).
 // B batch, T tokens, H query heads, K key heads and G groups (both divide H), Q head width, N state size.
 #pragma once
 

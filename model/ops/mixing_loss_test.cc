@@ -97,19 +97,25 @@ void ExpectAgrees(const Problem& p) {
 
 TEST(MixingLossOp, AgreesWithMaterialisedMatrices) { ExpectAgrees(RandomProblem(2, 150, 6, 3, 2, 16)); }
 
+TEST(MixingLossOp, AgreesWhereEachHeadIsAGroup) { ExpectAgrees(RandomProblem(2, 150, 6, 3, 6, 16)); }
+
 TEST(MixingLossOp, AgreesWithoutDecayDtAndD) {
-  Problem p = RandomProblem(1, 70, 3, 1, 1, 32);
-  p.inputs.log_decay_BTH = p.inputs.dt_BTH = p.inputs.d_H = at::Tensor();
-  ExpectAgrees(p);
+  for (const int64_t groups : {1, 3}) {
+    Problem p = RandomProblem(1, 70, 3, 1, groups, 32);
+    p.inputs.log_decay_BTH = p.inputs.dt_BTH = p.inputs.d_H = at::Tensor();
+    ExpectAgrees(p);
+  }
 }
 
 TEST(MixingLossOp, TakesExpandedAndUndefinedGradients) {
-  const Problem p = RandomProblem(2, 20, 2, 1, 1, 16);
-  const at::Tensor S = SquaredMixingDistance(p.inputs);
-  const auto expanded =
-      torch::autograd::grad({S}, {p.inputs.c_BTGN}, {at::ones({}).expand({2, 2})}, /*retain_graph=*/true);
-  const auto whole = torch::autograd::grad({S.sum()}, {p.inputs.c_BTGN});
-  EXPECT_TRUE(at::equal(expanded[0], whole[0]));
+  for (const int64_t groups : {1, 2}) {
+    const Problem p = RandomProblem(2, 20, 2, 1, groups, 16);
+    const at::Tensor S = SquaredMixingDistance(p.inputs);
+    const auto expanded =
+        torch::autograd::grad({S}, {p.inputs.c_BTGN}, {at::ones({}).expand({2, 2})}, /*retain_graph=*/true);
+    const auto whole = torch::autograd::grad({S.sum()}, {p.inputs.c_BTGN});
+    EXPECT_TRUE(at::equal(expanded[0], whole[0]));
+  }
 }
 
 TEST(MixingLossOp, HeadWithoutErrorHasNoGradient) {
@@ -143,17 +149,24 @@ TEST(MixingLossOp, TellsShapesOnMeta) {
                                               {},
                                               {}});
   EXPECT_EQ(S.sizes(), at::IntArrayRef({2, 3}));
+
+  const at::Tensor c = meta({2, 7, 3, 16}).requires_grad_();
+  const at::Tensor one_walk = SquaredMixingDistance(
+      {meta({2, 7, 3, 8}), meta({2, 7, 3, 8}), meta({2, 7, 3}), c, meta({2, 7, 3, 16}), {}, {}, {}});
+  EXPECT_EQ(torch::autograd::grad({one_walk.sum()}, {c})[0].sizes(), c.sizes());
 }
 
 TEST(MixingLossOp, RefusesToBeDifferentiatedTwice) {
-  const Problem p = RandomProblem(1, 10, 1, 1, 1, 16);
-  const auto first = torch::autograd::grad({MeanMixingDistance(p.inputs)}, {p.inputs.c_BTGN}, {},
-                                           /*retain_graph=*/true, /*create_graph=*/true);
-  try {
-    torch::autograd::grad({first[0].sum()}, {p.inputs.c_BTGN});
-    ADD_FAILURE() << "differentiated twice";
-  } catch (const c10::Error& error) {
-    EXPECT_THAT(error.what(), testing::HasSubstr("retort::mixing_loss is not differentiable twice"));
+  for (const int64_t groups : {1, 2}) {
+    const Problem p = RandomProblem(1, 10, 2, 1, groups, 16);
+    const auto first = torch::autograd::grad({MeanMixingDistance(p.inputs)}, {p.inputs.c_BTGN}, {},
+                                             /*retain_graph=*/true, /*create_graph=*/true);
+    try {
+      torch::autograd::grad({first[0].sum()}, {p.inputs.c_BTGN});
+      ADD_FAILURE() << "differentiated twice";
+    } catch (const c10::Error& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr("retort::mixing_loss is not differentiable twice"));
+    }
   }
 }
 

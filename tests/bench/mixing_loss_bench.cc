@@ -86,11 +86,14 @@ double ExtraMemory(const Problem& p) {
   return (StatusBytes("VmHWM") - before) / inputs;
 }
 
-// Multiplications and additions of the pairs i >= j, forward and backward, without exponentials and the like:
-// q_i . k_j and c_i . b_j twice, the gradients of c and b once; products with c and b once a group.
+// Multiplications and additions of the pairs i >= j, without exponentials and the like. In two walks q_i .
+// k_j and c_i . b_j twice and the gradients of c and b once, products with c and b once a group; in one walk,
+// where each head is a group, everything once.
 double Flops(const Shape& s) {
   const double pairs = 0.5 * static_cast<double>(s.tokens * (s.tokens + 1));
-  return pairs * static_cast<double>(s.heads * 4 * kWidth + s.groups * 8 * s.state_size);
+  const int64_t of_pair = s.groups == s.heads ? s.heads * (2 * kWidth + 6 * s.state_size)
+                                              : s.heads * 4 * kWidth + s.groups * 8 * s.state_size;
+  return pairs * static_cast<double>(of_pair);
 }
 
 void BenchMixingLoss() {
