@@ -41,7 +41,8 @@ absl::StatusOr<TokenWindows> ReadWindows(const EvalOptions& options, const Model
   return windows;
 }
 
-absl::StatusOr<nlohmann::json> Eval(const EvalOptions& options, const std::atomic<bool>& stop) {
+absl::StatusOr<nlohmann::json> Eval(const EvalOptions& options, Progress& progress,
+                                    const std::atomic<bool>& stop) {
   if (options.threads > 0) at::set_num_threads(options.threads);
   ASSIGN_OR_RETURN(const LanguageModel model, LoadModel(options.model));
   std::optional<LanguageModel> teacher;
@@ -50,7 +51,13 @@ absl::StatusOr<nlohmann::json> Eval(const EvalOptions& options, const std::atomi
     RETURN_IF_ERROR(CheckPair(model.config, teacher->config));
   }
   ASSIGN_OR_RETURN(const TokenWindows windows, ReadWindows(options, model.config));
-  ASSIGN_OR_RETURN(const Quality quality, Evaluate(model, teacher ? &*teacher : nullptr, windows, stop));
+  progress.StartPhase("measuring " + options.model.string(), 0, static_cast<int64_t>(windows.size()),
+                      "window");
+  int64_t measured_windows = 0;
+  const auto on_window = [&] { progress.Step({.step = ++measured_windows}); };
+  ASSIGN_OR_RETURN(const Quality quality,
+                   Evaluate(model, teacher ? &*teacher : nullptr, windows, stop, on_window));
+  progress.EndPhase();
   nlohmann::json result = {{"perplexity", quality.perplexity}, {"tokens", quality.tokens}};
   if (const auto& beside = quality.beside_teacher) {
     result["kl"] = beside->kl;
@@ -63,8 +70,9 @@ absl::StatusOr<nlohmann::json> Eval(const EvalOptions& options, const std::atomi
 
 }  // namespace
 
-absl::StatusOr<nlohmann::json> RunEval(const EvalOptions& options, const std::atomic<bool>& stop) {
-  return CatchTorch("evaluation", [&] { return Eval(options, stop); });
+absl::StatusOr<nlohmann::json> RunEval(const EvalOptions& options, Progress& progress,
+                                       const std::atomic<bool>& stop) {
+  return CatchTorch("evaluation", [&] { return Eval(options, progress, stop); });
 }
 
 }  // namespace retort

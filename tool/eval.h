@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/base/progress.h"
 
 namespace retort {
 
@@ -27,6 +28,7 @@ struct EvalOptions {
 // layer, from layer 0). Each document is read on its own in windows; all tokens of a window but its first are
 // predicted. NOT_FOUND for a missing directory or file; INVALID_ARGUMENT for models or data that do not fit
 // together; CANCELLED soon after `stop` is set.
-absl::StatusOr<nlohmann::json> RunEval(const EvalOptions& options, const std::atomic<bool>& stop);
+absl::StatusOr<nlohmann::json> RunEval(const EvalOptions& options, Progress& progress,
+                                       const std::atomic<bool>& stop);
 
 }  // namespace retort

@@ -6,6 +6,7 @@
 #include "core/base/exit_code.h"
 #include "core/base/interrupt.h"
 #include "core/base/process.h"
+#include "core/base/progress.h"
 #include "tool/verbs.h"
 
 namespace retort {
@@ -19,7 +20,8 @@ int Eval(const Args& args) {
     return *exit_code;
   }
   const EvalCommand& command = std::get<EvalCommand>(parsed);
-  const absl::StatusOr<nlohmann::json> result = RunEval(command.options, InstallInterruptHandler());
+  Progress progress(std::cerr, ProgressOptionsForStderr(), MonotonicSeconds);
+  const absl::StatusOr<nlohmann::json> result = RunEval(command.options, progress, InstallInterruptHandler());
   if (!result.ok()) {
     return ReportError("retort eval", result.status(), std::cerr);
   }

@@ -12,11 +12,11 @@
 #include "core/base/files.h"
 #include "core/base/interrupt.h"
 #include "core/base/process.h"
+#include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/version.h"
 #include "core/config/job_file.h"
 #include "worker/run/local_run.h"
-#include "worker/run/progress.h"
 #include "worker/run/result_json.h"
 
 namespace retort {

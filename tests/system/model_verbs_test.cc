@@ -67,6 +67,14 @@ TEST(Eval, OfTheStudentBesideItsTeacherIsWhatTheRunMeasured) {
   ExpectNear(found["teacher_perplexity"], Result(UndisturbedRun())["teacher"]["perplexity"]);
 }
 
+TEST(Eval, ShowsItsProgressOnStandardError) {
+  const ProgramEnd end = RunRetort({"eval", Teacher(), "--data", TinyJobDirectory() / "corpus/eval.bin",
+                                    "--window", "64", "--max-tokens", "256", "-o", "json"});
+  EXPECT_THAT(end.err, HasSubstr("measuring " + Teacher() + "  starts at window 0/4\n"));
+  EXPECT_THAT(end.err, HasSubstr("measuring " + Teacher() + "  window 4/4  done in "));
+  EXPECT_EQ(json::parse(end.out).size(), 2u);
+}
+
 TEST(Generate, IsGreedyAndRepeatable) {
   for (const std::string& model : {Teacher(), Student()}) {
     const std::string text = Generate(model, {});

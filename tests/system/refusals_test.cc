@@ -119,6 +119,24 @@ TEST(Refusal, OfADamagedResultSaysWhatToDo) {
   }
 }
 
+TEST(Refusal, OfDataOfAnotherTokenizerComesBeforeTheTraining) {
+  const std::string bad = WriteDocuments("bad", {std::vector<int32_t>(200, 3), {3, 512, 3}});
+  const auto says = AllOf(HasSubstr(bad + ": token 201, in document 1, is 512, outside"),
+                          HasSubstr("vocabulary of 512"), HasSubstr("Tokenize the text again"));
+  const std::filesystem::path job = TestPath("job.yaml");
+  for (const char* good : {"corpus/train.bin", "corpus/eval.bin", "corpus/off_domain.bin"}) {
+    WriteChangedJob(job, {{good, bad}});
+    const ProgramEnd end = RunRetort(RunArguments(job, TestPath("run")));
+    EXPECT_EQ(end.exit_code, 2) << good;
+    EXPECT_THAT(end.err, says) << good;
+    EXPECT_FALSE(std::filesystem::exists(TestPath("run") / "metrics.jsonl")) << good;
+  }
+  const ProgramEnd end =
+      RunRetort({"eval", TinyJobDirectory() / "teacher", "--data", bad, "--max-tokens", "4"});
+  EXPECT_EQ(end.exit_code, 2);
+  EXPECT_THAT(end.err, says);
+}
+
 TEST(Refusal, OfAContextThatHoldsNoPrediction) {
   const std::filesystem::path teacher = CopyOfTheTeacher();
   nlohmann::json config = ReadJson(teacher / "config.json");

@@ -1,7 +1,6 @@
 // One command distils the tiny teacher through all three stages. Its numbers are checked in:
 // tiny_losses.json.
 #include "tests/system/tiny_run.h"
-#include "train/data/testing_dataset.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -17,6 +16,7 @@
 #include "model/student/make_student.h"
 #include "model/student/student_directory.h"
 #include "model/teacher/llama.h"
+#include "train/data/testing_dataset.h"
 
 namespace retort {
 namespace {
@@ -200,6 +200,18 @@ TEST(TinyRun, MovesEveryMixerAndNothingElse) {
 
 TEST(TinyRun, LeavesNoCheckpointBehind) {
   EXPECT_FALSE(std::filesystem::exists(UndisturbedRun() / "checkpoint.safetensors"));
+}
+
+TEST(TinyRun, ShowsItsMeasurementsBesideItsStages) {
+  const ProgramEnd end = RunRetort(TinyRunArguments(TestPath("run")));
+  size_t at = 0;
+  for (const char* line :
+       {"\nmeasuring the teacher  starts at window 0/65\n", "\nmeasuring the teacher  window 65/65  done in ",
+        "\nmeasuring the untrained student  window 65/65  done in ", "\nmatrix_orientation  step 20/20  ",
+        "\nmeasuring the student  window 65/65  done in ", "\nhidden_state_alignment  step 20/20  "}) {
+    at = ("\n" + end.err).find(line, at);
+    ASSERT_NE(at, std::string::npos) << line << "in\n" << end.err;
+  }
 }
 
 TEST(TinyRun, HasNothingToDoTheSecondTime) {

@@ -47,12 +47,12 @@ TokenizeOptions Options(std::vector<std::filesystem::path> inputs) {
 
 std::vector<std::string> ReadBack(const std::string& name) {
   const auto tokenizer = Tokenizer::Load(kTokenizer);
-  const auto dataset = IndexedDataset::Open(TestPath(name));
+  const auto dataset = IndexedDataset::Open(TestPath(name), kVocabSize);
   EXPECT_TRUE(dataset.ok()) << dataset.status();
   std::vector<std::string> texts;
   for (uint64_t i = 0; i < dataset->num_documents(); ++i) {
     std::vector<int32_t> ids(dataset->document(i).size);
-    EXPECT_TRUE(dataset->ReadTokens(dataset->document(i).offset, ids.size(), kVocabSize, ids.data()).ok());
+    EXPECT_TRUE(dataset->ReadTokens(dataset->document(i).offset, ids.size(), ids.data()).ok());
     texts.push_back((*tokenizer)->Decode(ids, SpecialTokens::kKeep));
   }
   return texts;
@@ -81,8 +81,15 @@ TEST(TokenizeFiles, GivesTheTextBackInOrder) {
   EXPECT_THAT(ReadBack("out.bin"),
               ElementsAre("First, naïve 🙂.", "Second\nline\r\n", "Third:\n\n  1234\n"));
   EXPECT_EQ(report->train.documents, 3);
-  EXPECT_EQ(report->train.tokens, IndexedDataset::Open(TestPath("out.bin"))->num_tokens());
+  EXPECT_EQ(report->train.tokens, IndexedDataset::Open(TestPath("out.bin"), kVocabSize)->num_tokens());
   EXPECT_EQ(report->train.text_bytes, 19 + 13 + 15);
+}
+
+TEST(TokenizeFiles, SaysWhatToDoWithATokenizerThatIsNotSupported) {
+  TokenizeOptions options = Options({WriteText("a.txt", "text")});
+  options.tokenizer = WriteText("tokenizer.json", R"({"normalizer": {"type": "Prepend"}})");
+  EXPECT_THAT(ErrorOf(options),
+              AllOf(HasSubstr("tokenizer.json: 'normalizer' is"), HasSubstr("another program")));
 }
 
 TEST(TokenizeFiles, EndsEachDocument) {

@@ -20,7 +20,7 @@ namespace retort {
 class Batches {
  public:
   // Reads `bins` as one stream. INVALID_ARGUMENT when it has fewer than `seq_len` tokens; otherwise the
-  // errors of TokenStream::Open. Ids are checked against `vocab_size` as they are read.
+  // errors of TokenStream::Open.
   static absl::StatusOr<Batches> Open(const std::vector<std::filesystem::path>& bins, int seq_len,
                                       uint64_t seed, int vocab_size);
 

@@ -130,11 +130,11 @@ TEST(Batches, RefusesLessThanOneSequence) {
               AllOf(HasSubstr("few.bin has 9 tokens"), HasSubstr("sequence of 10")));
 }
 
-TEST(Batches, NamesATokenOutsideTheModelsVocabulary) {
-  const auto batches = Batches::Open({WriteDocuments("wide", {Counting(0, 100)})}, 100, 7, 50);
-  const auto ids = batches->Sequences(1, 0, 1);
-  EXPECT_EQ(ids.status().code(), absl::StatusCode::kDataLoss);
-  EXPECT_THAT(ids.status().message(), HasSubstr("wide.bin: token 50 is 50, outside the vocabulary of 50"));
+TEST(Batches, NamesATokenOutsideTheVocabularyWhenOpened) {
+  const auto batches = Batches::Open(
+      {WriteDocuments("narrow", {Counting(0, 50)}), WriteDocuments("wide", {Counting(0, 100)})}, 10, 7, 50);
+  EXPECT_EQ(batches.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(batches.status().message(), HasSubstr("wide.bin: token 50, in document 0, is 50, outside"));
 }
 
 }  // namespace

@@ -49,7 +49,7 @@ std::vector<Span> Spread(const std::vector<Span>& windows, uint64_t max_tokens) 
 absl::StatusOr<std::vector<std::vector<int32_t>>> EvalWindows(const std::filesystem::path& bin,
                                                               const WindowLimits& options) {
   RETORT_CHECK(options.max_window >= 2) << "max_window " << options.max_window;
-  ASSIGN_OR_RETURN(const IndexedDataset dataset, IndexedDataset::Open(bin));
+  ASSIGN_OR_RETURN(const IndexedDataset dataset, IndexedDataset::Open(bin, options.vocab_size));
   std::vector<Span> spans = AllWindows(dataset, options.max_window);
   if (options.max_tokens > 0) spans = Spread(spans, options.max_tokens);
   if (spans.empty()) {
@@ -60,7 +60,7 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> EvalWindows(const std::filesys
   std::vector<std::vector<int32_t>> windows;
   for (const Span& span : spans) {
     std::vector<int32_t>& window = windows.emplace_back(span.size);
-    RETURN_IF_ERROR(dataset.ReadTokens(span.offset, span.size, options.vocab_size, window.data()));
+    RETURN_IF_ERROR(dataset.ReadTokens(span.offset, span.size, window.data()));
   }
   return windows;
 }

@@ -48,9 +48,11 @@ TEST(EvalWindows, RefusesDataWithoutAWindow) {
   EXPECT_THAT(windows.status().message(), HasSubstr("lone.bin: 2 documents and 2 tokens"));
 }
 
-TEST(EvalWindows, NamesATokenOutsideTheModelsVocabulary) {
-  const auto windows = EvalWindows(WriteDocuments("wide", {{1, 2, 30}}), {.max_window = 4, .vocab_size = 30});
-  EXPECT_THAT(windows.status().message(), HasSubstr("wide.bin: token 2 is 30"));
+TEST(EvalWindows, NamesATokenOutsideTheVocabularyEvenWhereNoWindowIsTaken) {
+  const auto windows = EvalWindows(WriteDocuments("wide", {{1, 2}, {3, 30}}),
+                                   {.max_window = 4, .max_tokens = 2, .vocab_size = 30});
+  EXPECT_EQ(windows.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(windows.status().message(), HasSubstr("wide.bin: token 3, in document 1, is 30"));
 }
 
 }  // namespace

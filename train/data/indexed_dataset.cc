@@ -1,5 +1,6 @@
 #include "train/data/indexed_dataset.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -26,6 +27,23 @@ T Load(const MappedFile& file, uint64_t at) {
   return value;
 }
 
+// The place of the first id that is not below `vocab_size`, or `count`. Id is unsigned: negative ids are
+// large.
+template <typename Id>
+uint64_t FirstOutside(const MappedFile& bin, uint64_t count, uint64_t vocab_size) {
+  constexpr uint64_t kBlock = 1 << 14;  // searched only when its largest id is too large: that loop is SIMD
+  for (uint64_t begin = 0; begin < count; begin += kBlock) {
+    const uint64_t end = std::min(begin + kBlock, count);
+    Id largest = 0;
+    for (uint64_t i = begin; i < end; ++i) largest = std::max(largest, Load<Id>(bin, i * sizeof(Id)));
+    if (largest < vocab_size) continue;
+    uint64_t i = begin;
+    while (Load<Id>(bin, i * sizeof(Id)) < vocab_size) ++i;
+    return i;
+  }
+  return count;
+}
+
 std::string TypeName(int code) {
   static constexpr const char* kNames[] = {"uint8", "int8",    "int16",   "int32",
                                            "int64", "float64", "float32", "uint16"};
@@ -43,7 +61,7 @@ int TokenBytes(TokenType type) { return type == TokenType::kUint16 ? 2 : 4; }
 IndexedDataset::IndexedDataset(std::filesystem::path path, MappedFile bin, MappedFile index)
     : path_(std::move(path)), bin_(std::move(bin)), index_(std::move(index)) {}
 
-absl::StatusOr<IndexedDataset> IndexedDataset::Open(const std::filesystem::path& bin) {
+absl::StatusOr<IndexedDataset> IndexedDataset::Open(const std::filesystem::path& bin, int32_t vocab_size) {
   if (bin.extension() != ".bin") {
     return absl::InvalidArgumentError(absl::StrCat(
         "token file ", bin.string(), " does not end in .bin; make one with `retort data tokenize`"));
@@ -56,6 +74,7 @@ absl::StatusOr<IndexedDataset> IndexedDataset::Open(const std::filesystem::path&
   RETURN_IF_ERROR(dataset.ReadHeader());
   RETURN_IF_ERROR(dataset.CheckSequences());
   RETURN_IF_ERROR(dataset.CheckDocuments());
+  RETURN_IF_ERROR(dataset.CheckIds(vocab_size));
   return dataset;
 }
 
@@ -140,6 +159,18 @@ absl::Status IndexedDataset::CheckDocuments() const {
   return absl::OkStatus();
 }
 
+absl::Status IndexedDataset::CheckIds(int32_t vocab_size) const {
+  const uint64_t at = type_ == TokenType::kUint16 ? FirstOutside<uint16_t>(bin_, num_tokens_, vocab_size)
+                                                  : FirstOutside<uint32_t>(bin_, num_tokens_, vocab_size);
+  if (at == num_tokens_) return absl::OkStatus();
+  uint64_t i = 0;
+  while (document(i).offset + document(i).size <= at) ++i;
+  return absl::InvalidArgumentError(
+      absl::StrCat(path_.string(), ": token ", at, ", in document ", i, ", is ", Token(at),
+                   ", outside the teacher's vocabulary of ", vocab_size, ": was another tokenizer used? ",
+                   "Tokenize the text again with this teacher's (`retort data tokenize`)"));
+}
+
 int64_t IndexedDataset::DocumentEntry(uint64_t i) const {
   return Load<int64_t>(index_, DocumentsAt() + i * kPointerBytes);
 }
@@ -155,21 +186,17 @@ IndexedDataset::Document IndexedDataset::document(uint64_t i) const {
   return {offset, SequenceOffset(DocumentEntry(i + 1)) - offset};
 }
 
-absl::Status IndexedDataset::ReadTokens(uint64_t offset, uint64_t count, int32_t vocab_size,
-                                        int32_t* out) const {
+int32_t IndexedDataset::Token(uint64_t at) const {
+  return type_ == TokenType::kUint16 ? Load<uint16_t>(bin_, at * sizeof(uint16_t))
+                                     : Load<int32_t>(bin_, at * sizeof(int32_t));
+}
+
+absl::Status IndexedDataset::ReadTokens(uint64_t offset, uint64_t count, int32_t* out) const {
   if (offset > num_tokens_ || count > num_tokens_ - offset) {
     return absl::OutOfRangeError(
         absl::StrCat(path_.string(), ": tokens [", offset, ", +", count, ") asked of ", num_tokens_));
   }
-  for (uint64_t i = 0; i < count; ++i) {
-    const uint64_t at = (offset + i) * TokenBytes(type_);
-    out[i] = type_ == TokenType::kUint16 ? Load<uint16_t>(bin_, at) : Load<int32_t>(bin_, at);
-    if (out[i] < 0 || out[i] >= vocab_size) {
-      return absl::DataLossError(absl::StrCat(path_.string(), ": token ", offset + i, " is ", out[i],
-                                              ", outside the vocabulary of ", vocab_size,
-                                              "; was it made with another tokenizer?"));
-    }
-  }
+  for (uint64_t i = 0; i < count; ++i) out[i] = Token(offset + i);
   return absl::OkStatus();
 }
 

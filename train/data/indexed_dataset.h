@@ -36,11 +36,11 @@ inline constexpr uint64_t kIndexVersion = 1;
 // A pair of files mapped into memory. Immutable, so thread-safe; the files must not change while it lives.
 class IndexedDataset {
  public:
-  // Opens NAME.bin and the NAME.idx beside it, and checks header, tables and sizes against each other.
-  // DATA_LOSS for a truncated or inconsistent pair, UNIMPLEMENTED for another version or token type,
-  // INVALID_ARGUMENT for a path that does not end in .bin or an index that is none, NOT_FOUND for a missing
-  // file.
-  static absl::StatusOr<IndexedDataset> Open(const std::filesystem::path& bin);
+  // Opens NAME.bin and the NAME.idx beside it, and checks header, tables and sizes against each other and
+  // every id against [0, vocab_size), which reads the whole file. DATA_LOSS for a truncated or inconsistent
+  // pair, UNIMPLEMENTED for another version or token type, INVALID_ARGUMENT for a path that does not end in
+  // .bin, an index that is none or an id outside the vocabulary, NOT_FOUND for a missing file.
+  static absl::StatusOr<IndexedDataset> Open(const std::filesystem::path& bin, int32_t vocab_size);
 
   struct Document {
     uint64_t offset;  // of its first token, in tokens from the file's start
@@ -53,17 +53,19 @@ class IndexedDataset {
   const std::filesystem::path& path() const { return path_; }
 
   // Copies tokens [offset, offset + count) of the whole file to `out`, across documents. OUT_OF_RANGE beyond
-  // the end. DATA_LOSS, naming file and offset, when an id lies outside [0, vocab_size).
-  absl::Status ReadTokens(uint64_t offset, uint64_t count, int32_t vocab_size, int32_t* out) const;
+  // the end.
+  absl::Status ReadTokens(uint64_t offset, uint64_t count, int32_t* out) const;
 
  private:
   IndexedDataset(std::filesystem::path path, MappedFile bin, MappedFile index);
   absl::Status ReadHeader();
   absl::Status CheckSequences();
   absl::Status CheckDocuments() const;
+  absl::Status CheckIds(int32_t vocab_size) const;
   std::string IndexName() const;
   uint64_t PointersAt() const;  // byte offsets of the index's tables
   uint64_t DocumentsAt() const;
+  int32_t Token(uint64_t at) const;
   int64_t DocumentEntry(uint64_t i) const;
   // Offset in tokens of sequence i, where i may be one past the last.
   uint64_t SequenceOffset(uint64_t i) const;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "core/base/files.h"
 #include "train/data/indexed_dataset_writer.h"
 #include "train/data/testing_dataset.h"
@@ -22,12 +23,13 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr char kGoldens[] = RETORT_SOURCE_DIR "/tests/golden/indexed_dataset/";
+constexpr int32_t kVocabSize = 70001;  // of the goldens
 
-std::vector<std::vector<int32_t>> AllDocuments(const IndexedDataset& dataset, int32_t vocab_size) {
+std::vector<std::vector<int32_t>> AllDocuments(const IndexedDataset& dataset) {
   std::vector<std::vector<int32_t>> documents;
   for (uint64_t i = 0; i < dataset.num_documents(); ++i) {
     const auto [offset, size] = dataset.document(i);
-    EXPECT_TRUE(dataset.ReadTokens(offset, size, vocab_size, documents.emplace_back(size).data()).ok());
+    EXPECT_TRUE(dataset.ReadTokens(offset, size, documents.emplace_back(size).data()).ok());
   }
   return documents;
 }
@@ -39,7 +41,7 @@ absl::Status OpenDamaged(void (*damage)(std::string* index, std::string* bin)) {
   damage(&index, &bin);
   std::ofstream(TestPath("d.idx"), std::ios::binary) << index;
   std::ofstream(TestPath("d.bin"), std::ios::binary) << bin;
-  return IndexedDataset::Open(TestPath("d.bin")).status();
+  return IndexedDataset::Open(TestPath("d.bin"), kVocabSize).status();
 }
 
 template <typename T>
@@ -48,40 +50,51 @@ void Put(T value, size_t at, std::string* bytes) {
 }
 
 TEST(IndexedDataset, ReadsWhatMegatronWrites) {
-  const auto dataset = IndexedDataset::Open(kGoldens + std::string("short.bin"));
+  const auto dataset = IndexedDataset::Open(kGoldens + std::string("short.bin"), kVocabSize);
   ASSERT_TRUE(dataset.ok()) << dataset.status();
   EXPECT_EQ(dataset->num_tokens(), 6);
-  EXPECT_THAT(AllDocuments(*dataset, 65499),
+  EXPECT_THAT(AllDocuments(*dataset),
               ElementsAre(ElementsAre(1, 2, 3), ElementsAre(65498, 0), ElementsAre(), ElementsAre(7)));
 }
 
 TEST(IndexedDataset, JoinsTheSequencesOfADocument) {
-  const auto dataset = IndexedDataset::Open(kGoldens + std::string("parts.bin"));
+  const auto dataset = IndexedDataset::Open(kGoldens + std::string("parts.bin"), kVocabSize);
   ASSERT_TRUE(dataset.ok()) << dataset.status();
-  EXPECT_THAT(AllDocuments(*dataset, 100000), ElementsAre(ElementsAre(1, 70000, 3, 4), ElementsAre(5, 6)));
+  EXPECT_THAT(AllDocuments(*dataset), ElementsAre(ElementsAre(1, 70000, 3, 4), ElementsAre(5, 6)));
 }
 
 TEST(IndexedDataset, ReadsAcrossDocuments) {
-  const auto dataset = IndexedDataset::Open(kGoldens + std::string("short.bin"));
+  const auto dataset = IndexedDataset::Open(kGoldens + std::string("short.bin"), kVocabSize);
   std::vector<int32_t> ids(4);
-  ASSERT_TRUE(dataset->ReadTokens(2, 4, 65499, ids.data()).ok());
+  ASSERT_TRUE(dataset->ReadTokens(2, 4, ids.data()).ok());
   EXPECT_THAT(ids, ElementsAre(3, 65498, 0, 7));
 }
 
 TEST(IndexedDataset, RefusesToReadBeyondItsEnd) {
-  const auto dataset = IndexedDataset::Open(kGoldens + std::string("short.bin"));
+  const auto dataset = IndexedDataset::Open(kGoldens + std::string("short.bin"), kVocabSize);
   std::vector<int32_t> ids(8);
-  EXPECT_EQ(dataset->ReadTokens(4, 3, 65499, ids.data()).code(), absl::StatusCode::kOutOfRange);
-  EXPECT_EQ(dataset->ReadTokens(4, UINT64_MAX - 2, 65499, ids.data()).code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(dataset->ReadTokens(4, 3, ids.data()).code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(dataset->ReadTokens(4, UINT64_MAX - 2, ids.data()).code(), absl::StatusCode::kOutOfRange);
 }
 
 TEST(IndexedDataset, NamesATokenOutsideTheVocabulary) {
-  const auto dataset = IndexedDataset::Open(kGoldens + std::string("short.bin"));
-  std::vector<int32_t> ids(6);
-  const absl::Status status = dataset->ReadTokens(0, 6, 65498, ids.data());
-  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
-  EXPECT_THAT(status.message(),
-              AllOf(HasSubstr("short.bin: token 3 is 65498"), HasSubstr("vocabulary of 65498")));
+  const absl::Status status = IndexedDataset::Open(kGoldens + std::string("short.bin"), 65498).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), AllOf(HasSubstr("short.bin: token 3, in document 1, is 65498, outside"),
+                                      HasSubstr("vocabulary of 65498"), HasSubstr("`retort data tokenize`")));
+}
+
+TEST(IndexedDataset, FindsATokenOutsideTheVocabularyWhereverItStands) {
+  for (const int32_t vocab_size : {1000, 70000}) {
+    for (const size_t at : {0, 16383, 16384, 39999}) {
+      std::vector<int32_t> ids(40'000, vocab_size - 2);
+      ids[at] = vocab_size - 1;
+      const fs::path bin = WriteDocuments("long", {{}, ids}, vocab_size);
+      EXPECT_TRUE(IndexedDataset::Open(bin, vocab_size).ok());
+      EXPECT_THAT(IndexedDataset::Open(bin, vocab_size - 1).status().message(),
+                  HasSubstr(absl::StrCat("token ", at, ", in document 1, is ", vocab_size - 1, ", ")));
+    }
+  }
 }
 
 TEST(IndexedDataset, RefusesANegativeToken) {
@@ -89,18 +102,18 @@ TEST(IndexedDataset, RefusesANegativeToken) {
   Put<int32_t>(-1, 4, &bin);
   fs::copy_file(kGoldens + std::string("parts.idx"), TestPath("n.idx"), fs::copy_options::overwrite_existing);
   std::ofstream(TestPath("n.bin"), std::ios::binary) << bin;
-  int32_t id;
-  EXPECT_EQ(IndexedDataset::Open(TestPath("n.bin"))->ReadTokens(1, 1, 100000, &id).code(),
-            absl::StatusCode::kDataLoss);
+  EXPECT_THAT(IndexedDataset::Open(TestPath("n.bin"), kVocabSize).status().message(),
+              HasSubstr("n.bin: token 1, in document 0, is -1, outside"));
 }
 
 TEST(IndexedDataset, RefusesAnotherEnding) {
-  EXPECT_THAT(IndexedDataset::Open("corpus.txt").status().message(), HasSubstr("does not end in .bin"));
+  EXPECT_THAT(IndexedDataset::Open("corpus.txt", kVocabSize).status().message(),
+              HasSubstr("does not end in .bin"));
 }
 
 TEST(IndexedDataset, NamesAMissingIndex) {
   std::ofstream(TestPath("alone.bin")) << "x";
-  const absl::Status status = IndexedDataset::Open(TestPath("alone.bin")).status();
+  const absl::Status status = IndexedDataset::Open(TestPath("alone.bin"), kVocabSize).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(status.message(), HasSubstr("alone.idx"));
 }
@@ -127,7 +140,7 @@ TEST(IndexedDataset, DetectsATruncatedIndexAtEveryLength) {
   fs::copy_file(kGoldens + std::string("short.bin"), TestPath("t.bin"), fs::copy_options::overwrite_existing);
   for (size_t size = 0; size < whole.size(); ++size) {
     std::ofstream(TestPath("t.idx"), std::ios::binary) << whole.substr(0, size);
-    EXPECT_FALSE(IndexedDataset::Open(TestPath("t.bin")).ok()) << size;
+    EXPECT_FALSE(IndexedDataset::Open(TestPath("t.bin"), kVocabSize).ok()) << size;
   }
 }
 
@@ -176,16 +189,16 @@ TEST(IndexedDatasetWriter, WritesMegatronsBytes) {
 TEST(IndexedDatasetWriter, UsesFourBytesForALargeVocabulary) {
   const fs::path bin = WriteDocuments("large", {{1, 70000}, {65499}}, 70001);
   EXPECT_EQ(fs::file_size(bin), 12);
-  EXPECT_THAT(AllDocuments(*IndexedDataset::Open(bin), 70001),
+  EXPECT_THAT(AllDocuments(*IndexedDataset::Open(bin, kVocabSize)),
               ElementsAre(ElementsAre(1, 70000), ElementsAre(65499)));
 }
 
 TEST(IndexedDatasetWriter, WritesMoreThanItsBuffer) {
   const std::vector<int32_t> document(300'000, 5);
   const fs::path bin = WriteDocuments("long", {document, {1}, document, document});
-  const auto dataset = IndexedDataset::Open(bin);
+  const auto dataset = IndexedDataset::Open(bin, 1000);
   ASSERT_TRUE(dataset.ok()) << dataset.status();
-  EXPECT_THAT(AllDocuments(*dataset, 1000), ElementsAre(document, ElementsAre(1), document, document));
+  EXPECT_THAT(AllDocuments(*dataset), ElementsAre(document, ElementsAre(1), document, document));
 }
 
 TEST(IndexedDatasetWriter, RefusesATokenOutsideTheVocabulary) {
@@ -201,7 +214,7 @@ TEST(IndexedDatasetWriter, LeavesTheOldPairWithoutFinish) {
     auto writer = IndexedDatasetWriter::Create(TestPath("old"), 10);
     ASSERT_TRUE(writer->Add({9}).ok());
   }
-  EXPECT_THAT(AllDocuments(*IndexedDataset::Open(bin), 10), ElementsAre(ElementsAre(1, 2)));
+  EXPECT_THAT(AllDocuments(*IndexedDataset::Open(bin, 10)), ElementsAre(ElementsAre(1, 2)));
   EXPECT_EQ(std::distance(fs::directory_iterator(bin.parent_path()), fs::directory_iterator()), 2);
 }
 

@@ -13,14 +13,13 @@ absl::StatusOr<TokenStream> TokenStream::Open(const std::vector<std::filesystem:
   if (bins.empty()) return absl::InvalidArgumentError("no token file was given");
   std::vector<IndexedDataset> datasets;
   for (const std::filesystem::path& bin : bins) {
-    ASSIGN_OR_RETURN(IndexedDataset dataset, IndexedDataset::Open(bin));
+    ASSIGN_OR_RETURN(IndexedDataset dataset, IndexedDataset::Open(bin, vocab_size));
     datasets.push_back(std::move(dataset));
   }
-  return TokenStream(std::move(datasets), vocab_size);
+  return TokenStream(std::move(datasets));
 }
 
-TokenStream::TokenStream(std::vector<IndexedDataset> datasets, int32_t vocab_size)
-    : datasets_(std::move(datasets)), starts_{0}, vocab_size_(vocab_size) {
+TokenStream::TokenStream(std::vector<IndexedDataset> datasets) : datasets_(std::move(datasets)), starts_{0} {
   for (const IndexedDataset& dataset : datasets_) starts_.push_back(starts_.back() + dataset.num_tokens());
 }
 
@@ -31,7 +30,7 @@ absl::Status TokenStream::Read(uint64_t offset, uint64_t count, int32_t* out) co
   size_t i = std::upper_bound(starts_.begin(), starts_.end(), offset) - starts_.begin() - 1;
   while (count > 0) {
     const uint64_t here = std::min(count, starts_[i + 1] - offset);
-    RETURN_IF_ERROR(datasets_[i].ReadTokens(offset - starts_[i], here, vocab_size_, out));
+    RETURN_IF_ERROR(datasets_[i].ReadTokens(offset - starts_[i], here, out));
     offset += here;
     count -= here;
     out += here;

@@ -14,22 +14,20 @@ namespace retort {
 // Immutable, so thread-safe.
 class TokenStream {
  public:
-  // INVALID_ARGUMENT without any file; otherwise IndexedDataset::Open's errors. Ids must lie in [0,
-  // vocab_size).
+  // INVALID_ARGUMENT without any file; otherwise IndexedDataset::Open's errors.
   static absl::StatusOr<TokenStream> Open(const std::vector<std::filesystem::path>& bins, int32_t vocab_size);
 
   uint64_t num_tokens() const { return starts_.back(); }
 
-  // Copies tokens [offset, offset + count) of the stream to `out`, across files where need be. Errors as
-  // IndexedDataset::ReadTokens.
+  // Copies tokens [offset, offset + count) of the stream to `out`, across files where need be. OUT_OF_RANGE
+  // beyond the end.
   absl::Status Read(uint64_t offset, uint64_t count, int32_t* out) const;
 
  private:
-  TokenStream(std::vector<IndexedDataset> datasets, int32_t vocab_size);
+  explicit TokenStream(std::vector<IndexedDataset> datasets);
 
   std::vector<IndexedDataset> datasets_;
   std::vector<uint64_t> starts_;  // stream offset of each dataset's first token, then of the end
-  int32_t vocab_size_;
 };
 
 }  // namespace retort

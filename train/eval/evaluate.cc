@@ -68,7 +68,8 @@ void AddWindow(const LanguageModel& model, const LanguageModel* teacher, const s
 }  // namespace
 
 absl::StatusOr<Quality> Evaluate(const LanguageModel& model, const LanguageModel* teacher,
-                                 const TokenWindows& windows, const std::atomic<bool>& stop) {
+                                 const TokenWindows& windows, const std::atomic<bool>& stop,
+                                 const std::function<void()>& on_window) {
   return CatchTorch("evaluation", [&]() -> absl::StatusOr<Quality> {
     const c10::NoGradGuard no_grad;
     Sums sums;
@@ -76,6 +77,7 @@ absl::StatusOr<Quality> Evaluate(const LanguageModel& model, const LanguageModel
     for (const std::vector<int32_t>& window : windows) {
       if (stop.load()) return absl::CancelledError("evaluation stopped");
       AddWindow(model, teacher, window, sums);
+      on_window();
     }
     const double predicted = static_cast<double>(sums.predicted);
     Quality quality = {sums.predicted, std::exp(sums.nll / predicted), std::nullopt};

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -29,9 +30,11 @@ struct Quality {
   std::optional<TeacherComparison> beside_teacher;
 };
 
-// Each window on its own, from position 0. `teacher` may be null; else its vocabulary and layers match the
-// model's. INTERNAL when the numbers are not finite or LibTorch fails; CANCELLED soon after `stop` is set.
+// Each window on its own, from position 0; `on_window` is called after each. `teacher` may be null; else its
+// vocabulary and layers match the model's. INTERNAL when the numbers are not finite or LibTorch fails;
+// CANCELLED soon after `stop` is set.
 absl::StatusOr<Quality> Evaluate(const LanguageModel& model, const LanguageModel* teacher,
-                                 const TokenWindows& windows, const std::atomic<bool>& stop);
+                                 const TokenWindows& windows, const std::atomic<bool>& stop,
+                                 const std::function<void()>& on_window);
 
 }  // namespace retort

@@ -45,9 +45,13 @@ v1::EvaluationSpec Prompts(int prompts, int prompt_tokens, int continuation_toke
 
 class EvaluateTest : public testing::Test {
  protected:
-  Quality Measure(const LanguageModel& model) { return Evaluate(model, &teacher_, windows_, kGoOn).value(); }
+  static absl::StatusOr<Quality> Unwatched(const LanguageModel& model, const LanguageModel* teacher,
+                                           const TokenWindows& windows) {
+    return Evaluate(model, teacher, windows, kGoOn, [] {});
+  }
+  Quality Measure(const LanguageModel& model) { return Unwatched(model, &teacher_, windows_).value(); }
   std::vector<double> Distances(const TokenWindows& windows) {
-    return Evaluate(student_, &teacher_, windows, kGoOn)->beside_teacher.value().hidden_distance;
+    return Unwatched(student_, &teacher_, windows)->beside_teacher.value().hidden_distance;
   }
 
   const c10::NoGradGuard no_grad_;
@@ -85,7 +89,7 @@ TEST_F(EvaluateTest, PerplexityIsThatOfTheLogits) {
   }
   const double expected = std::exp(nll / predicted);
   EXPECT_NEAR(Measure(student_).perplexity, expected, 1e-5 * expected);
-  EXPECT_NEAR(Evaluate(student_, nullptr, windows_, kGoOn)->perplexity, expected, 1e-5 * expected);
+  EXPECT_NEAR(Unwatched(student_, nullptr, windows_)->perplexity, expected, 1e-5 * expected);
 }
 
 TEST_F(EvaluateTest, ComparesDistributionsAsTheLogitsDo) {
@@ -103,7 +107,7 @@ TEST_F(EvaluateTest, ComparesDistributionsAsTheLogitsDo) {
 }
 
 TEST_F(EvaluateTest, OfTheTeacherAloneComparesNothing) {
-  EXPECT_FALSE(Evaluate(teacher_, nullptr, windows_, kGoOn)->beside_teacher.has_value());
+  EXPECT_FALSE(Unwatched(teacher_, nullptr, windows_)->beside_teacher.has_value());
 }
 
 TEST_F(EvaluateTest, DistanceOfALayerIsStageTwosLossOnTheSameTokens) {
@@ -130,16 +134,26 @@ TEST_F(EvaluateTest, WeighsDistancesByTokens) {
   EXPECT_NEAR(Distances({a, b})[2], expected, 1e-6 * expected);
 }
 
+TEST_F(EvaluateTest, CallsBackAfterEachWindow) {
+  size_t measured = 0;
+  ASSERT_TRUE(Evaluate(student_, nullptr, windows_, kGoOn, [&] { ++measured; }).ok());
+  EXPECT_EQ(measured, windows_.size());
+}
+
 TEST_F(EvaluateTest, StopsWhenAsked) {
-  const std::atomic<bool> stop = true;
-  EXPECT_EQ(Evaluate(student_, nullptr, windows_, stop).status().code(), absl::StatusCode::kCancelled);
+  std::atomic<bool> stop = false;
+  int measured = 0;
+  const auto stop_after_two = [&] { stop = ++measured == 2; };
+  EXPECT_EQ(Evaluate(student_, nullptr, windows_, stop, stop_after_two).status().code(),
+            absl::StatusCode::kCancelled);
+  EXPECT_EQ(measured, 2);
   EXPECT_EQ(MakeFreeRunningReference(teacher_, windows_, Prompts(2, 16, 8), stop).status().code(),
             absl::StatusCode::kCancelled);
 }
 
 TEST_F(EvaluateTest, RefusesNumbersThatAreNotFinite) {
   student_.final_norm_E = at::full_like(student_.final_norm_E, std::nan(""));
-  EXPECT_EQ(Evaluate(student_, &teacher_, windows_, kGoOn).status().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(Unwatched(student_, &teacher_, windows_).status().code(), absl::StatusCode::kInternal);
 }
 
 TEST_F(EvaluateTest, TeacherAgreesWithItsOwnContinuation) {

@@ -87,8 +87,8 @@ class LocalRun {
   absl::Status OpenStudent();
   // Of the finished run in out_dir; null when there is none.
   absl::StatusOr<json> FinishedIdentity() const;
-  // Of the student, or of the teacher itself, on held-out and off-domain text.
-  absl::StatusOr<json> Measure(const LanguageModel& model);
+  // Of the student, or of the teacher itself, on held-out and off-domain text; shown as "measuring `what`".
+  absl::StatusOr<json> Measure(const LanguageModel& model, const std::string& what);
   absl::Status MeasureStart();
   absl::Status Train(const StagePlan& plan);
   absl::Status LogStep(const StagePlan& plan, const ActiveStage& stage, const std::vector<double>& losses,
@@ -157,24 +157,29 @@ absl::Status LocalRun::OpenStudent() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<json> LocalRun::Measure(const LanguageModel& model) {
+absl::StatusOr<json> LocalRun::Measure(const LanguageModel& model, const std::string& what) {
   const LanguageModel* beside = &model == &teacher_ ? nullptr : &teacher_;
-  ASSIGN_OR_RETURN(const Quality quality, Evaluate(model, beside, eval_windows_, stop_));
+  const auto windows = static_cast<int64_t>(eval_windows_.size() + off_domain_windows_.size());
+  progress_.StartPhase("measuring " + what, 0, windows, "window");
+  int64_t measured_windows = 0;
+  const auto on_window = [&] { progress_.Step({.step = ++measured_windows}); };
+  ASSIGN_OR_RETURN(const Quality quality, Evaluate(model, beside, eval_windows_, stop_, on_window));
   json measured = QualityJson(quality);
   if (beside != nullptr && free_running_.prompts_BT.defined()) {
     ASSIGN_OR_RETURN(measured["free_running_agreement"], FreeRunningAgreement(model, free_running_, stop_));
   }
   if (!off_domain_windows_.empty()) {
-    ASSIGN_OR_RETURN(const Quality off_domain, Evaluate(model, nullptr, off_domain_windows_, stop_));
+    ASSIGN_OR_RETURN(const Quality off_domain,
+                     Evaluate(model, nullptr, off_domain_windows_, stop_, on_window));
     measured["off_domain"] = QualityJson(off_domain);
   }
+  progress_.EndPhase();
   return measured;
 }
 
 absl::Status LocalRun::MeasureStart() {
-  progress_.Note("measuring the teacher and the untrained student");
-  ASSIGN_OR_RETURN(state_.result["teacher"], Measure(teacher_));
-  ASSIGN_OR_RETURN(state_.result["initial"], Measure(student_));
+  ASSIGN_OR_RETURN(state_.result["teacher"], Measure(teacher_, "the teacher"));
+  ASSIGN_OR_RETURN(state_.result["initial"], Measure(student_, "the untrained student"));
   CountTime();
   return Save({});
 }
@@ -185,7 +190,7 @@ absl::Status LocalRun::Train(const StagePlan& plan) {
     for (AdamW* optimizer : stage.optimizers()) RETURN_IF_ERROR(resumed_->LoadOptimizer(*optimizer));
   }
   resumed_.reset();
-  progress_.StartStage(StageName(plan.stage), state_.step, plan.steps);
+  progress_.StartPhase(StageName(plan.stage), state_.step, plan.steps);
   const int64_t save_every = options_.job.checkpoint().every_steps();
   while (state_.step < plan.steps) {
     const double begin = MonotonicSeconds();
@@ -201,7 +206,7 @@ absl::Status LocalRun::Train(const StagePlan& plan) {
                     .tokens_per_second = plan.tokens_per_step() / step_seconds});
     if (state_.step % save_every == 0 || state_.step == plan.steps) RETURN_IF_ERROR(Save(stage.optimizers()));
   }
-  progress_.EndStage();
+  progress_.EndPhase();
   return absl::OkStatus();
 }
 
@@ -222,8 +227,7 @@ absl::Status LocalRun::LogStep(const StagePlan& plan, const ActiveStage& stage,
 }
 
 absl::Status LocalRun::FinishStage(const StagePlan& plan) {
-  progress_.Note("measuring the student");
-  ASSIGN_OR_RETURN(const json student, Measure(student_));
+  ASSIGN_OR_RETURN(const json student, Measure(student_, "the student"));
   const int64_t tokens = plan.steps * plan.tokens_per_step();
   state_.result["stages"].push_back({{"name", StageName(plan.stage)},
                                      {"tokens", tokens},

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/base/progress.h"
 #include "retort/v1/job.pb.h"
-#include "worker/run/progress.h"
 
 namespace retort {
 

@@ -9,9 +9,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "core/base/progress.h"
 #include "core/base/terminal.h"
 #include "core/base/version.h"
-#include "worker/run/progress.h"
 
 namespace retort {
 namespace {

@@ -1,4 +1,4 @@
-#include "worker/run/progress.h"
+#include "core/base/progress.h"
 
 #include <algorithm>
 #include <chrono>
@@ -17,8 +17,6 @@ constexpr double kRedrawSeconds = 0.1;
 constexpr int kWidestBar = 24;
 constexpr int kNarrowestBar = 5;
 constexpr int kStderr = 2;
-
-std::string StepText(int64_t step, int64_t total) { return absl::StrCat("step ", step, "/", total); }
 
 }  // namespace
 
@@ -41,24 +39,25 @@ Progress::~Progress() {
   }
 }
 
-void Progress::StartStage(std::string_view name, int64_t done_steps, int64_t total_steps) {
-  EndStage();
-  in_stage_ = true;
-  stage_ = name;
+void Progress::StartPhase(std::string_view name, int64_t done_steps, int64_t total_steps,
+                          std::string_view step_noun) {
+  EndPhase();
+  in_phase_ = true;
+  phase_ = name;
+  step_noun_ = step_noun;
   first_step_ = done_steps;
   total_steps_ = total_steps;
-  stage_start_ = last_output_ = now_();
+  phase_start_ = last_output_ = now_();
   last_ = {.step = done_steps};
   if (options_.redraw) {
     DrawLive();
   } else {
-    out_ << stage_ << "  " << (done_steps > 0 ? "resumes at " : "starts at ")
-         << StepText(done_steps, total_steps) << std::endl;
+    out_ << phase_ << "  " << (done_steps > 0 ? "resumes at " : "starts at ") << StepText() << std::endl;
   }
 }
 
 void Progress::Step(const StepReport& report) {
-  RETORT_CHECK(in_stage_) << "step " << report.step << " outside a stage";
+  RETORT_CHECK(in_phase_) << "step " << report.step << " outside a phase";
   last_ = report;
   const double now = now_();
   if (now - last_output_ < (options_.redraw ? kRedrawSeconds : options_.plain_interval_seconds)) {
@@ -68,28 +67,31 @@ void Progress::Step(const StepReport& report) {
   if (options_.redraw) {
     DrawLive();
   } else {
-    out_ << stage_ << "  " << StepText(last_.step, total_steps_) << Figures() << Eta() << Extra()
-         << std::endl;
+    out_ << phase_ << "  " << StepText() << Figures() << Eta() << Extra() << std::endl;
   }
 }
 
-void Progress::EndStage() {
-  if (!in_stage_) {
+void Progress::EndPhase() {
+  if (!in_phase_) {
     return;
   }
-  in_stage_ = false;
+  in_phase_ = false;
   ClearLive();
   const std::string end = last_.step >= total_steps_ ? "  done in " : "  stopped after ";
-  out_ << stage_ << "  " << StepText(last_.step, total_steps_) << Figures() << end
-       << FormatDuration(now_() - stage_start_) << Extra() << std::endl;
+  out_ << phase_ << "  " << StepText() << Figures() << end << FormatDuration(now_() - phase_start_) << Extra()
+       << std::endl;
 }
 
 void Progress::Note(std::string_view text) {
   ClearLive();
   out_ << text << std::endl;
-  if (in_stage_ && options_.redraw) {
+  if (in_phase_ && options_.redraw) {
     DrawLive();
   }
+}
+
+std::string Progress::StepText() const {
+  return absl::StrCat(step_noun_, " ", last_.step, "/", total_steps_);
 }
 
 std::string Progress::Figures() const {
@@ -107,7 +109,7 @@ std::string Progress::Extra() const { return last_.extra.empty() ? "" : "  " + l
 
 std::string Progress::Eta() const {
   const std::optional<double> seconds =
-      RemainingSeconds(now_() - stage_start_, last_.step - first_step_, total_steps_ - last_.step);
+      RemainingSeconds(now_() - phase_start_, last_.step - first_step_, total_steps_ - last_.step);
   return seconds ? absl::StrCat("  ETA ", FormatDuration(*seconds)) : "";
 }
 
@@ -115,8 +117,8 @@ void Progress::DrawLive() {
   // A line as wide as the terminal would wrap, and a wrapped line cannot be redrawn in place.
   const int room = std::max(options_.width() - 1, 1);
   const std::string numbers = absl::StrCat(last_.step, "/", total_steps_, Figures(), Eta(), Extra());
-  const int bar_width = std::min(room - static_cast<int>(stage_.size() + numbers.size()) - 2, kWidestBar);
-  std::string line = stage_ + " ";
+  const int bar_width = std::min(room - static_cast<int>(phase_.size() + numbers.size()) - 2, kWidestBar);
+  std::string line = phase_ + " ";
   if (bar_width >= kNarrowestBar) {
     absl::StrAppend(&line, FormatBar(last_.step, total_steps_, bar_width), " ");
   }

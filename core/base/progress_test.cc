@@ -1,4 +1,4 @@
-#include "worker/run/progress.h"
+#include "core/base/progress.h"
 
 #include <cmath>
 #include <limits>
@@ -72,7 +72,7 @@ TEST(FormatBar, FillsWithTheWork) {
 
 TEST(PlainProgress, WritesAtMostOneLineAnInterval) {
   Display display(/*redraw=*/false);
-  display.progress.StartStage("end_to_end", 0, 100);
+  display.progress.StartPhase("end_to_end", 0, 100);
   EXPECT_EQ(display.Written(), "end_to_end  starts at step 0/100\n");
   display.Advance(9.9);
   display.progress.Step({.step = 4, .loss = 2.5});
@@ -85,48 +85,60 @@ TEST(PlainProgress, WritesAtMostOneLineAnInterval) {
   EXPECT_EQ(display.Written(), "");
 }
 
-TEST(PlainProgress, SaysHowAStageEnded) {
+TEST(PlainProgress, SaysHowAPhaseEnded) {
   Display display(/*redraw=*/false);
-  display.progress.StartStage("end_to_end", 0, 8);
+  display.progress.StartPhase("end_to_end", 0, 8);
   display.Written();
   display.Advance(5);
   display.progress.Step({.step = 8, .loss = 1.5});
-  display.progress.EndStage();
+  display.progress.EndPhase();
   EXPECT_EQ(display.Written(), "end_to_end  step 8/8  loss 1.5  done in 5s\n");
 }
 
-TEST(PlainProgress, SaysThatAStageStoppedShort) {
+TEST(PlainProgress, SaysThatAPhaseStoppedShort) {
   Display display(/*redraw=*/false);
-  display.progress.StartStage("end_to_end", 0, 8);
+  display.progress.StartPhase("end_to_end", 0, 8);
   display.Written();
   display.progress.Step({.step = 3});
-  display.progress.EndStage();
+  display.progress.EndPhase();
   EXPECT_EQ(display.Written(), "end_to_end  step 3/8  stopped after 0s\n");
 }
 
 TEST(PlainProgress, CountsOnlyItsOwnStepsForTheEtaAfterAResume) {
   Display display(/*redraw=*/false);
-  display.progress.StartStage("end_to_end", 90, 100);
+  display.progress.StartPhase("end_to_end", 90, 100);
   EXPECT_EQ(display.Written(), "end_to_end  resumes at step 90/100\n");
   display.Advance(20);
   display.progress.Step({.step = 92});
   EXPECT_EQ(display.Written(), "end_to_end  step 92/100  ETA 1m20s\n");
 }
 
+TEST(PlainProgress, CallsAStepWhatThePhaseCallsIt) {
+  Display display(/*redraw=*/false);
+  display.progress.StartPhase("measuring", 0, 40, "window");
+  display.Advance(10);
+  display.progress.Step({.step = 8});
+  display.progress.EndPhase();
+  EXPECT_EQ(display.Written(),
+            "measuring  starts at window 0/40\n"
+            "measuring  window 8/40  ETA 40s\n"
+            "measuring  window 8/40  stopped after 10s\n");
+}
+
 TEST(PlainProgress, NeverMovesTheCursor) {
   Display display(/*redraw=*/false);
-  display.progress.StartStage("end_to_end", 0, 2);
+  display.progress.StartPhase("end_to_end", 0, 2);
   display.progress.Note("a note");
   display.Advance(60);
   display.progress.Step({.step = 1, .loss = std::numeric_limits<double>::quiet_NaN()});
-  display.progress.EndStage();
+  display.progress.EndPhase();
   EXPECT_THAT(display.Written(), AllOf(Not(HasSubstr("\r")), Not(HasSubstr("\033")), HasSubstr("a note\n"),
                                        HasSubstr("loss nan")));
 }
 
 TEST(LiveProgress, RedrawsAtMostTenTimesASecond) {
   Display display(/*redraw=*/true);
-  display.progress.StartStage("end_to_end", 0, 100);
+  display.progress.StartPhase("end_to_end", 0, 100);
   EXPECT_EQ(display.Written(), "\rend_to_end [>                     ] 0/100\033[K");
   display.Advance(0.06);
   display.progress.Step({.step = 1});
@@ -138,7 +150,7 @@ TEST(LiveProgress, RedrawsAtMostTenTimesASecond) {
 
 TEST(LiveProgress, ShortensTheBarBeforeTheNumbers) {
   Display display(/*redraw=*/true, /*width=*/40);
-  display.progress.StartStage("end_to_end", 0, 100);
+  display.progress.StartPhase("end_to_end", 0, 100);
   display.Advance(1);
   display.Written();
   display.progress.Step({.step = 50, .loss = 2});
@@ -147,7 +159,7 @@ TEST(LiveProgress, ShortensTheBarBeforeTheNumbers) {
 
 TEST(LiveProgress, DropsTheBarAndTheEndInANarrowTerminal) {
   Display display(/*redraw=*/true, /*width=*/31);
-  display.progress.StartStage("end_to_end", 0, 100);
+  display.progress.StartPhase("end_to_end", 0, 100);
   display.Advance(1);
   display.Written();
   display.progress.Step({.step = 50, .loss = 2, .extra = "layers 22"});
@@ -156,26 +168,26 @@ TEST(LiveProgress, DropsTheBarAndTheEndInANarrowTerminal) {
 
 TEST(LiveProgress, PutsNotesAboveTheBar) {
   Display display(/*redraw=*/true);
-  display.progress.StartStage("s", 0, 10);
+  display.progress.StartPhase("s", 0, 10);
   display.Written();
   display.progress.Note("saved");
   EXPECT_EQ(display.Written(), "\r\033[Ksaved\n\rs [>                     ] 0/10\033[K");
 }
 
-TEST(LiveProgress, ReplacesTheBarByTheResultOfTheStage) {
+TEST(LiveProgress, ReplacesTheBarByTheResultOfThePhase) {
   Display display(/*redraw=*/true);
-  display.progress.StartStage("s", 0, 1);
+  display.progress.StartPhase("s", 0, 1);
   display.progress.Step({.step = 1, .loss = 3});
   display.Written();
-  display.progress.EndStage();
+  display.progress.EndPhase();
   EXPECT_EQ(display.Written(), "\r\033[Ks  step 1/1  loss 3  done in 0s\n");
 }
 
-TEST(LiveProgress, LeavesAFreshLineWhenARunFailsInAStage) {
+TEST(LiveProgress, LeavesAFreshLineWhenItsWorkFailsInAPhase) {
   std::ostringstream out;
   {
     Progress progress(out, {.redraw = true, .width = [] { return 80; }}, [] { return 0.0; });
-    progress.StartStage("s", 0, 10);
+    progress.StartPhase("s", 0, 10);
   }
   EXPECT_THAT(out.str(), EndsWith("\n"));
 }

@@ -1,6 +1,7 @@
-// What a person sees of a run while it trains. On a terminal: one line with a bar, redrawn in place at most
-// ten times a second, above which notes scroll. Elsewhere (a log file, CI): a plain line every few seconds
-// and at the ends of stages. Time is passed in. Used by one thread.
+// What a person sees of long work, which goes in phases of counted steps: a stage of training, a measurement.
+// On a terminal: one line with a bar, redrawn in place at most ten times a second, above which notes scroll.
+// Elsewhere (a log file, CI): a plain line every few seconds and at the ends of phases. Time is passed in.
+// Used by one thread.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,7 @@ namespace retort {
 struct ProgressOptions {
   bool redraw = false;                   // the bar; false: plain lines
   std::function<int()> width = nullptr;  // columns, asked at every redraw; used only with `redraw`
-  double plain_interval_seconds = 10;    // at most one plain line in this time, besides the ends of stages
+  double plain_interval_seconds = 10;    // at most one plain line in this time, besides the ends of phases
 };
 
 // Fits what stderr is.
@@ -25,7 +26,7 @@ ProgressOptions ProgressOptionsForStderr();
 double MonotonicSeconds();
 
 struct StepReport {
-  int64_t step = 0;                                        // steps of the stage finished so far
+  int64_t step = 0;                                        // steps of the phase finished so far
   std::optional<double> loss = std::nullopt;               // nothing: not shown
   std::optional<double> tokens_per_second = std::nullopt;  // nothing: not shown
   std::string extra = "";                                  // free text at the end of the line
@@ -39,21 +40,23 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // A stage of `total_steps` begins with `done_steps` of them done by an earlier process. Ends the stage
-  // before it.
-  void StartStage(std::string_view name, int64_t done_steps, int64_t total_steps);
+  // A phase of `total_steps` begins with `done_steps` of them done by an earlier process. Ends the phase
+  // before it. `step_noun`: what a plain line calls a step.
+  void StartPhase(std::string_view name, int64_t done_steps, int64_t total_steps,
+                  std::string_view step_noun = "step");
 
-  // Between StartStage and EndStage.
+  // Between StartPhase and EndPhase.
   void Step(const StepReport& report);
 
-  // Says how far the stage came, which is short of its total after an interruption, and how long it took.
-  void EndStage();
+  // Says how far the phase came, which is short of its total after an interruption, and how long it took.
+  void EndPhase();
 
   // A line of its own, above the bar. At any time; `text` without a newline at its end.
   void Note(std::string_view text);
 
  private:
-  // Parts of a line, each with two blanks before it or empty.
+  std::string StepText() const;  // "step 3/100"
+  // Further parts of a line, each with two blanks before it or empty.
   std::string Figures() const;  // "loss 2.1  380 tok/s"
   std::string Eta() const;
   std::string Extra() const;
@@ -63,12 +66,12 @@ class Progress {
   std::ostream& out_;
   const ProgressOptions options_;
   const std::function<double()> now_;
-  bool in_stage_ = false;
+  bool in_phase_ = false;
   bool live_line_ = false;  // the cursor stands at the end of a drawn bar
-  std::string stage_;
+  std::string phase_, step_noun_;
   int64_t first_step_ = 0;
   int64_t total_steps_ = 0;
-  double stage_start_ = 0;
+  double phase_start_ = 0;
   double last_output_ = 0;
   StepReport last_;
 };
