@@ -1,4 +1,4 @@
-// The frame of kernel_bench: what an op's benchmark measures against a goal, printed for people or, with
+// The frame of the benchmark programs: what a benchmark measures against a goal, printed for people or, with
 // --json, as one object a line: {"name", "value", "unit", "goal", "met"}, the last two null where there is no
 // goal. Not thread-safe.
 #pragma once
@@ -24,7 +24,16 @@ std::vector<double> TimeInterleaved(int rounds, const std::vector<std::function<
 // Prints one figure. "goal" is null without one, else ">= 7" or "<= 1.1".
 void Report(const std::string& name, double value, const std::string& unit, BenchGoal goal = {});
 
-// Registers an op's benchmarks: static const bool registered = RegisterBench("ssd", &BenchSsd);
-bool RegisterBench(const std::string& op, void (*run)());
+// Registers benchmarks under the name that selects them: static const bool registered =
+// RegisterBench("ssd", &BenchSsd);
+bool RegisterBench(const std::string& name, void (*run)());
+
+// What must be measured in a process of its own, because memory or a choice made once would carry over:
+// RunInChild runs what is registered as `name` in a new process of this program, with `environment`
+// ("KEY=value ...") added to its own, and returns the numbers; ends the program when the child fails. Names
+// hold no quotes.
+using ChildRun = std::function<std::vector<double>()>;
+bool RegisterChild(const std::string& name, ChildRun run);
+std::vector<double> RunInChild(const std::string& name, const std::string& environment);
 
 }  // namespace retort

@@ -1,11 +1,12 @@
 // The causal convolution with SiLU, forward and backward, beside LibTorch's two plain forms: grouped
-// at::conv1d, and the sum of shifted products that walks channel-last rows.
+// at::conv1d, and the sum of shifted products.
 #include <ATen/ATen.h>
 
 #include <algorithm>
 
 #include "model/ops/conv1d.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/plain_forms.h"
 
 namespace retort {
 namespace {
@@ -15,14 +16,6 @@ at::Tensor GroupedConvolution(const at::Tensor& x_BTC, const at::Tensor& weight_
       at::conv1d(x_BTC.transpose(1, 2), weight_CK.unsqueeze(1), bias, at::IntArrayRef({1}),
                  at::IntArrayRef({weight_CK.size(1) - 1}), at::IntArrayRef({1}), weight_CK.size(0));
   return at::silu(y_BCT.narrow(2, 0, x_BTC.size(1)).transpose(1, 2));
-}
-
-at::Tensor ShiftedProducts(const at::Tensor& x_BTC, const at::Tensor& weight_CK, const at::Tensor& bias) {
-  const int64_t tokens = x_BTC.size(1), taps = weight_CK.size(1);
-  const at::Tensor padded = at::constant_pad_nd(x_BTC, {0, 0, taps - 1, 0});
-  at::Tensor y = bias;
-  for (int64_t k = 0; k < taps; ++k) y = at::addcmul(y, padded.narrow(1, k, tokens), weight_CK.select(1, k));
-  return at::silu(y);
 }
 
 void BenchConv1d() {
@@ -41,7 +34,7 @@ void BenchConv1d() {
       TimeInterleaved(9, {step([](const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
                             return std::get<0>(CausalConv1d(x, weight, bias, at::Tensor(), /*silu=*/true));
                           }),
-                          step(&GroupedConvolution), step(&ShiftedProducts)});
+                          step(&GroupedConvolution), step(&PlainConvSilu)});
   const std::string name = "conv1d forward+backward T=2048 C=2304 K=4";
   Report(name + ", ours", seconds[0] * 1e3, "ms");
   Report(name + ", at::conv1d", seconds[1] * 1e3, "ms");

@@ -3,16 +3,12 @@
 
 #include "model/ops/gated_norm.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/plain_forms.h"
 
 namespace retort {
 namespace {
 
-at::Tensor GatedPlainNorm(const at::Tensor& x, const at::Tensor& z, const at::Tensor& weight, double eps) {
-  const at::Tensor u = x * at::silu(z);
-  return u * at::rsqrt(u.square().mean({-1}, /*keepdim=*/true) + eps) * weight;
-}
-
-// The same on LibTorch's RMS norm.
+// PlainGatedNorm on LibTorch's RMS norm.
 at::Tensor GatedLibraryNorm(const at::Tensor& x, const at::Tensor& z, const at::Tensor& weight, double eps) {
   return at::rms_norm(x * at::silu(z), {x.size(-1)}, weight, eps);
 }
@@ -31,7 +27,7 @@ void BenchGatedNorm() {
   };
   const std::vector<double> seconds =
       TimeInterleaved(9, {step([&] { return GatedNorm(x, z, weight, 1, kEps); }),
-                          step([&] { return GatedPlainNorm(x, z, weight, kEps); }),
+                          step([&] { return PlainGatedNorm(x, z, weight, kEps); }),
                           step([&] { return GatedLibraryNorm(x, z, weight, kEps); })});
   const std::string name = "gated_norm forward+backward T=2048 M=2048";
   Report(name + ", ours", seconds[0] * 1e3, "ms");

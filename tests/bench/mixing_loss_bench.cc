@@ -1,11 +1,9 @@
 // Stage 1's loss with its gradients beside the same with both matrices materialised.
 #include <ATen/ATen.h>
-#include <malloc.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -13,6 +11,7 @@
 #include "model/layers/ssd.h"
 #include "model/ops/mixing_loss.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/memory.h"
 #include "tests/bench/peak.h"
 #include "train/stages/losses.h"
 
@@ -66,24 +65,12 @@ void Plain(const Problem& p) {
   torch::autograd::grad({MatrixOrientationLoss(student, AttentionMatrix(p.taps))}, p.Trained());
 }
 
-double StatusBytes(const std::string& key) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.rfind(key + ":", 0) == 0) return 1024.0 * std::stod(line.substr(key.size() + 1));
-  }
-  return NAN;
-}
-
 // The most resident memory that a call adds, over the bytes of its inputs.
 double ExtraMemory(const Problem& p) {
   double inputs = 0;
   for (const at::Tensor& x : {p.inputs.q_BTHQ, p.inputs.k_BTKQ, p.inputs.lse_BTH}) inputs += x.nbytes();
   for (const at::Tensor& x : p.Trained()) inputs += x.nbytes();
-  malloc_trim(0);
-  std::ofstream("/proc/self/clear_refs") << "5";  // resets VmHWM
-  const double before = StatusBytes("VmRSS");
-  Fused(p);
-  return (StatusBytes("VmHWM") - before) / inputs;
+  return AddedPeakBytes([&] { Fused(p); }) / inputs;
 }
 
 // Multiplications and additions of the pairs i >= j, without exponentials and the like. In two walks q_i .

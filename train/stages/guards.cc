@@ -2,11 +2,21 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
 
 namespace retort {
+namespace {
+
+// NaN if any element is. One pass without a temporary.
+double LargestMagnitude(const at::Tensor& x) {
+  const auto [least, most] = x.aminmax();
+  return std::max(-least.item<double>(), most.item<double>());
+}
+
+}  // namespace
 
 absl::Status CheckLoss(Stage stage, int64_t step, const std::string& where, double loss, int64_t vocab_size) {
   const std::string place = absl::StrCat(StageName(stage), ", step ", step + 1, ", ", where);
@@ -34,7 +44,7 @@ absl::Status CheckGradients(Stage stage, int64_t step, const std::string& where,
     std::string what;
     if (!gradient.defined()) {
       what = "no gradient";
-    } else if (const double largest = gradient.abs().max().item<double>(); step == 0 && largest == 0.0) {
+    } else if (const double largest = LargestMagnitude(gradient); step == 0 && largest == 0.0) {
       what = "a gradient of zero everywhere";
     } else if (!std::isfinite(largest)) {
       what = "a gradient that is not finite";

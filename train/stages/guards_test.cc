@@ -57,7 +57,10 @@ TEST(CheckGradients, AcceptsAnyElementThatMoves) {
 
 TEST(CheckGradients, NamesTheTensorAndTheLayerOfABadGradient) {
   const float nan = static_cast<float>(kNaN), infinity = static_cast<float>(kInfinity);
+  at::Tensor mostly_finite = at::ones({1000});
+  mostly_finite[501] = nan;
   const std::pair<at::Tensor, std::string> cases[] = {
+      {mostly_finite, "not finite"},
       {at::Tensor(), "no gradient"},
       {at::zeros({2}), "zero everywhere"},
       {at::tensor({0.0f, nan}), "not finite"},

@@ -1,16 +1,19 @@
-// kernel_bench [--json] [OP ...]: the kernels beside LibTorch's best plain formulations, on two threads. Each
-// op's benchmarks stand in OP_bench.cc.
+// PROGRAM [--json] [NAME ...]: runs the benchmarks linked to it, on two threads, or those named. Each is
+// registered in NAME_bench.cc.
+#include "tests/bench/bench.h"
+
 #include <ATen/Parallel.h>
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <string>
 
 #include "core/base/process.h"
 #include "kernels/base/instruction_set.h"
-#include "tests/bench/bench.h"
 
 namespace retort {
 namespace {
@@ -20,6 +23,11 @@ bool json = false;
 std::map<std::string, void (*)()>& Benches() {
   static auto& benches = *new std::map<std::string, void (*)()>;
   return benches;
+}
+
+std::map<std::string, ChildRun>& Children() {
+  static auto& children = *new std::map<std::string, ChildRun>;
+  return children;
 }
 
 double SecondsOf(const std::function<void()>& function) {
@@ -61,29 +69,54 @@ void Report(const std::string& name, double value, const std::string& unit, Benc
   std::fflush(stdout);
 }
 
-bool RegisterBench(const std::string& op, void (*run)()) { return Benches().emplace(op, run).second; }
+bool RegisterBench(const std::string& name, void (*run)()) { return Benches().emplace(name, run).second; }
+
+bool RegisterChild(const std::string& name, ChildRun run) {
+  return Children().emplace(name, std::move(run)).second;
+}
+
+std::vector<double> RunInChild(const std::string& name, const std::string& environment) {
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe");
+  const std::string command = environment + " '" + program + "' --child '" + name + "'";
+  FILE* const output = popen(command.c_str(), "r");
+  std::vector<double> numbers;
+  for (double number; output != nullptr && std::fscanf(output, "%lf", &number) == 1;) {
+    numbers.push_back(number);
+  }
+  if (output == nullptr || pclose(output) != 0 || numbers.empty()) {
+    std::fprintf(stderr, "%s: this failed: %s\n", program.c_str(), command.c_str());
+    std::exit(1);
+  }
+  return numbers;
+}
 
 namespace {
 
+int RunChild(const std::string& name) {
+  for (const double number : Children().at(name)()) std::printf("%.17g\n", number);
+  return 0;
+}
+
 int RunBenches(int argc, char** argv) {
-  std::vector<std::string> ops;
+  if (argc == 3 && std::strcmp(argv[1], "--child") == 0) return RunChild(argv[2]);
+  std::vector<std::string> names;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--json") == 0) {
       json = true;
     } else if (Benches().count(argv[i]) != 0) {
-      ops.push_back(argv[i]);
+      names.push_back(argv[i]);
     } else {
-      std::fprintf(stderr, "kernel_bench: no benchmark '%s'; there are:", argv[i]);
-      for (const auto& [op, run] : Benches()) std::fprintf(stderr, " %s", op.c_str());
+      std::fprintf(stderr, "%s: no benchmark '%s'; there are:", argv[0], argv[i]);
+      for (const auto& [name, run] : Benches()) std::fprintf(stderr, " %s", name.c_str());
       std::fprintf(stderr, "\n");
       return 2;
     }
   }
-  if (ops.empty()) {
-    for (const auto& [op, run] : Benches()) ops.push_back(op);
+  if (names.empty()) {
+    for (const auto& [name, run] : Benches()) names.push_back(name);
   }
   if (!json) std::printf("instruction set %s\n", Name(ActiveInstructionSet()).data());
-  for (const std::string& op : ops) Benches()[op]();
+  for (const std::string& name : names) Benches()[name]();
   return 0;
 }
 

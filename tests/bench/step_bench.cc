@@ -1,0 +1,231 @@
+// One optimiser step of each stage on SmolLM2-135M's shape with all layers converted, beside the same step on
+// plain LibTorch (plain_step.h) and beside its own matrix products (step_gemms.h). Peak memory is that of a
+// process that builds the models and takes two steps.
+#include <ATen/ATen.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/check.h"
+#include "model/student/make_student.h"
+#include "tests/bench/bench.h"
+#include "tests/bench/memory.h"
+#include "tests/bench/plain_step.h"
+#include "tests/bench/step_gemms.h"
+#include "tests/bench/step_models.h"
+#include "train/stages/end_to_end.h"
+#include "train/stages/slice.h"
+
+namespace retort {
+namespace {
+
+const std::atomic<bool> kGoOn = false;
+constexpr double kMebibyte = 1 << 20;
+
+struct StepCase {
+  std::string name;
+  StagePlan plan;
+  bool layer_by_layer;  // of the plain form
+  int rounds;
+  BenchGoal speed_up, memory_share;  // over the plain form
+  bool against_gemms;                // the goals of stages 2 and 3
+};
+
+// A teacher with a fresh student and tokens.
+struct Scene {
+  explicit Scene(const StepCase& step_case)
+      : teacher(RandomTeacher(SmolLmConfig())),
+        tokens(step_case.plan.seq_len, teacher.config.vocab_size),
+        student(NewStudent()) {}
+
+  LanguageModel NewStudent() const {
+    return MakeStudent(teacher, ConvertedConfig(teacher.config, /*groups=*/1, /*state_size=*/128),
+                       v1::STUDENT_INIT_QKVO, /*seed=*/7);
+  }
+
+  LanguageModel teacher;
+  RandomTokens tokens;
+  LanguageModel student;
+};
+
+class OurStep {
+ public:
+  OurStep(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student,
+          const Batches& batches) {
+    if (plan.stage == Stage::kEndToEnd) {
+      end_to_end_ = std::make_unique<EndToEnd>(plan, teacher, student, batches);
+      return;
+    }
+    std::vector<int64_t> layers;
+    for (int64_t l = 0; l < student.config.num_layers(); ++l) layers.push_back(l);
+    slice_ = std::make_unique<Slice>(plan, teacher, student, batches, layers);
+  }
+
+  void Run() {
+    const absl::Status status =
+        slice_ ? slice_->Step(step_, kGoOn).status() : end_to_end_->Step(step_, kGoOn).status();
+    RETORT_CHECK(status.ok()) << status.ToString();
+    ++step_;
+  }
+
+  // Of all that trains: a gradient and two moments beside each value.
+  double trained_bytes() const {
+    double bytes = 0;
+    const auto add = [&](const AdamW& optimizer) {
+      for (const Trainable& trainable : optimizer.trainables()) bytes += trainable.value.nbytes();
+    };
+    if (end_to_end_) add(end_to_end_->optimizer());
+    if (slice_) {
+      for (const auto& trainer : slice_->trainers()) add(trainer->optimizer());
+    }
+    return bytes;
+  }
+
+ private:
+  std::unique_ptr<Slice> slice_;
+  std::unique_ptr<EndToEnd> end_to_end_;
+  int64_t step_ = 0;
+};
+
+at::Tensor FirstBatch(const StepCase& step_case, const Scene& scene) {
+  return ReadMicroBatch(step_case.plan, scene.tokens.batches(), 0).value();
+}
+
+double ParameterBytes(const LanguageModel& teacher, const LanguageModel& student) {
+  double bytes = 0;
+  for (const auto& tensor : ModelTensors(teacher)) bytes += tensor.value->nbytes();
+  const auto shared = TensorMemory(teacher);
+  for (const auto& tensor : ModelTensors(student)) {
+    if (shared.count(tensor.value->data_ptr()) == 0) bytes += tensor.value->nbytes();
+  }
+  return bytes;
+}
+
+std::string ChildName(const StepCase& step_case, bool plain) {
+  return step_case.name + (plain ? ", plain" : ", ours");
+}
+
+std::vector<double> PeakOfTwoSteps(const StepCase& step_case, bool plain) {
+  Scene scene(step_case);
+  if (plain) {
+    PlainStep step(step_case.plan, scene.teacher, scene.student, step_case.layer_by_layer);
+    for (int i = 0; i < 2; ++i) step.Run(FirstBatch(step_case, scene));
+  } else {
+    OurStep step(step_case.plan, scene.teacher, scene.student, scene.tokens.batches());
+    for (int i = 0; i < 2; ++i) step.Run();
+  }
+  return {PeakResidentBytes()};
+}
+
+void BenchCase(const StepCase& step_case) {
+  const double our_peak = RunInChild(ChildName(step_case, false), "")[0];
+  const double plain_peak = RunInChild(ChildName(step_case, true), "")[0];
+  Scene scene(step_case);
+  LanguageModel plain_student = scene.NewStudent();
+  const at::Tensor ids_BT = FirstBatch(step_case, scene);
+  OurStep ours(step_case.plan, scene.teacher, scene.student, scene.tokens.batches());
+  PlainStep plain(step_case.plan, scene.teacher, plain_student, step_case.layer_by_layer);
+  StepGemms gemms(step_case.plan, scene.teacher, scene.student);
+  const std::vector<double> seconds = TimeInterleaved(
+      step_case.rounds, {[&] { ours.Run(); }, [&] { plain.Run(ids_BT); }, [&] { gemms.Run(); }});
+
+  const std::string& name = step_case.name;
+  Report(name + ", ours", seconds[0] * 1e3, "ms");
+  Report(name + ", plain", seconds[1] * 1e3, "ms");
+  Report(name + ", its GEMMs", seconds[2] * 1e3, "ms");
+  Report(name + ", rate of its GEMMs", gemms.flops() / seconds[2] * 1e-9, "GFLOP/s");
+  Report(name + ", plain / ours", seconds[1] / seconds[0], "x", step_case.speed_up);
+  Report(name + ", ours / its GEMMs", seconds[0] / seconds[2], "x",
+         step_case.against_gemms ? AtMost(1.25) : BenchGoal());
+  Report(name + ", plain / ours if its GEMMs were all", seconds[1] / seconds[2], "x");
+  const double limit = ParameterBytes(scene.teacher, scene.student) + 3 * ours.trained_bytes();
+  Report(name + ", peak memory", our_peak / kMebibyte, "MiB",
+         step_case.against_gemms ? AtMost(limit / kMebibyte + 1024) : BenchGoal());
+  Report(name + ", peak memory of plain", plain_peak / kMebibyte, "MiB");
+  Report(name + ", peak memory / plain's", our_peak / plain_peak, "x", step_case.memory_share);
+}
+
+StagePlan PlanOf(Stage stage, int64_t tokens) {
+  return {.stage = stage,
+          .steps = 1000,
+          .micro_batches = 1,
+          .micro_batch = 1,
+          .seq_len = tokens,
+          .lr = 1e-4,
+          .target = v1::ALIGNMENT_TARGET_BLOCK,
+          .scope = v1::TRAIN_SCOPE_MIXER,
+          .labels = v1::LABELS_TEACHER};
+}
+
+StepCase WithGemms(const std::string& name, const StagePlan& plan) {
+  return {name, plan, /*layer_by_layer=*/false, /*rounds=*/3, {}, {}, /*against_gemms=*/true};
+}
+
+const StepCase& Stage1() {
+  static const StepCase& step_case = *new StepCase{"stage 1 step T=512",
+                                                   PlanOf(Stage::kMatrixOrientation, 512),
+                                                   /*layer_by_layer=*/false,
+                                                   /*rounds=*/3,
+                                                   AtLeast(5),
+                                                   AtMost(0.5),
+                                                   /*against_gemms=*/false};
+  return step_case;
+}
+
+const StepCase& Stage1Long() {
+  static const StepCase& step_case = *new StepCase{"stage 1 step T=2048",
+                                                   PlanOf(Stage::kMatrixOrientation, 2048),
+                                                   /*layer_by_layer=*/true,
+                                                   /*rounds=*/1,
+                                                   AtLeast(10),
+                                                   {},
+                                                   /*against_gemms=*/false};
+  return step_case;
+}
+
+const StepCase& Stage2() {
+  static const StepCase& step_case = *new StepCase(
+      WithGemms("stage 2 step (target: block) T=512", PlanOf(Stage::kHiddenStateAlignment, 512)));
+  return step_case;
+}
+
+const StepCase& Stage2Mixer() {
+  static const StepCase& step_case = *new StepCase([] {
+    StagePlan plan = PlanOf(Stage::kHiddenStateAlignment, 512);
+    plan.target = v1::ALIGNMENT_TARGET_MIXER;
+    return WithGemms("stage 2 step (target: mixer) T=512", plan);
+  }());
+  return step_case;
+}
+
+const StepCase& Stage3() {
+  static const StepCase& step_case =
+      *new StepCase(WithGemms("stage 3 step (train: mixer) T=512", PlanOf(Stage::kEndToEnd, 512)));
+  return step_case;
+}
+
+const StepCase& Stage3All() {
+  static const StepCase& step_case = *new StepCase([] {
+    StagePlan plan = PlanOf(Stage::kEndToEnd, 512);
+    plan.scope = v1::TRAIN_SCOPE_ALL;
+    return WithGemms("stage 3 step (train: all) T=512", plan);
+  }());
+  return step_case;
+}
+
+template <const StepCase& (*kCase)()>
+bool RegisterCase(const std::string& name) {
+  for (const bool plain : {false, true}) {
+    RegisterChild(ChildName(kCase(), plain), [plain] { return PeakOfTwoSteps(kCase(), plain); });
+  }
+  return RegisterBench(name, [] { BenchCase(kCase()); });
+}
+
+const bool registered[] = {RegisterCase<&Stage1>("stage1"), RegisterCase<&Stage1Long>("stage1_long"),
+                           RegisterCase<&Stage2>("stage2"), RegisterCase<&Stage2Mixer>("stage2_mixer"),
+                           RegisterCase<&Stage3>("stage3"), RegisterCase<&Stage3All>("stage3_all")};
+
+}  // namespace
+}  // namespace retort
