@@ -2,7 +2,7 @@
 # Proves that a bare machine needs nothing but this repository: prove.sh DIR [COMMAND...]
 #   DIR/root   a minimal Debian 12, made here by debootstrap
 #   DIR/log    what it printed
-# Clones the last commit into DIR/root/root/retort and runs COMMAND there (default: ./dev demo && ./dev test), with the
+# Clones the last commit into DIR/root/srv/retort and runs COMMAND there (default: ./dev demo && ./dev test), with the
 # host's package sources and certificates but none of its caches. Needs root, debootstrap, the network and 15 GiB of
 # disk; `rm -r DIR` removes it all. Exit status: COMMAND's; 2 when something needed is missing; 1 when Debian or the
 # clone cannot be made.
@@ -66,20 +66,20 @@ git_here() { git -c safe.directory="$repository" -C "$repository" "$@"; }
 clone() {
   say "cloning $(git_here log -1 --format='%h (%s)')"
   [[ -z $(git_here status --porcelain) ]] || say "what is not committed is left out"
-  git_here bundle create --quiet "$root/root/retort.bundle" HEAD
-  git -c advice.detachedHead=false clone --quiet "$root/root/retort.bundle" "$root/root/retort"
+  git_here bundle create --quiet "$root/srv/retort.bundle" HEAD
+  git -c advice.detachedHead=false clone --quiet "$root/srv/retort.bundle" "$root/srv/retort"
 }
 
 # Keeps of the environment what names a proxy.
 run_inside() {
-  local kept=(HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin) name
+  local kept=(HOME=/srv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin) name
   for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
     [[ ! -v $name ]] || kept+=("$name=${!name}")
   done
   # shellcheck disable=SC2016  # expanded by the inner shell
   unshare --mount --pid --fork --kill-child bash -c '
     mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" &&
-      exec chroot "$0" env --ignore-environment --chdir=/root/retort "$@"' \
+      exec chroot "$0" env --ignore-environment --chdir=/srv/retort "$@"' \
     "$root" "${kept[@]}" bash -c "$command" </dev/null
 }
 
