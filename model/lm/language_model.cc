@@ -75,17 +75,26 @@ at::Tensor FinishBlock(const LanguageModel& model, int64_t layer, const at::Tens
   return middle + Mlp(RmsNorm(middle, block.post_norm_E, model.config.rms_eps), block.mlp);
 }
 
+BlockTaps TapMixer(const LanguageModel& model, int64_t layer, const at::Tensor& hidden_BTE,
+                   const RotaryTable& rotary) {
+  const BlockWeights& block = model.blocks[layer];
+  BlockTaps taps;
+  taps.input_BTE = hidden_BTE;
+  taps.normed_BTE = RmsNorm(hidden_BTE, block.input_norm_E, model.config.rms_eps);
+  const auto* attention = std::get_if<AttentionWeights>(&block.mixer);
+  taps.mixer_BTE = attention != nullptr ? Attention(taps.normed_BTE, *attention, model.attention_shape(),
+                                                    rotary, &taps.attention)
+                                        : RunMixer(model, layer, taps.normed_BTE, rotary);
+  return taps;
+}
+
 at::Tensor RunBlock(const LanguageModel& model, int64_t layer, const at::Tensor& hidden_BTE,
                     const RotaryTable& rotary, BlockTaps* taps) {
-  const BlockWeights& block = model.blocks[layer];
-  const at::Tensor normed = RmsNorm(hidden_BTE, block.input_norm_E, model.config.rms_eps);
-  if (taps == nullptr) return FinishBlock(model, layer, hidden_BTE, RunMixer(model, layer, normed, rotary));
-  const auto* attention = std::get_if<AttentionWeights>(&block.mixer);
-  taps->input_BTE = hidden_BTE;
-  taps->normed_BTE = normed;
-  taps->mixer_BTE = attention != nullptr
-                        ? Attention(normed, *attention, model.attention_shape(), rotary, &taps->attention)
-                        : RunMixer(model, layer, normed, rotary);
+  if (taps == nullptr) {
+    const at::Tensor normed = RmsNorm(hidden_BTE, model.blocks[layer].input_norm_E, model.config.rms_eps);
+    return FinishBlock(model, layer, hidden_BTE, RunMixer(model, layer, normed, rotary));
+  }
+  *taps = TapMixer(model, layer, hidden_BTE, rotary);
   taps->output_BTE = FinishBlock(model, layer, hidden_BTE, taps->mixer_BTE);
   return taps->output_BTE;
 }

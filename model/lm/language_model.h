@@ -66,6 +66,10 @@ at::Tensor FinishBlock(const LanguageModel& model, int64_t layer, const at::Tens
 at::Tensor RunBlock(const LanguageModel& model, int64_t layer, const at::Tensor& hidden_BTE,
                     const RotaryTable& rotary, BlockTaps* taps);
 
+// The part of a block that ends with its mixer: all taps but the block's output.
+BlockTaps TapMixer(const LanguageModel& model, int64_t layer, const at::Tensor& hidden_BTE,
+                   const RotaryTable& rotary);
+
 // Whether the two models hold the very same memory in block `layer`, and so compute the same there.
 bool SharesBlock(const LanguageModel& a, const LanguageModel& b, int64_t layer);
 

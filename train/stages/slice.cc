@@ -16,6 +16,15 @@ absl::StatusOr<at::Tensor> ReadMicroBatch(const StagePlan& plan, const Batches& 
   return at::tensor(ids, at::kInt).to(at::kLong).view({plan.micro_batch, plan.seq_len});
 }
 
+namespace {
+
+// Else the teacher's last block may stop after its mixer.
+bool NeedsBlockOutput(const StagePlan& plan) {
+  return plan.stage == Stage::kHiddenStateAlignment && plan.target == v1::ALIGNMENT_TARGET_BLOCK;
+}
+
+}  // namespace
+
 Slice::Slice(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student,
              const Batches& batches, const std::vector<int64_t>& layers)
     : plan_(plan), teacher_(teacher), batches_(batches) {
@@ -54,7 +63,11 @@ absl::Status Slice::AccumulatePass(int64_t step, int64_t pass, std::vector<doubl
     BlockTaps taps;
     {
       const c10::NoGradGuard no_grad;
-      hidden = RunBlock(teacher_, layer, hidden, rotary, trained ? &taps : nullptr);
+      if (trained && next + 1 == trainers_.size() && !NeedsBlockOutput(plan_)) {
+        taps = TapMixer(teacher_, layer, hidden, rotary);
+      } else {
+        hidden = RunBlock(teacher_, layer, hidden, rotary, trained ? &taps : nullptr);
+      }
     }
     if (!trained) continue;
     ASSIGN_OR_RETURN(const double loss, trainers_[next]->Accumulate(step, taps, rotary));
