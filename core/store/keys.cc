@@ -21,7 +21,7 @@ void AppendStage(std::string& bytes, v1::Stage stage) {
 // Takes numbers off the front of a key; `done` says whether the key had exactly those.
 class Parser {
  public:
-  explicit Parser(absl::string_view bytes) : bytes_(bytes) {}
+  explicit Parser(std::string_view bytes) : bytes_(bytes) {}
 
   template <class Number>
   Parser& Take(Number& number) {
@@ -45,7 +45,7 @@ class Parser {
   bool done() const { return is_whole_ && bytes_.empty(); }
 
  private:
-  absl::string_view bytes_;
+  std::string_view bytes_;
   bool is_whole_ = true;
 };
 
@@ -61,7 +61,7 @@ KeyRange<Key> WithPrefix(const std::string& prefix) {
   return {prefix, AfterPrefix(prefix)};
 }
 
-constexpr absl::string_view kMetaKey = "store";
+constexpr char kMetaKey[] = "store";
 
 }  // namespace
 
@@ -95,7 +95,7 @@ std::string WriteKey(const RunKey& key) {
   Append(bytes, key.run_id);
   return bytes;
 }
-bool ParseKey(absl::string_view bytes, RunKey& key) { return Parser(bytes).Take(key.run_id).done(); }
+bool ParseKey(std::string_view bytes, RunKey& key) { return Parser(bytes).Take(key.run_id).done(); }
 RunKey KeyOf(const v1::RunRecord& record) { return {record.run_id()}; }
 std::string ToString(const RunKey& key) { return absl::StrCat("runs/", key.run_id); }
 
@@ -106,7 +106,7 @@ std::string WriteKey(const TaskKey& key) {
   Append(bytes, key.layer);
   return bytes;
 }
-bool ParseKey(absl::string_view bytes, TaskKey& key) {
+bool ParseKey(std::string_view bytes, TaskKey& key) {
   return Parser(bytes).Take(key.run_id).TakeStage(key.stage).Take(key.layer).done();
 }
 TaskKey KeyOf(const v1::TaskRecord& record) { return {record.run_id(), record.stage(), record.layer()}; }
@@ -119,7 +119,7 @@ std::string WriteKey(const LeaseKey& key) {
   Append(bytes, key.token);
   return bytes;
 }
-bool ParseKey(absl::string_view bytes, LeaseKey& key) { return Parser(bytes).Take(key.token).done(); }
+bool ParseKey(std::string_view bytes, LeaseKey& key) { return Parser(bytes).Take(key.token).done(); }
 LeaseKey KeyOf(const v1::LeaseRecord& record) { return {record.token()}; }
 std::string ToString(const LeaseKey& key) { return absl::StrCat("leases/", key.token); }
 
@@ -129,7 +129,7 @@ std::string WriteKey(const AttemptKey& key) {
   Append(bytes, key.token);
   return bytes;
 }
-bool ParseKey(absl::string_view bytes, AttemptKey& key) {
+bool ParseKey(std::string_view bytes, AttemptKey& key) {
   return Parser(bytes).Take(key.run_id).Take(key.token).done();
 }
 AttemptKey KeyOf(const v1::AttemptRecord& record) { return {record.run_id(), record.token()}; }
@@ -140,7 +140,7 @@ std::string WriteKey(const EventKey& key) {
   Append(bytes, key.sequence);
   return bytes;
 }
-bool ParseKey(absl::string_view bytes, EventKey& key) { return Parser(bytes).Take(key.sequence).done(); }
+bool ParseKey(std::string_view bytes, EventKey& key) { return Parser(bytes).Take(key.sequence).done(); }
 EventKey KeyOf(const v1::EventRecord& record) { return {record.sequence()}; }
 std::string ToString(const EventKey& key) { return absl::StrCat("events/", key.sequence); }
 
@@ -149,7 +149,7 @@ std::string WriteKey(const ManifestKey& key) {
   Append(bytes, key.publish);
   return bytes;
 }
-bool ParseKey(absl::string_view bytes, ManifestKey& key) {
+bool ParseKey(std::string_view bytes, ManifestKey& key) {
   return Parser(bytes).Take(key.run_id).TakeStage(key.stage).Take(key.layer).Take(key.publish).done();
 }
 ManifestKey KeyOf(const v1::ManifestRecord& record) {
@@ -165,20 +165,20 @@ std::string WriteKey(const ChunkKey& key) {
   Append(bytes, key.index);
   return bytes;
 }
-bool ParseKey(absl::string_view bytes, ChunkKey& key) {
+bool ParseKey(std::string_view bytes, ChunkKey& key) {
   return Parser(bytes).Take(key.publish).Take(key.index).done();
 }
 std::string ToString(const ChunkKey& key) { return absl::StrCat("chunks/", key.publish, "/", key.index); }
 
 std::string WriteKey(const RequestKey& key) { return key.request_id; }
-bool ParseKey(absl::string_view bytes, RequestKey& key) {
+bool ParseKey(std::string_view bytes, RequestKey& key) {
   key.request_id = std::string(bytes);
   return !bytes.empty();
 }
 std::string ToString(const RequestKey& key) { return absl::StrCat("requests/", key.request_id); }
 
 std::string WriteKey(const MetaKey&) { return std::string(kMetaKey); }
-bool ParseKey(absl::string_view bytes, MetaKey&) { return bytes == kMetaKey; }
+bool ParseKey(std::string_view bytes, MetaKey&) { return bytes == kMetaKey; }
 std::string ToString(const MetaKey&) { return absl::StrCat("meta/", kMetaKey); }
 
 KeyRange<TaskKey> TasksOf(uint64_t run_id) { return WithPrefix<TaskKey>(WriteKey(RunKey{run_id})); }

@@ -21,8 +21,8 @@
 #include <compare>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
-#include "absl/strings/string_view.h"
 #include "retort/v1/records.pb.h"
 
 namespace retort {
@@ -43,7 +43,7 @@ struct RunKey {
   auto operator<=>(const RunKey&) const = default;
 };
 std::string WriteKey(const RunKey& key);
-bool ParseKey(absl::string_view bytes, RunKey& key);
+bool ParseKey(std::string_view bytes, RunKey& key);
 std::string ToString(const RunKey& key);
 RunKey KeyOf(const v1::RunRecord& record);
 
@@ -56,7 +56,7 @@ struct TaskKey {
   auto operator<=>(const TaskKey&) const = default;
 };
 std::string WriteKey(const TaskKey& key);
-bool ParseKey(absl::string_view bytes, TaskKey& key);
+bool ParseKey(std::string_view bytes, TaskKey& key);
 std::string ToString(const TaskKey& key);
 TaskKey KeyOf(const v1::TaskRecord& record);
 
@@ -67,7 +67,7 @@ struct LeaseKey {
   auto operator<=>(const LeaseKey&) const = default;
 };
 std::string WriteKey(const LeaseKey& key);
-bool ParseKey(absl::string_view bytes, LeaseKey& key);
+bool ParseKey(std::string_view bytes, LeaseKey& key);
 std::string ToString(const LeaseKey& key);
 LeaseKey KeyOf(const v1::LeaseRecord& record);
 
@@ -79,7 +79,7 @@ struct AttemptKey {
   auto operator<=>(const AttemptKey&) const = default;
 };
 std::string WriteKey(const AttemptKey& key);
-bool ParseKey(absl::string_view bytes, AttemptKey& key);
+bool ParseKey(std::string_view bytes, AttemptKey& key);
 std::string ToString(const AttemptKey& key);
 AttemptKey KeyOf(const v1::AttemptRecord& record);
 
@@ -90,7 +90,7 @@ struct EventKey {
   auto operator<=>(const EventKey&) const = default;
 };
 std::string WriteKey(const EventKey& key);
-bool ParseKey(absl::string_view bytes, EventKey& key);
+bool ParseKey(std::string_view bytes, EventKey& key);
 std::string ToString(const EventKey& key);
 EventKey KeyOf(const v1::EventRecord& record);
 
@@ -104,7 +104,7 @@ struct ManifestKey {
   auto operator<=>(const ManifestKey&) const = default;
 };
 std::string WriteKey(const ManifestKey& key);
-bool ParseKey(absl::string_view bytes, ManifestKey& key);
+bool ParseKey(std::string_view bytes, ManifestKey& key);
 std::string ToString(const ManifestKey& key);
 ManifestKey KeyOf(const v1::ManifestRecord& record);
 
@@ -116,7 +116,7 @@ struct ChunkKey {
   auto operator<=>(const ChunkKey&) const = default;
 };
 std::string WriteKey(const ChunkKey& key);
-bool ParseKey(absl::string_view bytes, ChunkKey& key);
+bool ParseKey(std::string_view bytes, ChunkKey& key);
 std::string ToString(const ChunkKey& key);
 
 struct RequestKey {
@@ -126,7 +126,7 @@ struct RequestKey {
   auto operator<=>(const RequestKey&) const = default;
 };
 std::string WriteKey(const RequestKey& key);
-bool ParseKey(absl::string_view bytes, RequestKey& key);
+bool ParseKey(std::string_view bytes, RequestKey& key);
 std::string ToString(const RequestKey& key);
 
 struct MetaKey {
@@ -135,7 +135,7 @@ struct MetaKey {
   auto operator<=>(const MetaKey&) const = default;
 };
 std::string WriteKey(const MetaKey& key);
-bool ParseKey(absl::string_view bytes, MetaKey& key);
+bool ParseKey(std::string_view bytes, MetaKey& key);
 std::string ToString(const MetaKey& key);
 
 // The records whose keys are `first` or greater and less than `end`; an empty `end`: all that follow.
