@@ -4,7 +4,6 @@
 
 #include <cerrno>
 #include <fstream>
-#include <memory>
 #include <vector>
 
 #include "absl/strings/escaping.h"
@@ -12,38 +11,27 @@
 #include "core/base/check.h"
 
 namespace retort {
-namespace {
+void Sha256::Free::operator()(evp_md_ctx_st* context) const { EVP_MD_CTX_free(context); }
 
-class Sha256 {
- public:
-  Sha256() : context_(EVP_MD_CTX_new()) {
-    RETORT_CHECK(context_ != nullptr && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1);
-  }
+Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
+  RETORT_CHECK(context_ != nullptr && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1);
+}
 
-  void Add(std::string_view bytes) {
-    RETORT_CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
-  }
+void Sha256::Add(std::string_view bytes) {
+  RETORT_CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
+}
 
-  std::string Hex() {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int length = 0;
-    RETORT_CHECK(EVP_DigestFinal_ex(context_.get(), digest, &length) == 1);
-    return absl::BytesToHexString(std::string(reinterpret_cast<const char*>(digest), length));
-  }
-
- private:
-  struct Free {
-    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
-  };
-  std::unique_ptr<EVP_MD_CTX, Free> context_;
-};
-
-}  // namespace
+std::string Sha256::Digest() {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int length = 0;
+  RETORT_CHECK(EVP_DigestFinal_ex(context_.get(), digest, &length) == 1);
+  return std::string(reinterpret_cast<const char*>(digest), length);
+}
 
 std::string Sha256Hex(std::string_view bytes) {
   Sha256 sha256;
   sha256.Add(bytes);
-  return sha256.Hex();
+  return absl::BytesToHexString(sha256.Digest());
 }
 
 absl::StatusOr<std::string> Sha256HexOfFile(const std::filesystem::path& path) {
@@ -56,7 +44,7 @@ absl::StatusOr<std::string> Sha256HexOfFile(const std::filesystem::path& path) {
     sha256.Add(std::string_view(piece.data(), static_cast<size_t>(file.gcount())));
   }
   if (file.bad()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot read ", path.string()));
-  return sha256.Hex();
+  return absl::BytesToHexString(sha256.Digest());
 }
 
 }  // namespace retort

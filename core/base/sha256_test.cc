@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "absl/strings/escaping.h"
 #include "gtest/gtest.h"
 
 namespace retort {
@@ -21,6 +22,14 @@ TEST(Sha256, OfAFileOfManyPiecesEqualsThatOfItsBytes) {
   std::ofstream(path, std::ios::binary) << bytes;
   EXPECT_EQ(Sha256HexOfFile(path).value(), Sha256Hex(bytes));
   std::filesystem::remove(path);
+}
+
+TEST(Sha256, OfPiecesEqualsThatOfTheWhole) {
+  Sha256 sha256;
+  sha256.Add("a");
+  sha256.Add("");
+  sha256.Add("bc");
+  EXPECT_EQ(absl::BytesToHexString(sha256.Digest()), Sha256Hex("abc"));
 }
 
 TEST(Sha256, ReportsAFileItCannotRead) {
