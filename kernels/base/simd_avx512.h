@@ -38,29 +38,24 @@ inline Float ZeroWhereLess(Float value, Float a, Float b) {
 // A block of kTransposeBlock rows and as many columns.
 constexpr int kTransposeBlock = 16;
 inline void TransposeBlock(const float* from, int64_t from_row, float* to, int64_t to_row) {
-  __m512 a[16], b[16];
-  for (int i = 0; i < 16; ++i) a[i] = Load(from + i * from_row);
-  for (int i = 0; i < 16; i += 2) {
-    b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
-    b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4) {
-    for (int half = 0; half < 2; ++half) {
-      const __m512d low = _mm512_castps_pd(b[i + half]), high = _mm512_castps_pd(b[i + 2 + half]);
-      a[i + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
-      a[i + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+  for (int column = 0; column < 16; column += 4) {
+    // 128-bit lane l of a[r]: row 4 l + r, assembled by the loads, which leaves half of the shuffles.
+    __m512 a[4];
+    for (int r = 0; r < 4; ++r) {
+      const float* const row = from + r * from_row + column;
+      a[r] = _mm512_castps128_ps512(_mm_loadu_ps(row));
+      a[r] = _mm512_mask_broadcast_f32x4(a[r], 0x00f0, _mm_loadu_ps(row + 4 * from_row));
+      a[r] = _mm512_mask_broadcast_f32x4(a[r], 0x0f00, _mm_loadu_ps(row + 8 * from_row));
+      a[r] = _mm512_mask_broadcast_f32x4(a[r], 0xf000, _mm_loadu_ps(row + 12 * from_row));
     }
-  }
-  // a[4 r + c] now holds, in its 128-bit lane l, rows 4 r ... 4 r + 3 of column 4 l + c.
-  for (int c = 0; c < 4; ++c) {
-    const __m512 low02 = _mm512_shuffle_f32x4(a[c], a[4 + c], 0x88);
-    const __m512 low13 = _mm512_shuffle_f32x4(a[c], a[4 + c], 0xdd);
-    const __m512 high02 = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0x88);
-    const __m512 high13 = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0xdd);
-    Store(to + c * to_row, _mm512_shuffle_f32x4(low02, high02, 0x88));
-    Store(to + (4 + c) * to_row, _mm512_shuffle_f32x4(low13, high13, 0x88));
-    Store(to + (8 + c) * to_row, _mm512_shuffle_f32x4(low02, high02, 0xdd));
-    Store(to + (12 + c) * to_row, _mm512_shuffle_f32x4(low13, high13, 0xdd));
+    const __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(a[0], a[1]));
+    const __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(a[2], a[3]));
+    const __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(a[0], a[1]));
+    const __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(a[2], a[3]));
+    Store(to + column * to_row, _mm512_castpd_ps(_mm512_unpacklo_pd(low01, low23)));
+    Store(to + (column + 1) * to_row, _mm512_castpd_ps(_mm512_unpackhi_pd(low01, low23)));
+    Store(to + (column + 2) * to_row, _mm512_castpd_ps(_mm512_unpacklo_pd(high01, high23)));
+    Store(to + (column + 3) * to_row, _mm512_castpd_ps(_mm512_unpackhi_pd(high01, high23)));
   }
 }
 

@@ -138,13 +138,15 @@ struct Tile {
 // Matrices handed to ForEachTile have a multiple of this many columns.
 constexpr int64_t kColumnGranule = 16;
 
-// The most vectors of columns in a tile: with 6 rows, accumulators and operands fill the registers.
+// The most vectors of columns in a tile: with 6 rows, 2 of them and the operands fill 16 registers.
 constexpr int kTileVectors = kLanes == 16 ? 4 : 2;
 
 template <int kVectors, class Body>
 __attribute__((always_inline)) inline void ForEachRowTile(int64_t rows, int64_t column, const Body& body) {
+  // 4 x 4 sums are enough to hide the latency of a multiply-add, and 32 or 64 rows leave no remainder.
+  constexpr int kRows = kVectors == 4 ? 4 : 6;
   int64_t row = 0;
-  for (; row + 6 <= rows; row += 6) body(Tile<6, kVectors>(), row, column);
+  for (; row + kRows <= rows; row += kRows) body(Tile<kRows, kVectors>(), row, column);
   if (row + 4 <= rows) {
     body(Tile<4, kVectors>(), row, column);
     row += 4;

@@ -16,8 +16,9 @@ struct BackwardItem {
   const SsdBackwardArguments<float>& arguments;
   const SsdHeadGradients& gradients;
   int64_t batch;
-  int64_t p, n;  // padded
-  float *x_QP, *dy_QP, *xt_PQ, *b_QN, *c_QN, *bt_NQ, *g_QQ, *k_QQ, *out, *rt_NP;
+  int64_t p, n;        // padded
+  float *x_SP, *b_SN;  // the segment's
+  float *dy_QP, *xt_PQ, *c_QN, *bt_NQ, *g_QQ, *k_QQ, *out, *rt_NP;
 
   int64_t Count(int64_t t0) const {
     return arguments.shape.tokens - t0 < kQ ? arguments.shape.tokens - t0 : kQ;
@@ -37,8 +38,8 @@ struct BackwardItem {
   void PackGroup(const SsdArray<const float>& array, int64_t t0, int64_t head, float* to) const {
     PackRows(Row(array, t0, Group(head)), array.token, Count(t0), arguments.shape.state, n, to);
   }
-  // What ComputeStates reads of a chunk, and what AddChunk touches besides.
-  void AddStateRows(int64_t t0, int64_t head, RowPrefetcher& rows) const {
+  // What PackSegment reads of a chunk, and what AddChunk touches.
+  void AddSegmentRows(int64_t t0, int64_t head, RowPrefetcher& rows) const {
     rows.Add(Row(arguments.x_BTHP, t0, head), arguments.x_BTHP.token, arguments.shape.width);
     rows.Add(Row(arguments.b_BTGN, t0, Group(head)), arguments.b_BTGN.token, arguments.shape.state);
   }
@@ -56,29 +57,43 @@ struct BackwardItem {
   }
   int64_t StateOffset(int64_t index) const { return index * arguments.shape.width * arguments.shape.state; }
 
-  void ComputeStates(int64_t segment, int64_t head, float* states) const;
-  float AddChunk(int64_t t0, int64_t head, const float* state_PN, float* r_PN, RowPrefetcher& ahead) const;
+  void PackSegment(int64_t segment, int64_t head, const ChunkDecays* chunk_decays, float* states) const;
+  float AddChunk(int64_t t0, int64_t head, const ChunkDecays& decays, const float* state_PN, float* r_PN,
+                 RowPrefetcher& ahead) const;
 };
 
-// The state entering each chunk of a segment: states[chunks, P, N].
-void BackwardItem::ComputeStates(int64_t segment, int64_t head, float* states) const {
+// Packs x and b of a segment, which AddChunk finds in the second-level cache: their rows cannot stay there
+// where they lie, since a page has but a few sets for one head's columns. Computes the state that enters each
+// chunk, states[chunks, P, N].
+void BackwardItem::PackSegment(int64_t segment, int64_t head, const ChunkDecays* chunk_decays,
+                               float* states) const {
   const SsdShape& shape = arguments.shape;
   const int64_t index = (batch * shape.heads + head) * SsdSegments(shape) + segment;
   LoadState(arguments.segment_states_BHSPN + StateOffset(index), states);
   const int64_t first = segment * kSsdSegment;
   const int64_t end = first + kSsdSegment < shape.tokens ? first + kSsdSegment : shape.tokens;
-  for (int64_t t0 = first; t0 + kQ < end; t0 += kQ, states += p * n) {
-    const ChunkDecays decays = Decays(t0, head);
+  RowPrefetcher last;
+  AddChunkRows((end - 1) / kQ * kQ, head, last);
+  for (int64_t t0 = first; t0 < end; t0 += kQ) {
+    float *const x_QP = x_SP + (t0 - first) * p, *const b_QN = b_SN + (t0 - first) * n;
     PackHead(arguments.x_BTHP, t0, head, x_QP);
     PackGroup(arguments.b_BTGN, t0, head, b_QN);
-    ScalePackedRows(decays.to_end, p, x_QP);
+    if (t0 + kQ >= end) break;
+    const ChunkDecays& decays = chunk_decays[(t0 - first) / kQ];
+    const float* const from = states + (t0 - first) / kQ * p * n;
+    float* const to = states + ((t0 - first) / kQ + 1) * p * n;
+    float* const decayed_x_QP = out;
+    ScalePackedRows(decays.to_end, p, x_QP, decayed_x_QP);
+    RowPrefetcher next;
+    AddSegmentRows(t0 + kQ, head, next);
     ForEachTile(
         p, n, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
-          const float* const state = states + i * n + column;
-          tile.Load(state, n);
+          next.Fetch(6);  // of 64 rows, in 16 tiles where P = N = 64; of 160 in up to 112
+          last.Fetch(3);
+          tile.Load(from + i * n + column, n);
           tile.Scale(decays.total);
-          tile.AddProduct(kQ, {x_QP + i, 1, p}, b_QN + column, n);
-          tile.Store(states + p * n + i * n + column, n);
+          tile.AddProduct(kQ, {decayed_x_QP + i, 1, p}, b_QN + column, n);
+          tile.Store(to + i * n + column, n);
         });
   }
 }
@@ -129,17 +144,15 @@ void StoreLogDecayGradient(int64_t count, float* span_Q, const float* dc_dots_Q,
 }
 
 // Writes the gradients of one chunk and moves R [P, N] from its end to its beginning. Returns its part of dD.
-float BackwardItem::AddChunk(int64_t t0, int64_t head, const float* state_PN, float* r_PN,
-                             RowPrefetcher& ahead) const {
-  constexpr int64_t kRowsAtATime = 8;  // of at most 7 arrays, between 29 tiles where P = N = 64
+float BackwardItem::AddChunk(int64_t t0, int64_t head, const ChunkDecays& decays, const float* state_PN,
+                             float* r_PN, RowPrefetcher& ahead) const {
+  constexpr int64_t kRowsAtATime = 8;  // of at most 5 arrays, between 40 tiles where P = N = 64
   const SsdShape& shape = arguments.shape;
   const int64_t count = Count(t0);
-  const ChunkDecays decays = Decays(t0, head);
-  PackGroup(arguments.b_BTGN, t0, head, b_QN);
+  const float *const x_QP = x_SP + t0 % kSsdSegment * p, *const b_QN = b_SN + t0 % kSsdSegment * n;
   Transpose(kQ, n, b_QN, n, bt_NQ, kQ);
   PackGroup(arguments.c_BTGN, t0, head, c_QN);
   LowerProduct(n, c_QN, bt_NQ, g_QQ);
-  PackHead(arguments.x_BTHP, t0, head, x_QP);
   Transpose(kQ, p, x_QP, p, xt_PQ, kQ);
   PackHead(arguments.dy_BTHP, t0, head, dy_QP);
   LowerProduct(p, dy_QP, xt_PQ, k_QQ);
@@ -201,7 +214,7 @@ float BackwardItem::AddChunk(int64_t t0, int64_t head, const float* state_PN, fl
   StoreLogDecayGradient(count, span_Q, dc_dots_Q, db_dots_Q, decays.total * Dot(p * n, state_PN, r_PN),
                         Row(arguments.dlog_decay_BTH, t0, head), arguments.dlog_decay_BTH.token);
 
-  ScalePackedRows(decays.from_start, p, dy_QP);
+  ScalePackedRows(decays.from_start, p, dy_QP, dy_QP);
   ForEachTile(
       p, n, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
         ahead.Fetch(kRowsAtATime);
@@ -221,10 +234,10 @@ void SsdBackwardHeads(const SsdBackwardArguments<float>& arguments, int64_t batc
   const SsdShape& shape = arguments.shape;
   const int64_t p = PaddedTo16(shape.width), n = PaddedTo16(shape.state);
   BackwardItem item = {arguments, gradients, batch, p, n, workspace, {}, {}, {}, {}, {}, {}, {}, {}, {}};
-  item.dy_QP = item.x_QP + kQ * p;
+  item.b_SN = item.x_SP + kSsdSegment * p;
+  item.dy_QP = item.b_SN + kSsdSegment * n;
   item.xt_PQ = item.dy_QP + kQ * p;
-  item.b_QN = item.xt_PQ + kQ * p;
-  item.c_QN = item.b_QN + kQ * n;
+  item.c_QN = item.xt_PQ + kQ * p;
   item.bt_NQ = item.c_QN + kQ * n;
   item.g_QQ = item.bt_NQ + kQ * n;
   item.k_QQ = item.g_QQ + kQ * kQ;
@@ -250,13 +263,21 @@ void SsdBackwardHeads(const SsdBackwardArguments<float>& arguments, int64_t batc
       const bool last = h == heads - 1;
       const int64_t next_first = last ? first - kSsdSegment : first,
                     next_head = first_head + (last ? 0 : h + 1);
-      item.ComputeStates(segment, first_head + h, states);
-      for (int64_t chunk = (tokens + kQ - 1) / kQ - 1; chunk >= 0; --chunk) {
+      const int64_t chunks = (tokens + kQ - 1) / kQ;
+      ChunkDecays decays[kSsdSegment / kQ];
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+        decays[chunk] = item.Decays(first + chunk * kQ, first_head + h);
+      }
+      item.PackSegment(segment, first_head + h, decays, states);
+      for (int64_t chunk = chunks - 1; chunk >= 0; --chunk) {
         RowPrefetcher ahead;
-        if (chunk > 0) item.AddChunkRows(first + (chunk - 1) * kQ, first_head + h, ahead);
-        if (next_first >= 0) item.AddStateRows(next_first + chunk * kQ, next_head, ahead);
-        dd[h] += item.AddChunk(first + chunk * kQ, first_head + h, states + chunk * p * n, r_HPN + h * p * n,
-                               ahead);
+        if (chunk > 0) {
+          item.AddChunkRows(first + (chunk - 1) * kQ, first_head + h, ahead);
+        } else if (next_first >= 0) {
+          item.AddSegmentRows(next_first, next_head, ahead);
+        }
+        dd[h] += item.AddChunk(first + chunk * kQ, first_head + h, decays[chunk], states + chunk * p * n,
+                               r_HPN + h * p * n, ahead);
       }
     }
   }

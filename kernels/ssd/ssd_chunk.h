@@ -66,12 +66,13 @@ inline void CopyRows(const float* from, int64_t from_row, int64_t count, int64_t
   }
 }
 
-// Row t times factor[t].
-inline void ScalePackedRows(const float* factor, int64_t padded, float* rows) {
+// to[t] = factor[t] from[t] for kQ packed rows; in place too.
+inline void ScalePackedRows(const float* factor, int64_t padded, const float* from, float* to) {
   for (int64_t t = 0; t < kQ; ++t) {
     const Float f = Broadcast(factor[t]);
-    for (int64_t j = 0; j < padded; j += kLanes)
-      Store(rows + t * padded + j, f * Load(rows + t * padded + j));
+    for (int64_t j = 0; j < padded; j += kLanes) {
+      Store(to + t * padded + j, f * Load(from + t * padded + j));
+    }
   }
 }
 
@@ -85,6 +86,7 @@ struct ChunkDecays {
   // Blocks of 16 tokens: exp(cs_i - cs_r) and exp(cs_r - cs_j) for the last token r of j's block.
   float row_factor[kQ / kBlock][kQ], column_factor[kQ];
 
+  ChunkDecays() = default;
   ChunkDecays(const float* log_decay, int64_t stride, int64_t count) {
     constexpr float kForgets = -1e4f;  // exp of this and of everything below is 0; -inf - -inf would be NaN
     double sum = 0;

@@ -26,7 +26,7 @@ constexpr int64_t SsdForwardWorkspace(const SsdShape& shape) {
 }
 constexpr int64_t SsdBackwardWorkspace(const SsdShape& shape) {
   const int64_t width = PaddedTo16(shape.width), state = PaddedTo16(shape.state);
-  return kSsdChunk * (4 * width + 4 * state + 2 * kSsdChunk) +
+  return kSsdSegment * (width + state) + kSsdChunk * (3 * width + 3 * state + 2 * kSsdChunk) +
          (kSsdHeads + 1 + kSsdSegment / kSsdChunk) * width * state;
 }
 

@@ -13,7 +13,8 @@ namespace {
 
 using at::Tensor;
 using OptionalTensor = std::optional<Tensor>;
-// y [B,T,H,P], final state [B,H,P,N], states entering the segments [B,H,S,P,N], which the gradient needs.
+// y [B,T,H,P], final state [B,H,P,N], states entering the segments [B,H,S,P,N], which the gradient needs (S
+// is 0 where none is wanted).
 using Results = std::tuple<Tensor, Tensor, Tensor>;
 using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
@@ -70,16 +71,16 @@ Tensor ContiguousOrUndefined(const OptionalTensor& tensor) {
 }
 
 Results SsdMeta(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
-                const OptionalTensor& d, const OptionalTensor& initial_state) {
+                const OptionalTensor& d, const OptionalTensor& initial_state, bool for_gradient) {
   const SsdShape s = CheckArguments("ssd", x, log_decay, b, c, Defined(d), Defined(initial_state));
   return {at::empty({s.batch, s.tokens, s.heads, s.width}, x.options()),
           at::empty({s.batch, s.heads, s.width, s.state}, x.options()),
-          at::empty({s.batch, s.heads, SsdSegments(s), s.width, s.state}, x.options())};
+          at::empty({s.batch, s.heads, for_gradient ? SsdSegments(s) : 0, s.width, s.state}, x.options())};
 }
 
 Results SsdCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
-               const OptionalTensor& d, const OptionalTensor& initial_state) {
-  const Results results = SsdMeta(x, log_decay, b, c, d, initial_state);
+               const OptionalTensor& d, const OptionalTensor& initial_state, bool for_gradient) {
+  const Results results = SsdMeta(x, log_decay, b, c, d, initial_state, for_gradient);
   const auto& [y, final_state, segment_states] = results;
   CheckDecays("ssd", log_decay);
   const Tensor d_H = ContiguousOrUndefined(d), initial = ContiguousOrUndefined(initial_state);
@@ -92,7 +93,7 @@ Results SsdCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const 
               DataOrNull(initial),
               Out(y),
               final_state.mutable_data_ptr<float>(),
-              segment_states.mutable_data_ptr<float>()},
+              for_gradient ? segment_states.mutable_data_ptr<float>() : nullptr},
              TorchExecutor());
   return results;
 }
@@ -210,9 +211,10 @@ using torch::autograd::variable_list;
 struct SsdFunction : torch::autograd::Function<SsdFunction> {
   static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& log_decay,
                                const Tensor& b, const Tensor& c, const OptionalTensor& d,
-                               const OptionalTensor& initial_state) {
+                               const OptionalTensor& initial_state, bool for_gradient) {
     at::AutoDispatchBelowADInplaceOrView below;
-    const auto [y, final_state, segment_states] = SsdHandle().call(x, log_decay, b, c, d, initial_state);
+    const auto [y, final_state, segment_states] =
+        SsdHandle().call(x, log_decay, b, c, d, initial_state, for_gradient);
     context->save_for_backward({x, log_decay, b, c, Defined(d), segment_states});
     context->saved_data["has_initial_state"] = initial_state.has_value();
     context->mark_non_differentiable({segment_states});
@@ -223,18 +225,18 @@ struct SsdFunction : torch::autograd::Function<SsdFunction> {
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const variable_list saved = context->get_saved_variables();
     const Tensor& x = saved[0];
-    if (!gradients[0].defined() && !gradients[1].defined()) return variable_list(6);
+    if (!gradients[0].defined() && !gradients[1].defined()) return variable_list(7);
     const Tensor dy = gradients[0].defined() ? gradients[0] : at::zeros({}, x.options()).expand_as(x);
     const auto [dx, dlog_decay, db, dc, dd, dinitial_state] = SsdBackwardHandle().call(
         dy, OptionalOf(gradients[1]), x, saved[1], saved[2], saved[3], OptionalOf(saved[4]), saved[5],
         context->saved_data["has_initial_state"].toBool());
-    return {dx, dlog_decay, db, dc, dd, dinitial_state};
+    return {dx, dlog_decay, db, dc, dd, dinitial_state, Tensor()};
   }
 };
 
 Results SsdAutograd(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
-                    const OptionalTensor& d, const OptionalTensor& initial_state) {
-  const variable_list results = SsdFunction::apply(x, log_decay, b, c, d, initial_state);
+                    const OptionalTensor& d, const OptionalTensor& initial_state, bool for_gradient) {
+  const variable_list results = SsdFunction::apply(x, log_decay, b, c, d, initial_state, for_gradient);
   return {results[0], results[1], results[2]};
 }
 
@@ -267,8 +269,8 @@ Tensor SsdStepAutograd(const Tensor& x, const Tensor& log_decay, const Tensor& b
 
 TORCH_LIBRARY_FRAGMENT(retort, library) {
   library.def(
-      "ssd(Tensor x, Tensor log_decay, Tensor b, Tensor c, Tensor? d, Tensor? initial_state) "
-      "-> (Tensor, Tensor, Tensor)");
+      "ssd(Tensor x, Tensor log_decay, Tensor b, Tensor c, Tensor? d, Tensor? initial_state, "
+      "bool for_gradient) -> (Tensor, Tensor, Tensor)");
   library.def(
       "ssd_backward(Tensor dy, Tensor? dfinal_state, Tensor x, Tensor log_decay, Tensor b, Tensor c, "
       "Tensor? d, Tensor segment_states, bool has_initial_state) "
@@ -295,8 +297,12 @@ TORCH_LIBRARY_IMPL(retort, Autograd, library) {
 std::tuple<Tensor, Tensor> FusedSsd(const Tensor& x_BTHP, const Tensor& log_decay_BTH, const Tensor& b_BTGN,
                                     const Tensor& c_BTGN, const Tensor& d_H,
                                     const Tensor& initial_state_BHPN) {
+  const auto trains = [](const Tensor& tensor) { return tensor.defined() && tensor.requires_grad(); };
+  const bool for_gradient =
+      at::GradMode::is_enabled() && (trains(x_BTHP) || trains(log_decay_BTH) || trains(b_BTGN) ||
+                                     trains(c_BTGN) || trains(d_H) || trains(initial_state_BHPN));
   const auto [y, final_state, segment_states] = SsdHandle().call(
-      x_BTHP, log_decay_BTH, b_BTGN, c_BTGN, OptionalOf(d_H), OptionalOf(initial_state_BHPN));
+      x_BTHP, log_decay_BTH, b_BTGN, c_BTGN, OptionalOf(d_H), OptionalOf(initial_state_BHPN), for_gradient);
   return {y, final_state};
 }
 
