@@ -187,7 +187,7 @@ TEST_P(RmsNorm, IsTheReferenceForAllWidthsAndGroups) {
 }
 
 TEST_P(RmsNorm, IsTheReferenceForAllNumbersOfRows) {
-  for (const int64_t rows : {0, 1, 2, 15, 16, 17, 63, 64, 65, 200}) {
+  for (const int64_t rows : {0, 1, 2, 65, 408, 409, 410, 900}) {  // an item: 409
     SCOPED_TRACE(rows);
     const Case given = Make(rows, 2, 20);
     ExpectAsReference(RunKernel(given, Set(), SerialExecutor()), given);
