@@ -11,6 +11,7 @@
 //   Sum, MaxOf                  across lanes, in a fixed order
 //   ZeroWhereLess               0 where a < b, else value (value where a or b is NaN)
 //   TransposeBlock              kTransposeBlock x kTransposeBlock floats between row strides
+//   ForEachVector               all vectors of a row, the last one shorter
 #pragma once
 
 #ifndef RETORT_ISA
@@ -50,6 +51,23 @@ inline Float Exp(Float x) {
 inline Float Sigmoid(Float x) {
   const Float one = Broadcast(1.0f);
   return one / (one + Exp(Broadcast(0.0f) - x));
+}
+
+// Calls body(i, load, store) for each vector of `count` floats; load(from) and store(to, value) keep to
+// those.
+template <class Body>
+__attribute__((always_inline)) inline void ForEachVector(int64_t count, const Body& body) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    body(
+        i, [](const float* from) __attribute__((always_inline)) { return Load(from); },
+        [](float* to, Float value) __attribute__((always_inline)) { Store(to, value); });
+  }
+  const int64_t rest = count - i;
+  if (rest == 0) return;
+  body(
+      i, [rest](const float* from) __attribute__((always_inline)) { return LoadFirst(from, rest); },
+      [rest](float* to, Float value) __attribute__((always_inline)) { StoreFirst(to, value, rest); });
 }
 
 }  // namespace retort::RETORT_ISA

@@ -45,22 +45,6 @@ const float* InputRow(const Conv1dRows& x, const float* initial_BKC, const Conv1
   return initial_BKC + (item.batch * rows + t + rows) * shape.channels + item.channel_begin;
 }
 
-// Calls body(c, load, store) for each vector of channels.
-template <class Body>
-__attribute__((always_inline)) inline void ForEachVector(int64_t channels, const Body& body) {
-  int64_t c = 0;
-  for (; c + kLanes <= channels; c += kLanes) {
-    body(
-        c, [](const float* from) __attribute__((always_inline)) { return Load(from); },
-        [](float* to, Float value) __attribute__((always_inline)) { Store(to, value); });
-  }
-  const int64_t rest = channels - c;
-  if (rest == 0) return;
-  body(
-      c, [rest](const float* from) __attribute__((always_inline)) { return LoadFirst(from, rest); },
-      [rest](float* to, Float value) __attribute__((always_inline)) { StoreFirst(to, value, rest); });
-}
-
 template <int K>
 __attribute__((always_inline)) inline Float PreActivation(const Weights& weights, int64_t c,
                                                           const Float* rows) {

@@ -4,6 +4,7 @@
 
 #include "model/ops/compute_path.h"
 #include "model/ops/gated_norm.h"
+#include "model/ops/rms_norm.h"
 
 namespace retort {
 namespace {
@@ -15,6 +16,7 @@ at::Tensor Normalised(const at::Tensor& x, double eps) {
 }  // namespace
 
 at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight_E, double eps) {
+  if (KernelsTake(x)) return FusedRmsNorm(x, weight_E, eps);
   return Normalised(x, eps) * weight_E;
 }
 

@@ -7,7 +7,7 @@
 
 #include <tuple>
 
-#include "kernels/gated_norm/gated_norm.h"
+#include "kernels/rms_norm/rms_norm.h"
 #include "model/ops/arguments.h"
 #include "model/ops/executor.h"
 
@@ -20,8 +20,8 @@ using torch::autograd::variable_list;
 using Outputs = std::tuple<at::Tensor, at::Tensor>;                // y [..., M], 1 / rms [R, groups]
 using Gradients = std::tuple<at::Tensor, at::Tensor, at::Tensor>;  // of x, z, weight
 
-GatedNormShape CheckedShape(const char* op, const at::Tensor& x, const at::Tensor& z,
-                            const at::Tensor& weight, int64_t groups, double eps) {
+RmsNormShape CheckedShape(const char* op, const at::Tensor& x, const at::Tensor& z, const at::Tensor& weight,
+                          int64_t groups, double eps) {
   TORCH_CHECK(x.dim() >= 1 && x.size(-1) >= 1, "retort::", op, ": x is ", x.sizes(),
               "; it must be [..., M] with channels");
   const int64_t channels = x.size(-1);
@@ -39,18 +39,18 @@ GatedNormShape CheckedShape(const char* op, const at::Tensor& x, const at::Tenso
 // [R, M] of [..., M]: a view where the rows are evenly spaced.
 at::Tensor AsRows(const at::Tensor& x) { return x.reshape({x.numel() / x.size(-1), x.size(-1)}); }
 
-GatedNormRows Rows(const at::Tensor& x_RM) { return {x_RM.const_data_ptr<float>(), x_RM.stride(0)}; }
+RmsNormRows Rows(const at::Tensor& x_RM) { return {x_RM.const_data_ptr<float>(), x_RM.stride(0)}; }
 
-Outputs EmptyOutputs(const GatedNormShape& shape, const at::Tensor& x) {
+Outputs EmptyOutputs(const RmsNormShape& shape, const at::Tensor& x) {
   return {at::empty(x.sizes(), x.options()), at::empty({shape.rows, shape.groups}, x.options())};
 }
 
 Outputs GatedNormCpu(const at::Tensor& x, const at::Tensor& z, const at::Tensor& weight, int64_t groups,
                      double eps) {
-  const GatedNormShape shape = CheckedShape("gated_norm", x, z, weight, groups, eps);
+  const RmsNormShape shape = CheckedShape("gated_norm", x, z, weight, groups, eps);
   const Outputs outputs = EmptyOutputs(shape, x);
   const at::Tensor x_rows = AsRows(x), z_rows = AsRows(z), weight_M = weight.contiguous();
-  GatedNormForward(
+  RmsNormForward(
       {shape, Rows(x_rows), Rows(z_rows), weight_M.const_data_ptr<float>(),
        std::get<0>(outputs).mutable_data_ptr<float>(), std::get<1>(outputs).mutable_data_ptr<float>()},
       TorchExecutor(), ActiveInstructionSet());
@@ -62,9 +62,9 @@ Outputs GatedNormMeta(const at::Tensor& x, const at::Tensor& z, const at::Tensor
   return EmptyOutputs(CheckedShape("gated_norm", x, z, weight, groups, eps), x);
 }
 
-GatedNormShape CheckedGradient(const at::Tensor& x, const at::Tensor& z, const at::Tensor& weight,
-                               int64_t groups, double eps, const at::Tensor& rstd, const at::Tensor& grad_y) {
-  const GatedNormShape shape = CheckedShape("gated_norm_backward", x, z, weight, groups, eps);
+RmsNormShape CheckedGradient(const at::Tensor& x, const at::Tensor& z, const at::Tensor& weight,
+                             int64_t groups, double eps, const at::Tensor& rstd, const at::Tensor& grad_y) {
+  const RmsNormShape shape = CheckedShape("gated_norm_backward", x, z, weight, groups, eps);
   CheckFloats("gated_norm_backward", "rstd", rstd, "[R, groups]", {shape.rows, groups}, x.device());
   CheckFloats("gated_norm_backward", "grad_y", grad_y, "x's", x.sizes(), x.device());
   CheckInnermost("gated_norm_backward", "grad_y", grad_y);
@@ -78,11 +78,11 @@ Gradients EmptyGradients(const at::Tensor& x, const at::Tensor& weight) {
 
 Gradients GatedNormBackwardCpu(const at::Tensor& x, const at::Tensor& z, const at::Tensor& weight,
                                int64_t groups, double eps, const at::Tensor& rstd, const at::Tensor& grad_y) {
-  const GatedNormShape shape = CheckedGradient(x, z, weight, groups, eps, rstd, grad_y);
+  const RmsNormShape shape = CheckedGradient(x, z, weight, groups, eps, rstd, grad_y);
   const Gradients gradients = EmptyGradients(x, weight);
   const at::Tensor x_rows = AsRows(x), z_rows = AsRows(z), dy_rows = AsRows(grad_y),
                    weight_M = weight.contiguous(), rstd_RG = rstd.contiguous();
-  GatedNormBackward(
+  RmsNormBackward(
       {shape, Rows(x_rows), Rows(z_rows), Rows(dy_rows), weight_M.const_data_ptr<float>(),
        rstd_RG.const_data_ptr<float>(), std::get<0>(gradients).mutable_data_ptr<float>(),
        std::get<1>(gradients).mutable_data_ptr<float>(), std::get<2>(gradients).mutable_data_ptr<float>()},

@@ -1,4 +1,4 @@
-// Gated RMS norm on LibTorch tensors, by kernels/gated_norm (which states the equations): operators
+// Gated RMS norm on LibTorch tensors, by kernels/rms_norm (which states the equations): operators
 // retort::gated_norm and retort::gated_norm_backward for float32 on CPUs, and Meta tensors for shapes.
 #pragma once
 

@@ -1,5 +1,5 @@
 // The operator against transformers' arrays and the plain layer, and what it refuses. The kernel's own
-// accuracy is tested in kernels/gated_norm.
+// accuracy is tested in kernels/rms_norm.
 #include "model/ops/gated_norm.h"
 
 #include <ATen/ATen.h>

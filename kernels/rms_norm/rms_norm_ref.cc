@@ -1,4 +1,4 @@
-#include "kernels/gated_norm/gated_norm_ref.h"
+#include "kernels/rms_norm/rms_norm_ref.h"
 
 #include <cmath>
 
@@ -9,7 +9,7 @@ double Sigmoid(double z) { return 1.0 / (1.0 + std::exp(-z)); }
 
 // Calls body(begin, channel) for each group of each row: where it begins in [R, M] and in [M].
 template <class Body>
-void ForEachGroup(const GatedNormShape& shape, const Body& body) {
+void ForEachGroup(const RmsNormShape& shape, const Body& body) {
   for (int64_t row = 0; row < shape.rows; ++row) {
     for (int64_t group = 0; group < shape.groups; ++group) {
       body((row * shape.groups + group) * shape.width, group * shape.width);
@@ -17,11 +17,12 @@ void ForEachGroup(const GatedNormShape& shape, const Body& body) {
   }
 }
 
-double Gated(const GatedNormRefInputs& inputs, int64_t i) {
-  return inputs.x_RM[i] * inputs.z_RM[i] * Sigmoid(inputs.z_RM[i]);
+// u
+double Gated(const RmsNormRefInputs& inputs, int64_t i) {
+  return inputs.z_RM.empty() ? inputs.x_RM[i] : inputs.x_RM[i] * inputs.z_RM[i] * Sigmoid(inputs.z_RM[i]);
 }
 
-double InverseDeviation(const GatedNormRefInputs& inputs, int64_t begin) {
+double InverseDeviation(const RmsNormRefInputs& inputs, int64_t begin) {
   const int64_t width = inputs.shape.width;
   double squares = 0;
   for (int64_t i = begin; i < begin + width; ++i) squares += Gated(inputs, i) * Gated(inputs, i);
@@ -30,7 +31,7 @@ double InverseDeviation(const GatedNormRefInputs& inputs, int64_t begin) {
 
 }  // namespace
 
-std::vector<double> GatedNormForwardRef(const GatedNormRefInputs& inputs) {
+std::vector<double> RmsNormForwardRef(const RmsNormRefInputs& inputs) {
   std::vector<double> y(inputs.x_RM.size());
   ForEachGroup(inputs.shape, [&](int64_t begin, int64_t channel) {
     const double r = InverseDeviation(inputs, begin);
@@ -41,11 +42,10 @@ std::vector<double> GatedNormForwardRef(const GatedNormRefInputs& inputs) {
   return y;
 }
 
-GatedNormRefGradients GatedNormBackwardRef(const GatedNormRefInputs& inputs,
-                                           const std::vector<double>& dy_RM) {
+RmsNormRefGradients RmsNormBackwardRef(const RmsNormRefInputs& inputs, const std::vector<double>& dy_RM) {
   const auto& [shape, x, z, weight] = inputs;
-  GatedNormRefGradients grad = {std::vector<double>(x.size()), std::vector<double>(x.size()),
-                                std::vector<double>(weight.size())};
+  RmsNormRefGradients grad = {std::vector<double>(x.size()), std::vector<double>(z.size()),
+                              std::vector<double>(weight.size())};
   ForEachGroup(shape, [&](int64_t begin, int64_t channel) {
     const double r = InverseDeviation(inputs, begin);
     double dot = 0;  // sum(v u)
@@ -53,11 +53,14 @@ GatedNormRefGradients GatedNormBackwardRef(const GatedNormRefInputs& inputs,
       dot += dy_RM[begin + i] * weight[channel + i] * Gated(inputs, begin + i);
     for (int64_t i = 0; i < shape.width; ++i) {
       const int64_t at = begin + i;
-      const double sigmoid = Sigmoid(z[at]), v = dy_RM[at] * weight[channel + i];
+      const double v = dy_RM[at] * weight[channel + i];
       const double du = r * (v - Gated(inputs, at) * r * r * dot / static_cast<double>(shape.width));
+      grad.weight_M[channel + i] += dy_RM[at] * Gated(inputs, at) * r;
+      grad.x_RM[at] = du;
+      if (z.empty()) continue;
+      const double sigmoid = Sigmoid(z[at]);
       grad.x_RM[at] = du * z[at] * sigmoid;
       grad.z_RM[at] = du * x[at] * sigmoid * (1 + z[at] * (1 - sigmoid));
-      grad.weight_M[channel + i] += dy_RM[at] * Gated(inputs, at) * r;
     }
   });
   return grad;

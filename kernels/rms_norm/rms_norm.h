@@ -1,8 +1,9 @@
-// Mamba-2's gated RMS norm, gate first (mamba_ssm with norm_before_gate = False; transformers'
+// RMS norm, and Mamba-2's gated one, gate first (mamba_ssm with norm_before_gate = False; transformers'
 // MambaRMSNormGated):
-//     u = x SiLU(z),   r = 1 / sqrt(mean(u^2) + eps) over each group of channels,   y = weight u r
+//     u = x, or x SiLU(z),   r = 1 / sqrt(mean(u^2) + eps) over each group of channels,   y = weight u r
 // Backward, with v = dy weight and n channels in a group:
-//     du = r (v - u r^2 sum(v u) / n),   dx = du SiLU(z),   dz = du x SiLU'(z),   dweight = sum_rows dy u r
+//     du = r (v - u r^2 sum(v u) / n),   dx = du, or du SiLU(z),   dz = du x SiLU'(z),   dweight = sum_rows
+//     dy u r
 // Legend: R rows (tokens of all sequences), M = groups * width channels. float32; the caller owns every
 // array. Outputs are contiguous and must not overlap inputs; channels lie side by side everywhere. A row's
 // results depend on that row alone. Bits do not depend on the executor. Thread-safe.
@@ -15,34 +16,34 @@
 
 namespace retort {
 
-struct GatedNormShape {
+struct RmsNormShape {
   int64_t rows, groups, width;  // width: channels of a group
   float eps;                    // > 0, or a row of zeros divides by zero
 };
 
 // [R, M]; `stride` elements from row to row: a slice of a projection's output needs no copy.
-struct GatedNormRows {
+struct RmsNormRows {
   const float* data;
   int64_t stride;
 };
 
-struct GatedNormForwardArgs {
-  GatedNormShape shape;
-  GatedNormRows x, z;
+struct RmsNormForwardArgs {
+  RmsNormShape shape;
+  RmsNormRows x, z;  // z.data null: no gate
   const float* weight_M;
   float* y_RM;
   float* rstd_RG;  // r, which the backward pass takes
 };
-void GatedNormForward(const GatedNormForwardArgs& args, const Executor& executor, InstructionSet set);
+void RmsNormForward(const RmsNormForwardArgs& args, const Executor& executor, InstructionSet set);
 
-struct GatedNormBackwardArgs {
-  GatedNormShape shape;
-  GatedNormRows x, z, dy;
+struct RmsNormBackwardArgs {
+  RmsNormShape shape;
+  RmsNormRows x, z, dy;
   const float* weight_M;
   const float* rstd_RG;
-  float *dx_RM, *dz_RM;
-  float* dweight_M;
+  float *dx_RM, *dz_RM;  // dz null without a gate
+  float* dweight_M;      // null: not wanted
 };
-void GatedNormBackward(const GatedNormBackwardArgs& args, const Executor& executor, InstructionSet set);
+void RmsNormBackward(const RmsNormBackwardArgs& args, const Executor& executor, InstructionSet set);
 
 }  // namespace retort
