@@ -84,117 +84,106 @@ void CheckIdsInVocabulary(const Arguments& a) {
               "; it must be from 0 to ", a.vocabulary() - 1);
 }
 
-// Floats from one row of logits to the next: an odd number of cache lines, since rows a multiple of 4 KiB
-// apart, as of a vocabulary of 49,152, would all fall into the same sets of the caches.
-int64_t RowStride(int64_t vocabulary) { return ((vocabulary + 15) / 16 | 1) * 16; }
-
-// How many tokens have logits at a time: equal chunks, as few as the workspace allows, since each streams the
-// heads through memory once per GEMM.
-int64_t ChunkRows(const Arguments& a) {
-  const int64_t sides = a.ids ? 1 : 2, row_bytes = sides * RowStride(a.vocabulary()) * sizeof(float);
-  const int64_t most = std::max<int64_t>(kWorkspaceBytes / row_bytes, 1);
-  const int64_t chunks = std::max<int64_t>((a.tokens() + most - 1) / most, 1);
-  return (a.tokens() + chunks - 1) / chunks;
+// A matrix whose columns lie side by side; a copy where they do not.
+at::Tensor WithAdjacentColumns(const at::Tensor& matrix) {
+  return matrix.stride(1) == 1 || matrix.size(1) <= 1 ? matrix : matrix.contiguous();
 }
 
-// Calls body(begin, count) for runs of the vocabulary on all threads. Within it LibTorch computes on one
-// thread and without autograd: a GEMM of a run keeps its tokens in the cache and reads its rows of the head
-// once. MKL's own way with some hundred tokens and 49,152 rows takes 1.4 times the processor time for the
-// logits.
-template <class Body>
-void ForEachRun(int64_t vocabulary, const Body& body) {
-  constexpr int64_t kRun = 1024;
-  TorchExecutor().Run((vocabulary + kRun - 1) / kRun, [&](int64_t run) {
-    const at::AutoDispatchBelowADInplaceOrView below;  // dispatch is a thread's own
-    body(run * kRun, std::min(kRun, vocabulary - run * kRun));
-  });
-}
-
-// logits = hidden head^T
-void MakeLogits(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& logits) {
-  ForEachRun(head.size(0), [&](int64_t begin, int64_t count) {
-    at::Tensor run = logits.narrow(1, begin, count);
-    at::mm_out(run, hidden, head.narrow(0, begin, count).t());
-  });
-}
-
-// grad_head += grad_logits^T hidden
-void AddHeadGradient(const at::Tensor& grad_logits, const at::Tensor& hidden, const at::Tensor& grad_head) {
-  ForEachRun(grad_head.size(0), [&](int64_t begin, int64_t count) {
-    grad_head.narrow(0, begin, count).addmm_(grad_logits.narrow(1, begin, count).t(), hidden);
-  });
-}
-
-// One call's walk over the tokens.
+// One call's walk over the tokens that count.
 class Walk {
  public:
   // Undefined gradients are not computed; grad_head is added to.
   Walk(const Arguments& arguments, const at::Tensor& grad_hidden, const at::Tensor& grad_head)
-      : arguments_(arguments),
-        grad_hidden_(grad_hidden),
-        grad_head_(grad_head),
-        rows_(ChunkRows(arguments)),
-        losses_(arguments.tokens()) {
-    const auto workspace = [&] {
-      return at::empty({rows_, RowStride(arguments.vocabulary())}, arguments.hidden.options())
-          .narrow(1, 0, arguments.vocabulary());
-    };
-    student_ = workspace();
-    if (!arguments.ids) teacher_ = workspace();
-    if (arguments.ids) ids_ = arguments.ids->contiguous();
-    if (arguments.mask) mask_ = arguments.mask->contiguous();
-    counted_ = arguments.mask ? mask_.sum().item<int64_t>() : arguments.tokens();
+      : arguments_(arguments), grad_hidden_(grad_hidden), grad_head_(grad_head) {
+    if (arguments.mask) counted_ = arguments.mask->nonzero().squeeze(1);
+    tokens_ = arguments.mask ? counted_.size(0) : arguments.tokens();
+    head_ = WithAdjacentColumns(arguments.head);
+    if (!arguments.ids) teacher_head_ = WithAdjacentColumns(*arguments.teacher_head);
+    if (grad_head.defined()) head_target_ = WithAdjacentColumns(grad_head);
   }
 
   // The mean loss.
   double Run() {
-    for (int64_t begin = 0; begin < arguments_.tokens(); begin += rows_) {
-      RunChunk(begin, std::min(rows_, arguments_.tokens() - begin));
+    if (arguments_.mask && grad_hidden_.defined()) grad_hidden_.zero_();
+    if (tokens_ == 0) return 0.0;
+    const int64_t rows = ChunkRows();
+    workspace_ = at::empty({LmHeadKdWorkspaceFloats(ShapeOf(rows))}, arguments_.hidden.options());
+    losses_.resize(tokens_);
+    for (int64_t begin = 0; begin < tokens_; begin += rows) {
+      RunChunk(begin, std::min(rows, tokens_ - begin));
     }
-    const double sum = std::accumulate(losses_.begin(), losses_.end(), 0.0);
-    return counted_ == 0 ? 0.0 : sum / static_cast<double>(counted_);
+    if (grad_head_.defined() && !head_target_.is_same(grad_head_)) grad_head_.copy_(head_target_);
+    return std::accumulate(losses_.begin(), losses_.end(), 0.0) / static_cast<double>(tokens_);
   }
 
  private:
-  void RunChunk(int64_t begin, int64_t count) {
-    at::Tensor logits = student_.narrow(0, 0, count);
-    const at::Tensor hidden = arguments_.hidden.narrow(0, begin, count);
-    MakeLogits(hidden, arguments_.head, logits);
-    at::Tensor teacher;
-    if (!arguments_.ids) {
-      teacher = teacher_.narrow(0, 0, count);
-      MakeLogits(arguments_.teacher_hidden->narrow(0, begin, count), *arguments_.teacher_head, teacher);
-    }
-    RunRows(begin, count, logits, teacher);
-    if (grad_hidden_.defined()) {
-      at::Tensor target = grad_hidden_.narrow(0, begin, count);
-      at::mm_out(target, logits, arguments_.head);
-    }
-    if (grad_head_.defined()) AddHeadGradient(logits, hidden, grad_head_);
+  LmHeadKdShape ShapeOf(int64_t rows) const {
+    return {rows, arguments_.vocabulary(), head_.size(1), arguments_.ids ? 0 : teacher_head_.size(1)};
   }
 
-  // Logits of tokens begin ... begin + rows to losses and gradients.
-  void RunRows(int64_t begin, int64_t rows, const at::Tensor& student, const at::Tensor& teacher) {
+  // How many tokens go at a time: equal chunks, as few as the workspace allows, since each streams the heads
+  // through memory twice. Beyond a few hundred tokens that costs nothing, and a run of the vocabulary would
+  // leave the second-level cache.
+  int64_t ChunkRows() const {
+    constexpr int64_t kMost = 256, kFewest = 16;
+    const auto bytes = [&](int64_t rows) {
+      return LmHeadKdWorkspaceFloats(ShapeOf(rows)) * static_cast<int64_t>(sizeof(float));
+    };
+    int64_t most = kMost;
+    while (most > kFewest && bytes(most) > kWorkspaceBytes) most -= kFewest;
+    const int64_t chunks = (tokens_ + most - 1) / most;
+    return (tokens_ + chunks - 1) / chunks;
+  }
+
+  // Of a tensor with a row a token: rows begin ... begin + rows of those that count.
+  at::Tensor Chunk(const at::Tensor& tensor, int64_t begin, int64_t rows) const {
+    if (!arguments_.mask) return tensor.narrow(0, begin, rows);
+    return tensor.index_select(0, counted_.narrow(0, begin, rows));
+  }
+
+  void RunChunk(int64_t begin, int64_t rows) {
+    const at::Tensor hidden = Chunk(arguments_.hidden, begin, rows);
     LmHeadKdArgs args = {};
-    args.rows = rows;
-    args.vocabulary = arguments_.vocabulary();
-    args.student = {student.mutable_data_ptr<float>(), student.stride(0)};
-    if (teacher.defined()) args.teacher = {teacher.mutable_data_ptr<float>(), teacher.stride(0)};
-    if (ids_.defined()) args.ids_R = ids_.const_data_ptr<int64_t>() + begin;
-    if (mask_.defined()) args.mask_R = mask_.const_data_ptr<bool>() + begin;
+    args.shape = ShapeOf(rows);
+    args.student = SideOf(hidden, head_);
+    at::Tensor teacher_hidden, ids, grad_hidden;
+    if (arguments_.ids) {
+      ids = Chunk(*arguments_.ids, begin, rows).contiguous();
+      args.ids_R = ids.const_data_ptr<int64_t>();
+    } else {
+      teacher_hidden = Chunk(*arguments_.teacher_hidden, begin, rows);
+      args.teacher = SideOf(teacher_hidden, teacher_head_);
+    }
     args.loss = arguments_.divergence ? LmHeadKdLoss::kDivergence : LmHeadKdLoss::kCrossEntropy;
     args.temperature = static_cast<float>(arguments_.temperature);
-    const double counted = static_cast<double>(std::max<int64_t>(counted_, 1));
-    args.gradient_scale = static_cast<float>(1.0 / (arguments_.temperature * counted));
+    args.gradient_scale = static_cast<float>(1.0 / (arguments_.temperature * static_cast<double>(tokens_)));
     args.loss_R = losses_.data() + begin;
-    LmHeadKdRows(args, TorchExecutor(), ActiveInstructionSet());
+    if (grad_hidden_.defined()) {
+      grad_hidden = Chunk(grad_hidden_, begin, rows);
+      args.grad_hidden = grad_hidden.mutable_data_ptr<float>();
+      args.grad_hidden_row = grad_hidden.stride(0);
+    }
+    if (grad_head_.defined()) {
+      args.grad_head = head_target_.mutable_data_ptr<float>();
+      args.grad_head_row = head_target_.stride(0);
+    }
+    LmHeadKdChunk(args, workspace_.mutable_data_ptr<float>(), TorchExecutor(), ActiveInstructionSet());
+    if (arguments_.mask && grad_hidden_.defined()) {
+      grad_hidden_.index_copy_(0, counted_.narrow(0, begin, rows), grad_hidden);
+    }
+  }
+
+  static LmHeadKdSide SideOf(const at::Tensor& hidden, const at::Tensor& head) {
+    return {hidden.const_data_ptr<float>(), hidden.stride(0), hidden.stride(1), head.const_data_ptr<float>(),
+            head.stride(0)};
   }
 
   const Arguments& arguments_;
   const at::Tensor grad_hidden_, grad_head_;
-  const int64_t rows_;
-  at::Tensor student_, teacher_, ids_, mask_;
-  int64_t counted_;
+  at::Tensor head_, teacher_head_, head_target_;
+  at::Tensor counted_;  // indices of the tokens that the mask counts
+  int64_t tokens_ = 0;  // that count
+  at::Tensor workspace_;
   std::vector<double> losses_;
 };
 

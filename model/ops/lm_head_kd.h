@@ -1,8 +1,10 @@
-// Stage 3's loss through the language-model heads, by kernels/lm_head_kd (which states the equations) and
-// LibTorch's GEMMs: tokens are taken a chunk at a time, so the logits of all tokens never exist. Operators
-// retort::lm_head_kd, _gradients and _backward for float32 on CPUs, and Meta tensors for shapes.
-// Workspace: at most 64 MiB, whatever the number of tokens (more only for vocabularies above 8 million).
-// n tokens, V vocabulary, E hidden width; the teacher's width may differ.
+// Stage 3's loss through the language-model heads, by kernels/lm_head_kd (which states the equations): tokens
+// are taken a chunk at a time, so the logits of all tokens never exist, and tokens that the mask leaves out
+// cost nothing. Operators retort::lm_head_kd, _gradients and _backward for float32 on CPUs, and Meta tensors
+// for shapes. Workspace: at most 64 MiB, whatever the number of tokens (more only for vocabularies above
+// 400,000), and copies of heads whose columns do not lie side by side.
+// n tokens, V vocabulary, E hidden width; the teacher's width may differ. A token's gradient does not depend
+// on other tokens, and no bits on the number of threads.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -102,7 +102,7 @@ TEST(LmHeadKdOp, IsThePlainLossOfAllKinds) {
   }
 }
 
-// 64 MiB hold 41 rows of 200,000 logits on each side: two chunks of tokens.
+// 56 tokens count, and 64 MiB hold 32 rows of 200,000 logits on each side: two chunks.
 TEST(LmHeadKdOp, IsThePlainLossOverSeveralChunks) {
   const Problem problem = RandomProblem(70, 200000);
   LmHeadKdOptions options;
@@ -168,16 +168,44 @@ TEST(LmHeadKdOp, IgnoresIdsOfMaskedTokens) {
   EXPECT_EQ(LmHeadKd(problem.hidden, problem.head, problem.tokens, options).item<double>(), expected);
 }
 
-// The GEMMs are LibTorch's, whose bits may depend on the number of threads; equal logits are whole numbers
-// here.
+TEST(LmHeadKdOp, TakesHeadsWhoseColumnsLieApart) {
+  Problem problem = RandomProblem(9, 30);
+  problem.head = at::randn({kWidth, 30}).t().detach().requires_grad_();
+  problem.teacher.teacher_head_VE = at::randn({30, 2 * kTeacherWidth}).slice(1, 0, 2 * kTeacherWidth, 2);
+  const PlainLoss plain = Plain(problem, problem.teacher, {});
+  ExpectAsPlain(problem, problem.teacher, {});
+  const at::Tensor grad_head = at::ones({kWidth, 30}).t();
+  LmHeadKdGradients(problem.hidden, problem.head, problem.teacher, {}, grad_head);
+  ExpectNear(grad_head, plain.grad_head + 1, plain.head_tolerance + 1e-7, "grad_head");
+}
+
+TEST(LmHeadKdOp, LeavesTokensOutThatTheMaskDoesNotCount) {
+  Problem problem = RandomProblem(40, 300);
+  LmHeadKdOptions options;
+  options.mask_n = at::arange(40).remainder(3).gt(0);
+  const auto gradients = [&] {
+    const at::Tensor grad_head = at::zeros({300, kWidth});
+    const LmHeadKdGradient got =
+        LmHeadKdGradients(problem.hidden, problem.head, problem.teacher, options, grad_head);
+    return std::vector<at::Tensor>{got.loss, got.grad_hidden_nE, grad_head};
+  };
+  const std::vector<at::Tensor> expected = gradients();
+  EXPECT_EQ(expected[1][0].abs().max().item<float>(), 0.0f);
+  const c10::NoGradGuard no_grad;
+  problem.hidden[3].fill_(NAN);
+  problem.teacher.teacher_hidden_nE[0].fill_(NAN);
+  const std::vector<at::Tensor> got = gradients();
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_TRUE(got[i].equal(expected[i])) << i;
+}
+
+// Two chunks; sums over tokens and over the vocabulary.
 TEST(LmHeadKdOp, GivesTheSameBitsOnOneThreadAndTwo) {
-  Problem problem = RandomProblem(30, 3000);
-  problem.hidden = problem.hidden.detach().round();
-  problem.head = problem.head.detach().round();
-  problem.teacher.teacher_hidden_nE = problem.teacher.teacher_hidden_nE.round();
-  problem.teacher.teacher_head_VE = problem.teacher.teacher_head_VE.round();
+  const Problem problem = RandomProblem(300, 3000);
   ExpectSameBitsOnOneThread([&]() -> std::vector<at::Tensor> {
-    return {LmHeadKd(problem.hidden, problem.head, problem.teacher, {})};
+    const at::Tensor grad_head = at::zeros({3000, kWidth});
+    const LmHeadKdGradient got =
+        LmHeadKdGradients(problem.hidden, problem.head, problem.teacher, {}, grad_head);
+    return {got.loss, got.grad_hidden_nE, grad_head};
   });
 }
 
