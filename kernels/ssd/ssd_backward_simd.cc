@@ -88,8 +88,8 @@ void BackwardItem::PackSegment(int64_t segment, int64_t head, const ChunkDecays*
     AddSegmentRows(t0 + kQ, head, next);
     ForEachTile(
         p, n, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
-          next.Fetch(6);  // of 64 rows, in 16 tiles where P = N = 64; of 160 in up to 112
-          last.Fetch(3);
+          next.Fetch(4);  // of 64 rows, in 16 tiles where P = N = 64; of 160 in up to 112
+          last.Fetch(2);
           tile.Load(from + i * n + column, n);
           tile.Scale(decays.total);
           tile.AddProduct(kQ, {decayed_x_QP + i, 1, p}, b_QN + column, n);
@@ -146,7 +146,7 @@ void StoreLogDecayGradient(int64_t count, float* span_Q, const float* dc_dots_Q,
 // Writes the gradients of one chunk and moves R [P, N] from its end to its beginning. Returns its part of dD.
 float BackwardItem::AddChunk(int64_t t0, int64_t head, const ChunkDecays& decays, const float* state_PN,
                              float* r_PN, RowPrefetcher& ahead) const {
-  constexpr int64_t kRowsAtATime = 8;  // of at most 5 arrays, between 40 tiles where P = N = 64
+  constexpr int64_t kRowsAtATime = 5;  // of at most 5 arrays, between 40 tiles where P = N = 64
   const SsdShape& shape = arguments.shape;
   const int64_t count = Count(t0);
   const float *const x_QP = x_SP + t0 % kSsdSegment * p, *const b_QN = b_SN + t0 % kSsdSegment * n;

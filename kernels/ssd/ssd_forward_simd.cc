@@ -42,7 +42,7 @@ struct ForwardItem {
   void Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_head, float* state_NP) const;
 };
 
-constexpr int64_t kRowsAtATime = 8;  // of 4 arrays, between 24 tiles where P = N = 64
+constexpr int64_t kRowsAtATime = 6;  // of 4 arrays, between 24 tiles where P = N = 64
 
 void ForwardItem::Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_head, float* state_NP) const {
   const SsdShape& shape = arguments.shape;
