@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include "model/ops/compute_path.h"
+#include "model/ops/rotary.h"
+
 namespace retort {
 
 RotaryTable MakeRotaryTable(int64_t first_position, int64_t tokens, int64_t head_dim, double theta) {
@@ -13,9 +16,10 @@ RotaryTable MakeRotaryTable(int64_t first_position, int64_t tokens, int64_t head
   return {angle.cos(), angle.sin()};
 }
 
-at::Tensor ApplyRotary(const at::Tensor& x, const RotaryTable& table) {
-  const int64_t half = x.size(-1) / 2;
-  const at::Tensor first = x.narrow(-1, 0, half), second = x.narrow(-1, half, half);
+at::Tensor ApplyRotary(const at::Tensor& x_BHTD, const RotaryTable& table) {
+  if (KernelsTake(x_BHTD)) return FusedRotary(x_BHTD, table.cos, table.sin);
+  const int64_t half = x_BHTD.size(-1) / 2;
+  const at::Tensor first = x_BHTD.narrow(-1, 0, half), second = x_BHTD.narrow(-1, half, half);
   return at::cat({first * table.cos - second * table.sin, second * table.cos + first * table.sin}, -1);
 }
 

@@ -9,7 +9,9 @@
 #include "model/ops/conv1d.h"
 #include "model/ops/gated_norm.h"
 #include "model/ops/lm_head_kd.h"
+#include "model/ops/rms_norm.h"
 #include "model/ops/ssd.h"
+#include "model/ops/swiglu.h"
 #include "train/stages/losses.h"
 
 namespace retort {
@@ -47,6 +49,18 @@ OpCall GatedNormCall() {
   return {"gated_norm T=2048 M=2048", [=] {
             Gradients(GatedNorm(x, z, weight, 1, 1e-5), dy, {x, z, weight});
           }};
+}
+
+OpCall RmsNormCall() {
+  const at::Tensor x = Trained(at::randn({1, 2048, 576})), weight = Trained(at::randn({576})),
+                   dy = at::randn({1, 2048, 576});
+  return {"rms_norm T=2048 E=576", [=] { Gradients(FusedRmsNorm(x, weight, 1e-5), dy, {x, weight}); }};
+}
+
+OpCall SwigluCall() {
+  const at::Tensor gate = Trained(at::randn({1, 2048, 1536})), up = Trained(at::randn({1, 2048, 1536})),
+                   dy = at::randn({1, 2048, 1536});
+  return {"swiglu T=2048 F=1536", [=] { Gradients(Swiglu(gate, up), dy, {gate, up}); }};
 }
 
 OpCall HeadCall() {
@@ -112,6 +126,8 @@ std::vector<OpCall> OpCalls() {
   const MixingProblem mixing = SmolLmMixing(2048, -1e-3);
   return {ConvCall(),
           GatedNormCall(),
+          RmsNormCall(),
+          SwigluCall(),
           HeadCall(),
           {"mixing_loss T=2048 H=9 K=3 G=1 N=128", [=] { RunFusedMixing(mixing); }},
           {"ssd T=2048 H=9 G=1 P=64 N=128", [=] { RunFusedScan(scan); }},

@@ -17,6 +17,11 @@ inline at::Tensor PlainConvSilu(const at::Tensor& x_BTC, const at::Tensor& weigh
   return at::silu(y);
 }
 
+inline at::Tensor PlainRotary(const at::Tensor& x_BHTD, const at::Tensor& cos, const at::Tensor& sin) {
+  const auto halves = x_BHTD.chunk(2, -1);
+  return at::cat({halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin}, -1);
+}
+
 inline at::Tensor PlainRmsNorm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   return x * at::rsqrt(x.square().mean({-1}, /*keepdim=*/true) + eps) * weight;
 }

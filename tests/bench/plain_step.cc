@@ -24,9 +24,11 @@ at::Tensor Heads(const at::Tensor& x_BTM, int64_t heads) {
 at::Tensor EagerAttention(const at::Tensor& x_BTE, const AttentionWeights& weights,
                           const AttentionShape& shape, const RotaryTable& rotary, at::Tensor& matrix_BHTT) {
   const int64_t tokens = x_BTE.size(1), shared = shape.heads / shape.kv_heads;
-  const at::Tensor q = ApplyRotary(Heads(at::linear(x_BTE, weights.q_proj), shape.heads), rotary);
-  const at::Tensor k = ApplyRotary(Heads(at::linear(x_BTE, weights.k_proj), shape.kv_heads), rotary)
-                           .repeat_interleave(shared, 1);
+  const at::Tensor q =
+      PlainRotary(Heads(at::linear(x_BTE, weights.q_proj), shape.heads), rotary.cos, rotary.sin);
+  const at::Tensor k =
+      PlainRotary(Heads(at::linear(x_BTE, weights.k_proj), shape.kv_heads), rotary.cos, rotary.sin)
+          .repeat_interleave(shared, 1);
   const at::Tensor v = Heads(at::linear(x_BTE, weights.v_proj), shape.kv_heads).repeat_interleave(shared, 1);
   const at::Tensor future = at::ones({tokens, tokens}, at::kBool).triu(1);
   const at::Tensor scores_BHTT =
