@@ -30,9 +30,16 @@ absl::StatusOr<v1::MetaRecord> ReadMeta(const Database& database) {
 
 absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::filesystem::path& directory,
                                                    rocksdb::Env* env) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Database> database,
-                   Database::Open(directory, Database::Mode::kCreate, env));
-  auto store = std::unique_ptr<Store>(new Store(std::move(database)));
+  return StartOn(Database::Open(directory, Database::Mode::kCreate, env));
+}
+
+absl::StatusOr<std::unique_ptr<Store>> Store::OpenExisting(const std::filesystem::path& directory) {
+  return StartOn(Database::Open(directory, Database::Mode::kOpen, /*env=*/nullptr));
+}
+
+absl::StatusOr<std::unique_ptr<Store>> Store::StartOn(absl::StatusOr<std::unique_ptr<Database>> database) {
+  RETURN_IF_ERROR(database.status());
+  auto store = std::unique_ptr<Store>(new Store(*std::move(database)));
   RETURN_IF_ERROR(store->Start());
   return store;
 }

@@ -33,6 +33,8 @@ class Store : public RecordReader {
   //   others               as the directory answers
   static absl::StatusOr<std::unique_ptr<Store>> Open(const std::filesystem::path& directory,
                                                      rocksdb::Env* env = nullptr);
+  // The same on the disk, but NOT_FOUND where there is none.
+  static absl::StatusOr<std::unique_ptr<Store>> OpenExisting(const std::filesystem::path& directory);
 
   const std::filesystem::path& directory() const { return database_->directory(); }
 
@@ -52,6 +54,7 @@ class Store : public RecordReader {
 
  private:
   explicit Store(std::unique_ptr<Database> database) : database_(std::move(database)), chunks_(*database_) {}
+  static absl::StatusOr<std::unique_ptr<Store>> StartOn(absl::StatusOr<std::unique_ptr<Database>> database);
   absl::Status Start();
 
   absl::StatusOr<std::string> ReadBytes(Family family, const std::string& key,
