@@ -36,6 +36,9 @@ inline constexpr Family kFamilies[] = {Family::kRuns,     Family::kTasks,    Fam
 // The column family's name.
 const char* FamilyName(Family family);
 
+// clang-tidy takes the 0 of a comparison by <=> for a pointer.
+// NOLINTBEGIN(modernize-use-nullptr)
+
 struct RunKey {
   using Record = v1::RunRecord;
   static constexpr Family kFamily = Family::kRuns;
@@ -137,6 +140,8 @@ struct MetaKey {
 std::string WriteKey(const MetaKey& key);
 bool ParseKey(std::string_view bytes, MetaKey& key);
 std::string ToString(const MetaKey& key);
+
+// NOLINTEND(modernize-use-nullptr)
 
 // The records whose keys are `first` or greater and less than `end`; an empty `end`: all that follow.
 template <class Key>

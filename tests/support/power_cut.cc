@@ -32,7 +32,7 @@ class PowerCutDisk::File : public rocksdb::FSWritableFileOwnerWrapper {
   using FSWritableFileOwnerWrapper::Append;
   IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* context) override {
     if (IOStatus status = disk_.Change(); !status.ok()) return status;
-    const IOStatus status = FSWritableFileOwnerWrapper::Append(data, options, context);
+    IOStatus status = FSWritableFileOwnerWrapper::Append(data, options, context);
     size_ += data.size();
     disk_.FileGrew(path_, size_);
     return status;
@@ -78,8 +78,8 @@ class PowerCutDisk::Directory : public rocksdb::FSDirectoryWrapper {
 
 class PowerCutDisk::Disk : public rocksdb::FileSystemWrapper {
  public:
-  Disk(std::shared_ptr<rocksdb::FileSystem> base, PowerCutDisk& disk)
-      : FileSystemWrapper(std::move(base)), disk_(disk) {}
+  Disk(const std::shared_ptr<rocksdb::FileSystem>& base, PowerCutDisk& disk)
+      : FileSystemWrapper(base), disk_(disk) {}
 
   const char* Name() const override { return "PowerCutDisk"; }
 
@@ -127,7 +127,7 @@ class PowerCutDisk::Disk : public rocksdb::FileSystemWrapper {
     std::string old;
     const bool replaces = rocksdb::ReadFileToString(target(), to, &old).ok();
     CopySizes(from, to);
-    const IOStatus status = target()->RenameFile(from, to, options, context);
+    IOStatus status = target()->RenameFile(from, to, options, context);
     disk_.NameChanged(to, [this, from, to, replaces, old] {
       target()->RenameFile(to, from, IOOptions(), nullptr).PermitUncheckedError();
       if (replaces) rocksdb::WriteStringToFile(target(), old, to).PermitUncheckedError();
