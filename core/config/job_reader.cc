@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "core/base/check.h"
+#include "core/base/name.h"
 #include "core/base/nearest.h"
 #include "core/config/quantity.h"
 
@@ -289,13 +290,7 @@ void JobReader::ReadLearningRate(const JobKey& key, const std::string& text, Tex
 }
 
 void JobReader::ReadName(const JobKey& key, const std::string& text, TextPosition position) {
-  const auto is_start = [](unsigned char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c); };
-  const auto is_allowed = [&is_start](unsigned char c) {
-    return is_start(c) || c == '.' || c == '-' || c == '_';
-  };
-  const bool good = !text.empty() && text.size() <= 63 && is_start(static_cast<unsigned char>(text[0])) &&
-                    std::all_of(text.begin(), text.end(), is_allowed);
-  if (!good) {
+  if (!IsName(text)) {
     errors_.Add(position, absl::StrCat(key.path, ": ", Quoted(text), " cannot name a run's directory; give ",
                                        ExpectedValue(key)));
     return;

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/check.h"
+#include "core/base/name.h"
 
 namespace retort {
 namespace {
@@ -267,7 +268,7 @@ std::string ExpectedValue(const JobKey& key) {
     case Type::kSection:
       return absl::StrCat("a section of keys (", absl::StrJoin(LeafNamesIn(key.path), ", "), ")");
     case Type::kName:
-      return "1 to 63 of a-z, 0-9, dot, dash and underscore, a letter or digit first";
+      return std::string(kNameRule);
     case Type::kDirectory:
       return "the path of a directory with config.json";
     case Type::kTokenFile:

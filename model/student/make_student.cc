@@ -7,27 +7,18 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/job_work.h"
 #include "core/base/random.h"
+#include "core/base/status_macros.h"
 
 namespace retort {
 namespace {
 
 absl::StatusOr<std::vector<MixerType>> ChooseLayers(int64_t num_layers, const v1::KeepAttention& keep) {
-  std::vector<MixerType> layers(num_layers, MixerType::kMamba2);
-  for (uint32_t layer : keep.layers()) {
-    if (layer >= num_layers) {
-      return absl::InvalidArgumentError(absl::StrCat("student.keep_attention names layer ", layer,
-                                                     ", but the teacher's layers are 0 to ", num_layers - 1));
-    }
-    layers[layer] = MixerType::kAttention;
-  }
-  if (keep.layers().empty() && keep.every() > 0) {
-    for (int64_t l = keep.offset(); l < num_layers; l += keep.every()) layers[l] = MixerType::kAttention;
-  }
-  if (std::count(layers.begin(), layers.end(), MixerType::kMamba2) == 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("student.keep_attention keeps all ", num_layers, " layers: nothing is left to convert"));
-  }
+  ASSIGN_OR_RETURN(const std::vector<uint32_t> converted,
+                   ConvertedLayers(static_cast<uint32_t>(num_layers), keep));
+  std::vector<MixerType> layers(num_layers, MixerType::kAttention);
+  for (const uint32_t layer : converted) layers[layer] = MixerType::kMamba2;
   return layers;
 }
 

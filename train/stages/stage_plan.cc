@@ -1,6 +1,7 @@
 #include "train/stages/stage_plan.h"
 
 #include "core/base/check.h"
+#include "core/base/job_work.h"
 
 namespace retort {
 namespace {
@@ -11,7 +12,7 @@ StagePlan FromBudget(Stage stage, const v1::StageBudget& budget, const v1::JobSp
   RETORT_CHECK(pass_tokens > 0 && step_tokens > 0 && step_tokens % pass_tokens == 0)
       << StageName(stage) << ": " << step_tokens << " tokens per step in passes of " << pass_tokens;
   return {.stage = stage,
-          .steps = (static_cast<int64_t>(budget.tokens()) + step_tokens - 1) / step_tokens,
+          .steps = static_cast<int64_t>(StageSteps(budget)),
           .micro_batches = step_tokens / pass_tokens,
           .micro_batch = job.micro_batch(),
           .seq_len = job.data().seq_len(),

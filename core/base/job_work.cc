@@ -1,0 +1,36 @@
+#include "core/base/job_work.h"
+
+#include "absl/strings/str_cat.h"
+#include "core/base/check.h"
+
+namespace retort {
+
+uint64_t StageSteps(const v1::StageBudget& budget) {
+  RETORT_CHECK(budget.tokens_per_step() > 0);
+  return (budget.tokens() + budget.tokens_per_step() - 1) / budget.tokens_per_step();
+}
+
+absl::StatusOr<std::vector<uint32_t>> ConvertedLayers(uint32_t layers, const v1::KeepAttention& keep) {
+  std::vector<bool> kept(layers);
+  for (const uint32_t layer : keep.layers()) {
+    if (layer >= layers) {
+      return absl::InvalidArgumentError(absl::StrCat("student.keep_attention names layer ", layer,
+                                                     ", but the teacher's layers are 0 to ", layers - 1));
+    }
+    kept[layer] = true;
+  }
+  if (keep.layers().empty() && keep.every() > 0) {
+    for (uint64_t layer = keep.offset(); layer < layers; layer += keep.every()) kept[layer] = true;
+  }
+  std::vector<uint32_t> converted;
+  for (uint32_t layer = 0; layer < layers; ++layer) {
+    if (!kept[layer]) converted.push_back(layer);
+  }
+  if (converted.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("student.keep_attention keeps all ", layers, " layers: nothing is left to convert"));
+  }
+  return converted;
+}
+
+}  // namespace retort

@@ -1,0 +1,20 @@
+// What a job amounts to, as arithmetic over its description: for the trainer, which does it, and for the
+// orchestrator, which counts and plans it. Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "retort/v1/job.pb.h"
+
+namespace retort {
+
+// Optimiser steps of a stage: ceil(tokens / tokens_per_step), which must not be 0.
+uint64_t StageSteps(const v1::StageBudget& budget);
+
+// The layers of a teacher with `layers` layers that do not stay attention, ascending. INVALID_ARGUMENT when
+// `keep` names a layer that does not exist or keeps all.
+absl::StatusOr<std::vector<uint32_t>> ConvertedLayers(uint32_t layers, const v1::KeepAttention& keep);
+
+}  // namespace retort

@@ -1,0 +1,52 @@
+#include "core/base/job_work.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace retort {
+namespace {
+
+using testing::ElementsAre;
+
+TEST(StageSteps, CoversTheWholeBudget) {
+  v1::StageBudget budget;
+  budget.set_tokens_per_step(512);
+  budget.set_tokens(1024);
+  EXPECT_EQ(StageSteps(budget), 2);
+  budget.set_tokens(1025);
+  EXPECT_EQ(StageSteps(budget), 3);
+}
+
+TEST(ConvertedLayers, LeavesOutEveryNth) {
+  v1::KeepAttention keep;
+  keep.set_every(4);
+  keep.set_offset(3);
+  EXPECT_THAT(*ConvertedLayers(9, keep), ElementsAre(0, 1, 2, 4, 5, 6, 8));
+}
+
+TEST(ConvertedLayers, LeavesOutThoseNamed) {
+  v1::KeepAttention keep;
+  keep.add_layers(0);
+  keep.add_layers(2);
+  keep.set_every(1);  // a list counts alone
+  EXPECT_THAT(*ConvertedLayers(4, keep), ElementsAre(1, 3));
+}
+
+TEST(ConvertedLayers, RefusesALayerThatDoesNotExist) {
+  v1::KeepAttention keep;
+  keep.add_layers(4);
+  EXPECT_EQ(ConvertedLayers(4, keep).status(),
+            absl::InvalidArgumentError(
+                "student.keep_attention names layer 4, but the teacher's layers are 0 to 3"));
+}
+
+TEST(ConvertedLayers, RefusesToKeepAll) {
+  v1::KeepAttention keep;
+  keep.set_every(1);
+  EXPECT_EQ(
+      ConvertedLayers(4, keep).status(),
+      absl::InvalidArgumentError("student.keep_attention keeps all 4 layers: nothing is left to convert"));
+}
+
+}  // namespace
+}  // namespace retort

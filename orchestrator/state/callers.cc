@@ -1,0 +1,79 @@
+#include "orchestrator/state/callers.h"
+
+#include <optional>
+
+#include "absl/strings/escaping.h"
+
+namespace retort::orchestrator {
+namespace {
+
+// The first layer that the claim does not hold; nullopt: it holds all.
+std::optional<uint32_t> FirstNotHeld(const Draft& draft, const TokenClaim& claim, const Lease* lease) {
+  for (const uint32_t layer : claim.layers) {
+    if (lease == nullptr || lease->record.worker_id() != claim.worker_id) return layer;
+    const v1::TaskRecord* const task =
+        draft.state().FindTask(lease->record.run_id(), {lease->record.stage(), layer});
+    const bool held =
+        task != nullptr && task->state() == v1::TASK_STATE_LEASED && task->token() == claim.token;
+    if (!held) return layer;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+bool IsSuperseded(const State& state, uint64_t presented_epoch) { return presented_epoch > state.epoch; }
+
+absl::Status CheckCaller(const State& state, uint64_t worker_id, uint64_t presented_epoch) {
+  if (IsSuperseded(state, presented_epoch)) {
+    return absl::UnavailableError(absl::StrCat("epoch ", presented_epoch,
+                                               " was presented to the orchestrator of epoch ", state.epoch,
+                                               ": a later one has taken the store; repeat the call"));
+  }
+  if (presented_epoch != state.epoch) {
+    return absl::AbortedError(absl::StrCat("epoch ", presented_epoch,
+                                           " was presented, the orchestrator is at epoch ", state.epoch,
+                                           ": register again"));
+  }
+  if (state.FindWorker(worker_id) == nullptr) {
+    return absl::AbortedError(
+        absl::StrCat("worker ", absl::Hex(worker_id), " is not registered: register again"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckToken(Draft& draft, const TokenClaim& claim) {
+  if (claim.layers.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(claim.call, " names no layers"));
+  }
+  const State& state = draft.state();
+  const Lease* const lease = state.FindLease(claim.token);
+  const std::optional<uint32_t> stale = FirstNotHeld(draft, claim, lease);
+  if (!stale) return absl::OkStatus();
+  const auto rows = state.rows_of_token.find(claim.token);
+  std::string where = "no row bears it";
+  v1::EventRecord& event = draft.AddEvent(v1::EVENT_KIND_STALE_WRITE_REFUSED);
+  if (rows != state.rows_of_token.end()) {
+    event.set_run_id(rows->second.run_id);
+    event.set_stage(rows->second.stage);
+    const v1::TaskRecord* const task = state.FindTask(rows->second.run_id, {rows->second.stage, *stale});
+    where = task == nullptr
+                ? absl::StrCat("layer ", *stale, " has no task in ", StageName(rows->second.stage))
+                : absl::StrCat("layer ", *stale, " is ",
+                               v1::TaskState_Name(task->state()).substr(sizeof("TASK_STATE_") - 1),
+                               " under token ", task->token());
+  }
+  event.mutable_layers()->Add(claim.layers.begin(), claim.layers.end());
+  event.set_token(claim.token);
+  const Worker* const worker = state.FindWorker(claim.worker_id);
+  if (worker != nullptr) event.set_worker_name(worker->name());
+  event.set_text(absl::StrCat(claim.call, ": ", where));
+  return absl::AbortedError(absl::StrCat(claim.call, " under token ", claim.token, " is stale: ", where,
+                                         "; heartbeat, and obey the verdict"));
+}
+
+std::string RequestSha256(const std::string& method, const google::protobuf::MessageLite& request) {
+  return absl::HexStringToBytes(Sha256Hex(absl::StrCat(method, "\n", request.SerializeAsString())));
+}
+
+}  // namespace retort::orchestrator

@@ -1,0 +1,65 @@
+#include "orchestrator/state/changes.h"
+
+#include "core/base/check.h"
+
+namespace retort::orchestrator {
+namespace {
+
+void RemoveLease(uint64_t token, State& state) {
+  const auto lease = state.leases.find(token);
+  RETORT_CHECK(lease != state.leases.end()) << "lease " << token;
+  state.lease_of_worker.erase(lease->second.record.worker_id());
+  state.leases.erase(lease);
+}
+
+void RemoveWorker(uint64_t worker_id, State& state) {
+  const auto worker = state.workers.find(worker_id);
+  RETORT_CHECK(worker != state.workers.end()) << "worker " << worker_id;
+  const auto named = state.worker_named.find(worker->second.name());
+  if (named != state.worker_named.end() && named->second == worker_id) state.worker_named.erase(named);
+  state.workers.erase(worker);
+}
+
+}  // namespace
+
+bool Changes::is_durable() const {
+  return !(runs.empty() && tasks.empty() && leases.empty() && attempts.empty() && requests.empty() &&
+           events.empty() && ended_leases.empty() && old_requests.empty() && next_run_id == 0 &&
+           next_token == 0);
+}
+
+void Apply(const Changes& changes, State& state) {
+  for (const v1::RunRecord& run : changes.runs) state.runs[run.run_id()].record = run;
+  for (const v1::TaskRecord& task : changes.tasks) {
+    state.runs[task.run_id()].tasks[IdOf(task)] = task;
+    if (task.token() != 0) state.rows_of_token[task.token()] = {task.run_id(), task.stage()};
+  }
+  for (const uint64_t token : changes.ended_leases) RemoveLease(token, state);
+  for (const Lease& lease : changes.lease_states) {
+    state.leases[lease.record.token()] = lease;
+    state.lease_of_worker[lease.record.worker_id()] = lease.record.token();
+  }
+  for (const auto& [id, request] : changes.requests) state.requests[id] = request;
+  for (const std::string& id : changes.old_requests) state.requests.erase(id);
+  for (const uint64_t worker_id : changes.removed_workers) RemoveWorker(worker_id, state);
+  for (const auto& [worker_id, name] : changes.superseded) state.superseded[worker_id] = name;
+  for (const Worker& worker : changes.workers) {
+    state.workers[worker.id()] = worker;
+    state.worker_named[worker.name()] = worker.id();
+  }
+  for (const Refusal& refusal : changes.refusals) {
+    state.runs[refusal.run_id].refused_by.insert(refusal.worker_id);
+  }
+  for (const uint64_t run_id : changes.recut_runs) {
+    state.runs[run_id].last_recut_steady_ms = changes.steady_ms;
+  }
+  if (changes.next_run_id != 0) state.next_run_id = changes.next_run_id;
+  if (changes.next_token != 0) state.next_token = changes.next_token;
+  if (changes.placement) {
+    state.placement = *changes.placement;
+    state.placement_stale = false;
+  }
+  if (changes.placement_stale) state.placement_stale = true;
+}
+
+}  // namespace retort::orchestrator

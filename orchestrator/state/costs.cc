@@ -1,0 +1,169 @@
+#include "orchestrator/state/costs.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "core/base/check.h"
+#include "orchestrator/state/model_work.h"
+
+namespace retort::orchestrator {
+namespace {
+
+const v1::StageBudget* BudgetOf(const v1::JobSpec& job, v1::Stage stage) {
+  const v1::StagesSpec& stages = job.stages();
+  switch (stage) {
+    case v1::STAGE_MATRIX_ORIENTATION:
+      return stages.has_matrix_orientation() ? &stages.matrix_orientation().budget() : nullptr;
+    case v1::STAGE_HIDDEN_STATE_ALIGNMENT:
+      return stages.has_hidden_state_alignment() ? &stages.hidden_state_alignment().budget() : nullptr;
+    case v1::STAGE_END_TO_END:
+      return stages.has_end_to_end() ? &stages.end_to_end().budget() : nullptr;
+    default:
+      return nullptr;
+  }
+}
+
+// What must agree for one run's times to be another's: all that decides the operations of a step.
+std::string CostKey(const v1::RunRecord& run, v1::Stage stage) {
+  v1::JobSpec decisive;
+  *decisive.mutable_student() = run.job().student();
+  decisive.mutable_data()->set_seq_len(run.job().data().seq_len());
+  decisive.set_micro_batch(run.job().micro_batch());
+  v1::StagesSpec& stages = *decisive.mutable_stages();
+  const v1::StageBudget* const budget = BudgetOf(run.job(), stage);
+  RETORT_CHECK(budget != nullptr) << stage;
+  if (stage == v1::STAGE_MATRIX_ORIENTATION) {
+    stages.mutable_matrix_orientation();
+  } else if (stage == v1::STAGE_HIDDEN_STATE_ALIGNMENT) {
+    *stages.mutable_hidden_state_alignment() = run.job().stages().hidden_state_alignment();
+    stages.mutable_hidden_state_alignment()->clear_budget();
+  } else {
+    *stages.mutable_end_to_end() = run.job().stages().end_to_end();
+    stages.mutable_end_to_end()->clear_budget();
+  }
+  return std::to_string(budget->tokens_per_step()) + decisive.SerializeAsString() +
+         run.shape().SerializeAsString();
+}
+
+double Median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+// nullopt: no row of the stage was measured.
+std::optional<StageCosts> MeasuredCosts(const Run& run, v1::Stage stage) {
+  StageCosts costs;
+  std::vector<double> teacher, train;
+  for (auto it = run.tasks.lower_bound({stage, 0}); it != run.tasks.end() && it->first.stage == stage; ++it) {
+    const v1::TaskRecord& task = it->second;
+    if (!(task.train_seconds_per_step() > 0) || !(task.measured_gflops() > 0)) continue;
+    train.push_back(task.train_seconds_per_step() * task.measured_gflops());
+    costs.train_work[task.layer()] = train.back();
+    if (task.teacher_seconds_per_step() > 0) {
+      teacher.push_back(task.teacher_seconds_per_step() * task.measured_gflops());
+    }
+  }
+  if (train.empty() || (teacher.empty() && stage != v1::STAGE_END_TO_END)) return std::nullopt;
+  costs.typical_train_work = Median(std::move(train));
+  if (!teacher.empty()) costs.teacher_work = Median(std::move(teacher));
+  costs.basis = v1::BASIS_MEASURED;
+  costs.measured_run_id = run.record.run_id();
+  return costs;
+}
+
+StageCosts AssumedCosts(const Options& options, const v1::RunRecord& run, v1::Stage stage) {
+  const StepFlops flops = CountStepFlops(run.job(), run.shape(), stage);
+  StageCosts costs;
+  costs.teacher_work = flops.teacher_block / 1e9 / options.assumed_efficiency;
+  costs.typical_train_work = flops.train / 1e9 / options.assumed_efficiency;
+  return costs;
+}
+
+StageCosts CostsOfStage(const State& state, const Options& options, const Run& run, v1::Stage stage) {
+  if (std::optional<StageCosts> own = MeasuredCosts(run, stage)) return *std::move(own);
+  const std::string key = CostKey(run.record, stage);
+  for (auto other = state.runs.rbegin(); other != state.runs.rend(); ++other) {
+    const v1::RunRecord& record = other->second.record;
+    if (!record.has_shape() || BudgetOf(record.job(), stage) == nullptr || CostKey(record, stage) != key) {
+      continue;
+    }
+    if (std::optional<StageCosts> measured = MeasuredCosts(other->second, stage)) return *std::move(measured);
+  }
+  return AssumedCosts(options, run.record, stage);
+}
+
+}  // namespace
+
+double RunCosts::TrainWork(v1::Stage stage, uint32_t layer) const {
+  const StageCosts& costs = stages.at(stage);
+  const auto measured = costs.train_work.find(layer);
+  return measured != costs.train_work.end() ? measured->second : costs.typical_train_work;
+}
+
+double RunCosts::PrefixWork(v1::Stage stage, uint32_t layer) const {
+  return (layer + 1.0) * stages.at(stage).teacher_work;
+}
+
+RunCosts CostsOf(const State& state, const Options& options, const Run& run) {
+  RunCosts costs;
+  for (const v1::Stage stage :
+       {v1::STAGE_MATRIX_ORIENTATION, v1::STAGE_HIDDEN_STATE_ALIGNMENT, v1::STAGE_END_TO_END}) {
+    if (BudgetOf(run.record.job(), stage) != nullptr) {
+      costs.stages[stage] = CostsOfStage(state, options, run, stage);
+    }
+  }
+  return costs;
+}
+
+std::optional<double> MeasuredSpeedRatio(const RunCosts& costs, const Lease& lease, double measured_gflops) {
+  const auto stage = costs.stages.find(lease.record.stage());
+  const v1::SliceProgress& progress = lease.progress;
+  if (stage == costs.stages.end() || stage->second.basis != v1::BASIS_MEASURED) return std::nullopt;
+  if (progress.layers().empty() || !(progress.teacher_seconds_per_step() > 0)) return std::nullopt;
+  uint32_t last = 0;
+  double train_seconds = 0;
+  for (const v1::LayerProgress& layer : progress.layers()) {
+    if (!(layer.train_seconds_per_step() > 0)) return std::nullopt;
+    train_seconds += layer.train_seconds_per_step();
+    last = std::max(last, layer.layer());
+  }
+  // By the stage's typical layer: the layers of a teacher have one shape, so what these were measured at
+  // tells of their worker, and is not held against the layers.
+  const double expected_seconds = (costs.PrefixWork(lease.record.stage(), last) +
+                                   progress.layers_size() * stage->second.typical_train_work) /
+                                  measured_gflops;
+  const double seconds = (last + 1.0) * progress.teacher_seconds_per_step() + train_seconds;
+  return std::clamp(expected_seconds / seconds, 1.0 / 16, 16.0);
+}
+
+double SliceBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer, size_t layers) {
+  const ModelParameters parameters = CountParameters(job, shape);
+  const double teacher = parameters.embedding + (last_layer + 1.0) * parameters.teacher_block;
+  const bool trains_block = job.stages().hidden_state_alignment().train() == v1::TRAIN_SCOPE_BLOCK;
+  const double student = parameters.mixer + (trains_block ? parameters.mlp : 0);
+  // Weights, gradients and two moments of what is trained.
+  return 4 * (teacher + 4 * student * static_cast<double>(layers)) + ActivationBytes(job, shape);
+}
+
+double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape) {
+  const ModelParameters parameters = CountParameters(job, shape);
+  const double teacher = parameters.embedding + parameters.head + shape.layers() * parameters.teacher_block;
+  const double trained =
+      job.stages().end_to_end().train() == v1::TRAIN_SCOPE_ALL ? teacher : shape.layers() * parameters.mixer;
+  return 4 * (teacher + 4 * trained) + shape.layers() * ActivationBytes(job, shape);
+}
+
+double EvaluationWork(const Options& options, const v1::JobSpec& job, const v1::ModelShape& shape) {
+  const ModelParameters parameters = CountParameters(job, shape);
+  const double forward =
+      2 * (shape.layers() * parameters.teacher_block + parameters.head + parameters.embedding);
+  const v1::StagesSpec& stages = job.stages();
+  // The teacher, the initial student, and the student after each stage.
+  const int passes =
+      2 + stages.has_matrix_orientation() + stages.has_hidden_state_alignment() + stages.has_end_to_end();
+  return passes * forward * static_cast<double>(job.evaluation().tokens()) / 1e9 / options.assumed_efficiency;
+}
+
+}  // namespace retort::orchestrator

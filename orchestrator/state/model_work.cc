@@ -1,0 +1,89 @@
+#include "orchestrator/state/model_work.h"
+
+namespace retort::orchestrator {
+namespace {
+
+double TokensPerStep(const v1::JobSpec& job, v1::Stage stage) {
+  const v1::StagesSpec& stages = job.stages();
+  switch (stage) {
+    case v1::STAGE_MATRIX_ORIENTATION:
+      return static_cast<double>(stages.matrix_orientation().budget().tokens_per_step());
+    case v1::STAGE_HIDDEN_STATE_ALIGNMENT:
+      return static_cast<double>(stages.hidden_state_alignment().budget().tokens_per_step());
+    default:
+      return static_cast<double>(stages.end_to_end().budget().tokens_per_step());
+  }
+}
+
+// Per token: scores and values over half of the sequence on average.
+double AttentionFlops(const v1::JobSpec& job, const v1::ModelShape& shape) {
+  return 4.0 * job.data().seq_len() / 2 * shape.query_heads() * shape.head_dim();
+}
+
+// Per token: stage 1's two matrices, the teacher's and the student's, and their difference.
+double MixingMatrixFlops(const v1::JobSpec& job, const v1::ModelShape& shape) {
+  return 2.0 * job.data().seq_len() / 2 * shape.query_heads() *
+         (shape.head_dim() + job.student().state_size());
+}
+
+// Per token: the scan's state update and output, per head state_size times head_dim.
+double ScanFlops(const v1::JobSpec& job, const v1::ModelShape& shape) {
+  return 4.0 * shape.query_heads() * shape.head_dim() * job.student().state_size();
+}
+
+// Of the mixer what enters its matrix: B, C and dt from the hidden state.
+double MatrixParameters(const v1::JobSpec& job, const v1::ModelShape& shape) {
+  return static_cast<double>(shape.hidden_size()) *
+         (2.0 * job.student().groups() * job.student().state_size() + shape.query_heads());
+}
+
+}  // namespace
+
+ModelParameters CountParameters(const v1::JobSpec& job, const v1::ModelShape& shape) {
+  const double hidden = shape.hidden_size();
+  const double inner = static_cast<double>(shape.query_heads()) * shape.head_dim();
+  ModelParameters parameters;
+  parameters.embedding = hidden * shape.vocab_size();
+  parameters.head = shape.tied_head() ? 0 : parameters.embedding;
+  parameters.mlp = 3 * hidden * shape.intermediate_size();
+  parameters.teacher_block =
+      parameters.mlp + 2 * hidden * inner + 2 * hidden * shape.kv_heads() * shape.head_dim();
+  // x and z, B and C and dt, the output.
+  parameters.mixer = 2 * hidden * inner + MatrixParameters(job, shape) + inner * hidden;
+  return parameters;
+}
+
+StepFlops CountStepFlops(const v1::JobSpec& job, const v1::ModelShape& shape, v1::Stage stage) {
+  const ModelParameters parameters = CountParameters(job, shape);
+  const double tokens = TokensPerStep(job, stage);
+  const double mixer_forward = 2 * parameters.mixer + ScanFlops(job, shape);
+  StepFlops flops;
+  flops.teacher_block = tokens * (2 * parameters.teacher_block + AttentionFlops(job, shape));
+  // A backward pass costs two forward passes.
+  if (stage == v1::STAGE_MATRIX_ORIENTATION) {
+    flops.train = tokens * 3 * (2 * MatrixParameters(job, shape) + MixingMatrixFlops(job, shape));
+  } else if (stage == v1::STAGE_HIDDEN_STATE_ALIGNMENT) {
+    const v1::HiddenStateAlignmentSpec& spec = job.stages().hidden_state_alignment();
+    const double mlp_passes = spec.target() == v1::ALIGNMENT_TARGET_MIXER ? 0
+                              : spec.train() == v1::TRAIN_SCOPE_BLOCK     ? 3
+                                                                          : 2;
+    flops.train = tokens * (3 * mixer_forward + mlp_passes * 2 * parameters.mlp);
+  } else {
+    const double head = 2 * parameters.embedding;
+    const double student = shape.layers() * (mixer_forward + 2 * parameters.mlp) + head;
+    flops.train = shape.layers() * flops.teacher_block + tokens * (head + 3 * student);
+  }
+  return flops;
+}
+
+double ActivationBytes(const v1::JobSpec& job, const v1::ModelShape& shape) {
+  const double inner = static_cast<double>(shape.query_heads()) * shape.head_dim();
+  const double per_token = 6.0 * shape.hidden_size() + 8 * inner + 4.0 * shape.intermediate_size();
+  return 4 * per_token * job.micro_batch() * job.data().seq_len();
+}
+
+double BoundaryBytesPerStep(const v1::JobSpec& job, const v1::ModelShape& shape, v1::Stage stage) {
+  return 4 * TokensPerStep(job, stage) * shape.hidden_size();
+}
+
+}  // namespace retort::orchestrator

@@ -1,0 +1,41 @@
+// Every number that the scheduler's decisions depend on and no user sets. What leaves the orchestrator (the
+// lease rules in RegisterReply) is read from here too. docs/protocol.md explains the lease rules.
+#pragma once
+
+#include <cstdint>
+
+namespace retort::orchestrator {
+
+struct Options {
+  // Lease rules.
+  int64_t heartbeat_interval_ms = 2'000;
+  int64_t lease_ttl_ms = 20'000;  // at least 4 heartbeats; also how long a silent worker stays registered
+  int64_t lease_margin_ms = 5'000;
+  int64_t yield_within_ms = 30'000;  // from the first heartbeat's reply that asks
+
+  int64_t request_keep_ms = 48 * 3'600'000LL;  // of request ids, by the wall clock
+
+  // How many attempts of a task may be lost to each cause: the one that makes it so many fails the task. A
+  // job's fault rarely goes away by itself; one repetition tells it from a fault of the machine.
+  uint32_t user_error_budget = 2;
+  uint32_t infrastructure_budget = 10;
+  uint32_t preemption_budget = 100;
+  // The n-th loss to a cause waits first * 2^(n-1), at most max, times a random factor from 1/2 to 1.
+  int64_t backoff_first_ms = 1'000;
+  int64_t backoff_max_ms = 60'000;
+
+  // A re-cut must shorten the run's stages 1 and 2 by more than its cost and by more than this part of what
+  // they would take without it.
+  double recut_min_gain = 0.1;
+  int64_t recut_cost_ms = 15'000;      // what moving layers takes: publish, fetch, load
+  int64_t recut_interval_ms = 60'000;  // between two of one run, so that what the first one did can be seen
+  int64_t replan_interval_ms = 200;    // between two plans however much happens
+  int64_t rebalance_interval_ms = 30'000;  // a plan is made anew so often when nothing happens
+
+  // Used where nothing is measured: the part of measured_gflops that training reaches, and the speed and
+  // memory of a worker for plans made when none is registered.
+  double assumed_efficiency = 0.5;
+  double assumed_gflops = 100;
+};
+
+}  // namespace retort::orchestrator

@@ -1,0 +1,273 @@
+#include "orchestrator/state/replan.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "orchestrator/state/draft.h"
+#include "orchestrator/state/run_cut.h"
+#include "orchestrator/state/run_lifecycle.h"
+#include "orchestrator/state/run_view.h"
+
+namespace retort::orchestrator {
+namespace {
+
+// Learns how fast the run's holders are beside what they promised. Small changes are noise.
+void LearnSpeeds(Draft& draft, const RunCosts& costs, uint64_t run_id) {
+  constexpr double kNoise = 0.05;
+  for (const uint64_t token : draft.TokensOf(run_id)) {
+    const Lease& lease = *draft.FindLease(token);
+    const Worker* const worker = draft.FindWorker(lease.record.worker_id());
+    if (worker == nullptr) continue;
+    const std::optional<double> ratio =
+        MeasuredSpeedRatio(costs, lease, worker->registration.capabilities().measured_gflops());
+    if (ratio && std::abs(*ratio - worker->speed_ratio) > kNoise * worker->speed_ratio) {
+      draft.EditWorker(worker->id()).speed_ratio = *ratio;
+    }
+  }
+}
+
+// Where the run's layers stood in the last plan, as an index into its open layers of now.
+std::optional<size_t> PlannedBegin(const State& state, const RunView& view, uint64_t worker_id) {
+  const auto target = state.placement.targets.find(worker_id);
+  if (target == state.placement.targets.end() || target->second.run_id != view.demand.run_id)
+    return std::nullopt;
+  for (size_t i = 0; i < view.layers.size(); ++i) {
+    const uint32_t layer = view.layers[i].layer;
+    if (layer >= target->second.first_layer && layer <= target->second.last_layer) return i;
+  }
+  return std::nullopt;
+}
+
+CutCandidate CandidateOf(const Draft& draft, const RunView& view, uint64_t worker_id) {
+  const Worker& worker = *draft.FindWorker(worker_id);
+  CutCandidate candidate;
+  candidate.worker_id = worker_id;
+  candidate.name = worker.name();
+  candidate.limits = {worker.speed_gflops(),
+                      static_cast<double>(worker.registration.capabilities().memory_bytes())};
+  candidate.planned_begin = PlannedBegin(draft.state(), view, worker_id);
+  const Lease* const lease = draft.state().LeaseOf(worker_id);
+  if (lease == nullptr || lease->record.run_id() != view.demand.run_id) return candidate;
+  for (size_t i = 0; i < view.layers.size(); ++i) {
+    if (view.layers[i].token != lease->record.token()) continue;
+    const bool goes = lease->yield && std::count(lease->yield->layers.begin(), lease->yield->layers.end(),
+                                                 view.layers[i].layer) != 0;
+    if (goes) continue;
+    if (candidate.held_begin == candidate.held_end) candidate.held_begin = i;
+    candidate.held_end = i + 1;
+  }
+  return candidate;
+}
+
+bool HasYield(const Draft& draft, uint64_t run_id) {
+  const std::vector<uint64_t> tokens = draft.TokensOf(run_id);
+  return std::any_of(tokens.begin(), tokens.end(),
+                     [&](uint64_t token) { return draft.FindLease(token)->yield.has_value(); });
+}
+
+// "a 0-2, b 3-5".
+std::string CutText(const Draft& draft, const std::map<uint64_t, Target>& targets, uint64_t run_id) {
+  std::vector<std::pair<uint32_t, std::string>> parts;
+  for (const auto& [worker_id, target] : targets) {
+    if (target.run_id != run_id || target.stage != v1::STAGE_UNSPECIFIED) continue;
+    const Worker* const worker = draft.FindWorker(worker_id);
+    const std::string name = worker != nullptr ? worker->name() : "(gone)";
+    parts.emplace_back(target.first_layer,
+                       absl::StrCat(name, " ", target.first_layer, "-", target.last_layer));
+  }
+  std::sort(parts.begin(), parts.end());
+  if (parts.empty()) return "nobody";
+  return absl::StrJoin(parts, ", ", [](std::string* out, const auto& part) { out->append(part.second); });
+}
+
+// Whether an open layer is another worker's than in the last plan.
+bool HasMoved(const State& state, const RunView& view, const std::map<uint64_t, Target>& targets) {
+  const auto owner = [&](const std::map<uint64_t, Target>& plan, uint32_t layer) -> uint64_t {
+    for (const auto& [worker_id, target] : plan) {
+      const bool covers = target.run_id == view.demand.run_id && target.stage == v1::STAGE_UNSPECIFIED &&
+                          target.first_layer <= layer && layer <= target.last_layer;
+      if (covers) return worker_id;
+    }
+    return 0;
+  };
+  return std::any_of(view.layers.begin(), view.layers.end(), [&](const OpenLayer& layer) {
+    const uint64_t now = owner(targets, layer.layer);
+    return now != 0 && now != owner(state.placement.targets, layer.layer);
+  });
+}
+
+// What a holder must give back so that it can have `range` in one slice: nothing, the layers outside, or all
+// when it shall have more.
+std::vector<uint32_t> LayersToYield(const RunView& view, const CutCandidate& holder,
+                                    const WorkerRange& range) {
+  const auto layers = [&](size_t begin, size_t end) {
+    std::vector<uint32_t> some;
+    for (size_t i = begin; i < end; ++i) some.push_back(view.layers[i].layer);
+    return some;
+  };
+  const size_t begin = std::max(holder.held_begin, range.begin);
+  const size_t end = std::min(holder.held_end, range.end);
+  if (begin >= end) return layers(holder.held_begin, holder.held_end);
+  const bool grows_down = begin > range.begin && AreNeighbours(view.layers[begin - 1], view.layers[begin]);
+  const bool grows_up = end < range.end && AreNeighbours(view.layers[end - 1], view.layers[end]);
+  if (grows_down || grows_up) return layers(holder.held_begin, holder.held_end);
+  std::vector<uint32_t> outside = layers(holder.held_begin, begin);
+  const std::vector<uint32_t> above = layers(end, holder.held_end);
+  outside.insert(outside.end(), above.begin(), above.end());
+  return outside;
+}
+
+// The plan while it is made, run by run.
+class Planner {
+ public:
+  explicit Planner(Draft& draft) : draft_(draft) { placement_.made_steady_ms = draft.now().steady_ms; }
+
+  // Asks those whose lease is not of the run that they shall work for. Before the runs are planned: what
+  // leaves a run is no reason to cut it anew until it has gone.
+  void ReclaimWorkers(const std::map<uint64_t, std::vector<uint64_t>>& assigned) {
+    std::map<uint64_t, uint64_t> run_of_worker;
+    for (const auto& [run_id, workers] : assigned) {
+      for (const uint64_t worker_id : workers) run_of_worker[worker_id] = run_id;
+    }
+    for (const auto& [token, lease] : draft_.state().leases) {
+      const uint64_t run_id = lease.record.run_id();
+      const Worker* const worker = draft_.FindWorker(lease.record.worker_id());
+      if (worker == nullptr || worker->draining || !IsGrantable(draft_.run(run_id).state())) continue;
+      const auto next = run_of_worker.find(worker->id());
+      if (next == run_of_worker.end() || next->second == run_id) continue;
+      const v1::RunRecord& other = draft_.run(next->second);
+      const bool outranked = other.priority() > draft_.run(run_id).priority();
+      AskYield(draft_, token, outranked ? v1::END_CAUSE_PREEMPTION : v1::END_CAUSE_RECUT,
+               draft_.HeldLayers(lease),
+               absl::StrFormat("%s shall work for %s, of priority %d", worker->name(), NameOf(other),
+                               other.priority()));
+    }
+  }
+
+  void PlanRun(const RunView& view, const std::vector<uint64_t>& workers) {
+    std::string& reason = placement_.run_reason[view.demand.run_id];
+    reason = view.waits_for;
+    if (view.next_backoff_unix_ms != 0 && (placement_.next_backoff_unix_ms == 0 ||
+                                           view.next_backoff_unix_ms < placement_.next_backoff_unix_ms)) {
+      placement_.next_backoff_unix_ms = view.next_backoff_unix_ms;
+    }
+    if (workers.empty()) {
+      if (reason.empty() && view.demand.workers > 0) {
+        reason = absl::StrFormat(
+            "waits for a worker: %d could do it, and have runs of a higher priority or an older one",
+            view.demand.eligible.size());
+      }
+    } else if (view.stage != v1::STAGE_UNSPECIFIED) {
+      placement_.targets[workers.front()] = {view.demand.run_id, view.stage, 0, 0};
+      reason = absl::StrCat(StageName(view.stage), " for ", draft_.FindWorker(workers.front())->name());
+    } else {
+      reason = PlanLayers(view, workers);
+    }
+  }
+
+  Placement Finish(const std::vector<RunView>& views) {
+    size_t wanted = 0;
+    for (const RunView& view : views) wanted += view.demand.workers;
+    const size_t workers = draft_.state().workers.size();
+    placement_.idle_reason = absl::StrFormat("%d of %d workers are needed: %d runs can use %d now",
+                                             placement_.targets.size(), workers, views.size(), wanted);
+    return std::move(placement_);
+  }
+
+  std::vector<uint64_t> TakeRecutRuns() { return std::move(recut_runs_); }
+
+ private:
+  std::string PlanLayers(const RunView& view, const std::vector<uint64_t>& workers) {
+    const uint64_t run_id = view.demand.run_id;
+    std::vector<CutCandidate> candidates;
+    for (const uint64_t worker_id : workers) candidates.push_back(CandidateOf(draft_, view, worker_id));
+    const Options& options = draft_.options();
+    const std::optional<int64_t>& last = view.run->last_recut_steady_ms;
+    const bool settled = !last || *last + options.recut_interval_ms <= draft_.now().steady_ms;
+    std::string reason;
+    const std::optional<ChosenCut> chosen = ChooseCut(
+        view.table, candidates,
+        {options.recut_min_gain, options.recut_cost_ms / 1000.0, settled && !HasYield(draft_, run_id)},
+        reason);
+    if (!chosen) return reason;
+    std::map<uint64_t, Target> targets;
+    for (const auto& [worker_id, range] : chosen->cut.ranges) {
+      targets[worker_id] = {run_id, v1::STAGE_UNSPECIFIED, view.layers[range.begin].layer,
+                            view.layers[range.end - 1].layer};
+    }
+    if (HasMoved(draft_.state(), view, targets)) {
+      v1::EventRecord& event = draft_.AddEvent(v1::EVENT_KIND_PLAN_CHANGED);
+      event.set_run_id(run_id);
+      event.set_text(absl::StrCat(CutText(draft_, draft_.state().placement.targets, run_id), " -> ",
+                                  CutText(draft_, targets, run_id), ": ", reason));
+    }
+    if (chosen->is_recut) {
+      recut_runs_.push_back(run_id);
+      for (const CutCandidate& candidate : candidates) AskRecut(view, candidate, chosen->cut, reason);
+    }
+    placement_.targets.insert(targets.begin(), targets.end());
+    return reason;
+  }
+
+  void AskRecut(const RunView& view, const CutCandidate& holder, const RunCut& cut,
+                const std::string& reason) {
+    if (holder.held_begin == holder.held_end) return;
+    const auto range = cut.ranges.find(holder.worker_id);
+    const std::vector<uint32_t> layers =
+        LayersToYield(view, holder, range == cut.ranges.end() ? WorkerRange{} : range->second);
+    if (layers.empty()) return;
+    AskYield(draft_, draft_.state().LeaseOf(holder.worker_id)->record.token(), v1::END_CAUSE_RECUT, layers,
+             reason);
+  }
+
+  Draft& draft_;
+  Placement placement_;
+  std::vector<uint64_t> recut_runs_;
+};
+
+}  // namespace
+
+int64_t NextReplanSteadyMs(const Moment& now, const State& state, const Options& options) {
+  const Placement& placement = state.placement;
+  const int64_t soon_ms = placement.made_steady_ms + options.replan_interval_ms;
+  if (state.placement_stale) return soon_ms;
+  int64_t due_ms = placement.made_steady_ms + options.rebalance_interval_ms;
+  if (placement.next_backoff_unix_ms != 0) {
+    const int64_t over_ms = now.steady_ms + placement.next_backoff_unix_ms - now.unix_ms;
+    due_ms = std::min(due_ms, std::max(over_ms, soon_ms));
+  }
+  return due_ms;
+}
+
+Decision<NoReply> DecideReplan(const Moment& now, const State& state, const Options& options) {
+  Draft draft(now, state, options);
+  std::vector<std::pair<const Run*, RunCosts>> open;
+  for (const auto& [run_id, run] : state.runs) {
+    if (!IsGrantable(run.record.state())) continue;
+    RunCosts costs = run.record.has_shape() ? CostsOf(state, options, run) : RunCosts{};
+    LearnSpeeds(draft, costs, run_id);
+    open.emplace_back(&run, std::move(costs));
+  }
+  std::vector<RunView> views;
+  std::vector<Demand> demands;
+  for (auto& [run, costs] : open) {
+    views.push_back(ViewRun(draft, *run, std::move(costs)));
+    demands.push_back(views.back().demand);
+  }
+  const std::map<uint64_t, std::vector<uint64_t>> assigned = AssignWorkers(draft, std::move(demands));
+  Planner planner(draft);
+  planner.ReclaimWorkers(assigned);
+  for (const RunView& view : views) planner.PlanRun(view, assigned.at(view.demand.run_id));
+  Decision<NoReply> decision;
+  Placement placement = planner.Finish(views);
+  decision.reason = absl::StrCat("planned ", views.size(), " runs: ", placement.idle_reason);
+  draft.SetPlacement(std::move(placement), planner.TakeRecutRuns());
+  decision.changes = draft.Finish();
+  decision.changes.placement_stale = false;
+  return decision;
+}
+
+}  // namespace retort::orchestrator

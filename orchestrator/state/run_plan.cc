@@ -1,0 +1,263 @@
+#include "orchestrator/state/run_plan.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "core/base/status_macros.h"
+#include "orchestrator/state/model_work.h"
+#include "orchestrator/state/prepared.h"
+#include "orchestrator/state/run_control.h"
+#include "orchestrator/state/run_cut.h"
+#include "orchestrator/state/run_view.h"
+
+namespace retort::orchestrator {
+namespace {
+
+constexpr v1::Stage kLayerStages[] = {v1::STAGE_MATRIX_ORIENTATION, v1::STAGE_HIDDEN_STATE_ALIGNMENT};
+constexpr double kGiB = 1073741824.0;
+
+v1::Figure MakeFigure(double value, const StageCosts& costs) {
+  v1::Figure figure;
+  figure.set_value(value);
+  figure.set_basis(costs.basis);
+  figure.set_measured_run_id(costs.measured_run_id);
+  return figure;
+}
+
+v1::Figure Assumed(double value) { return MakeFigure(value, StageCosts{}); }
+
+// A run that is not there: the job's, all to do.
+absl::StatusOr<Run> RunOfJob(const v1::PlanJob& job) {
+  Run run;
+  *run.record.mutable_job() = job.job();
+  *run.record.mutable_shape() = job.shape();
+  ASSIGN_OR_RETURN(std::vector<v1::TaskRecord> tasks, MakeTasks(run.record));
+  for (v1::TaskRecord& task : tasks) run.tasks[IdOf(task)] = std::move(task);
+  v1::TaskRecord& prepare = run.tasks[kPrepare];
+  prepare.set_stage(v1::STAGE_PREPARE);
+  prepare.set_state(v1::TASK_STATE_DONE);
+  return run;
+}
+
+absl::StatusOr<Run> SubjectOf(const State& state, const v1::PlanRequest& request) {
+  if (request.subject_case() == v1::PlanRequest::kJob) return RunOfJob(request.job());
+  ASSIGN_OR_RETURN(const uint64_t run_id, ResolveRun(state, request.run()));
+  const Run& run = state.run(run_id);
+  if (IsEnded(run.record.state()) || !run.record.has_shape()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        NameOf(run.record), run.record.has_shape()
+                                ? " has ended: there is nothing to plan"
+                                : " is not prepared: no worker has read its teacher yet; plan its job file"));
+  }
+  return run;
+}
+
+class PlanMaker {
+ public:
+  PlanMaker(const Moment& now, const State& state, const Options& options, Run run)
+      : draft_(now, state, options), run_(std::move(run)), costs_(CostsOf(state, options, run_)) {
+    const RunView view = ViewRun(draft_, run_, costs_);
+    layers_ = view.layers;
+    if (state.workers.empty()) {
+      CutCandidate assumed;
+      assumed.limits = {options.assumed_gflops, std::numeric_limits<double>::infinity()};
+      workers_.push_back(assumed);
+    }
+    for (const uint64_t worker_id : view.demand.eligible) {
+      const Worker& worker = *state.FindWorker(worker_id);
+      CutCandidate& candidate = workers_.emplace_back();
+      candidate.worker_id = worker_id;
+      candidate.name = worker.name();
+      candidate.limits = {worker.speed_gflops(),
+                          static_cast<double>(worker.registration.capabilities().memory_bytes())};
+    }
+    std::stable_sort(workers_.begin(), workers_.end(),
+                     [](const auto& a, const auto& b) { return a.limits.speed > b.limits.speed; });
+    if (workers_.empty()) Say(view.waits_for);
+  }
+
+  v1::PlanReply Make() {
+    if (layers_.empty() || workers_.empty()) {
+      PlanEndToEnd();
+      return std::move(reply_);
+    }
+    const RangeTable table = TableOf(run_.record, costs_, layers_);
+    std::vector<CutCandidate> used = workers_;
+    used.resize(std::min(used.size(), UsefulWorkers(table)));
+    const std::optional<RunCut> cut = CutAnew(table, used);
+    if (!cut) {
+      Say(absl::StrFormat("does not fit: layer %d needs %.1f GiB on one worker, the largest offers %.1f GiB",
+                          layers_.back().layer, table.bytes(layers_.size() - 1, layers_.size()) / kGiB,
+                          LargestMemory() / kGiB));
+    } else {
+      for (const v1::Stage stage : kLayerStages) PlanStage(stage, *cut);
+      seconds_ = cut->seconds;
+      SayWhoIsIdle(*cut);
+      SayInputSource(*cut);
+    }
+    PlanEndToEnd();
+    return std::move(reply_);
+  }
+
+ private:
+  void Say(std::string sentence) { reply_.add_reasons(std::move(sentence)); }
+
+  double LargestMemory() const {
+    double largest = 0;
+    for (const CutCandidate& worker : workers_) largest = std::max(largest, worker.limits.memory_bytes);
+    return largest;
+  }
+
+  const CutCandidate& WorkerOf(uint64_t worker_id) const {
+    return *std::find_if(workers_.begin(), workers_.end(),
+                         [&](const CutCandidate& worker) { return worker.worker_id == worker_id; });
+  }
+
+  // Steps that the layer has left in the stage.
+  static uint64_t StepsIn(v1::Stage stage, const OpenLayer& layer) {
+    if (layer.stage == stage) return layer.remaining;
+    return stage == v1::STAGE_HIDDEN_STATE_ALIGNMENT ? layer.later_steps : 0;
+  }
+
+  void PlanStage(v1::Stage stage, const RunCut& cut) {
+    v1::PlannedStage planned;
+    planned.set_stage(stage);
+    double seconds = 0;
+    for (const auto& [worker_id, range] : cut.ranges) {
+      double worker_seconds = 0;
+      for (size_t begin = range.begin; begin < range.end;) {
+        size_t end = begin + 1;
+        while (end < range.end && layers_[end - 1].position + 1 == layers_[end].position &&
+               (StepsIn(stage, layers_[end]) > 0) == (StepsIn(stage, layers_[begin]) > 0)) {
+          ++end;
+        }
+        if (StepsIn(stage, layers_[begin]) > 0) {
+          worker_seconds += AddSlice(stage, WorkerOf(worker_id), begin, end, planned);
+        }
+        begin = end;
+      }
+      seconds = std::max(seconds, worker_seconds);
+    }
+    if (planned.slices().empty()) return;
+    std::sort(planned.mutable_slices()->begin(), planned.mutable_slices()->end(),
+              [](const auto& a, const auto& b) { return a.first_layer() < b.first_layer(); });
+    *planned.mutable_seconds() = MakeFigure(seconds, costs_.stages.at(stage));
+    *reply_.add_stages() = std::move(planned);
+  }
+
+  // The slice's seconds.
+  double AddSlice(v1::Stage stage, const CutCandidate& worker, size_t begin, size_t end,
+                  v1::PlannedStage& planned) {
+    const uint32_t last_layer = layers_[end - 1].layer;
+    double work = costs_.PrefixWork(stage, last_layer);
+    uint64_t steps = 0;
+    for (size_t i = begin; i < end; ++i) {
+      work += costs_.TrainWork(stage, layers_[i].layer);
+      steps = std::max(steps, StepsIn(stage, layers_[i]));
+    }
+    const StageCosts& costs = costs_.stages.at(stage);
+    const v1::RunRecord& record = run_.record;
+    v1::PlannedSlice& slice = *planned.add_slices();
+    slice.set_first_layer(layers_[begin].layer);
+    slice.set_layer_count(last_layer - layers_[begin].layer + 1);
+    slice.set_worker_name(worker.name);
+    *slice.mutable_seconds_per_step() = MakeFigure(work / worker.limits.speed, costs);
+    *slice.mutable_memory_bytes() =
+        Assumed(SliceBytes(record.job(), record.shape(), last_layer, end - begin));
+    *slice.mutable_hop_bytes_per_step() = Assumed(0);  // recomputed: no activations travel
+    slice.set_teacher_passes((last_layer + 1.0) / record.shape().layers());
+    planned.set_steps(std::max(planned.steps(), steps));
+    return static_cast<double>(steps) * work / worker.limits.speed;
+  }
+
+  void SayWhoIsIdle(const RunCut& cut) {
+    const size_t registered = draft_.state().workers.size();
+    if (registered > layers_.size()) {
+      Say(
+          absl::StrFormat("more workers than converted layers times runs cannot be busy in stages 1 and 2: "
+                          "this run has %d layers, "
+                          "%d workers are registered",
+                          layers_.size(), registered));
+    }
+    if (workers_.size() > cut.ranges.size()) {
+      Say(absl::StrFormat("%d of %d workers stay idle: with %d the slowest slice cannot be shared further",
+                          workers_.size() - cut.ranges.size(), workers_.size(), cut.ranges.size()));
+    }
+  }
+
+  void SayInputSource(const RunCut& cut) {
+    double passes = 0;
+    for (const auto& [worker_id, range] : cut.ranges) passes += layers_[range.end - 1].layer + 1.0;
+    const v1::RunRecord& record = run_.record;
+    Say(absl::StrFormat(
+        "input is recomputed: %d slices run %.2f teacher passes a step together; a relay would run 1 "
+        "and send %.1f MB a step over each of %d hops",
+        cut.ranges.size(), passes / record.shape().layers(),
+        BoundaryBytesPerStep(record.job(), record.shape(), layers_.front().stage) / 1e6,
+        cut.ranges.size() - 1));
+  }
+
+  void PlanEndToEnd() {
+    const v1::RunRecord& record = run_.record;
+    const v1::TaskRecord& task = run_.tasks.at(kEndToEnd);
+    const double bytes = EndToEndBytes(record.job(), record.shape());
+    const auto fits = std::find_if(workers_.begin(), workers_.end(), [&](const CutCandidate& worker) {
+      return worker.limits.memory_bytes >= bytes;
+    });
+    if (fits == workers_.end()) {
+      if (!workers_.empty()) {
+        Say(absl::StrFormat(
+            "does not fit: end_to_end needs %.1f GiB on one worker, the largest offers %.1f GiB",
+            bytes / kGiB, LargestMemory() / kGiB));
+      }
+      return;
+    }
+    StageCosts costs;
+    double work = 0;
+    if (const auto found = costs_.stages.find(v1::STAGE_END_TO_END); found != costs_.stages.end()) {
+      costs = found->second;
+      work = costs.typical_train_work;
+    }
+    const uint64_t steps = task.total_steps() - task.step();
+    const double evaluation =
+        EvaluationWork(draft_.options(), record.job(), record.shape()) / fits->limits.speed;
+    const double seconds = static_cast<double>(steps) * work / fits->limits.speed + evaluation;
+    v1::PlannedStage& planned = *reply_.add_stages();
+    planned.set_stage(v1::STAGE_END_TO_END);
+    planned.set_steps(steps);
+    *planned.mutable_seconds() = Assumed(seconds);  // the measurements in it are
+    v1::PlannedSlice& slice = *planned.add_slices();
+    slice.set_layer_count(record.shape().layers());
+    slice.set_worker_name(fits->name);
+    *slice.mutable_seconds_per_step() = MakeFigure(work / fits->limits.speed, costs);
+    *slice.mutable_memory_bytes() = Assumed(bytes);
+    *slice.mutable_hop_bytes_per_step() = Assumed(0);
+    slice.set_teacher_passes(record.job().stages().has_end_to_end() ? 1 : 0);
+    Say(absl::StrFormat(
+        "end_to_end runs on one worker, and takes %.4g s of its %.4g s to measure teacher and student",
+        evaluation, seconds));
+    if (layers_.empty() || reply_.stages_size() > 1) *reply_.mutable_seconds() = Assumed(seconds_ + seconds);
+  }
+
+  Draft draft_;
+  Run run_;
+  RunCosts costs_;
+  std::vector<OpenLayer> layers_;
+  std::vector<CutCandidate> workers_;  // fastest first
+  double seconds_ = 0;                 // of stages 1 and 2
+  v1::PlanReply reply_;
+};
+
+}  // namespace
+
+absl::StatusOr<v1::PlanReply> MakePlan(const Moment& now, const State& state, const Options& options,
+                                       const v1::PlanRequest& request) {
+  ASSIGN_OR_RETURN(Run run, SubjectOf(state, request));
+  return PlanMaker(now, state, options, std::move(run)).Make();
+}
+
+}  // namespace retort::orchestrator

@@ -1,0 +1,119 @@
+#include "orchestrator/state/run_plan.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "orchestrator/state/testing_cluster.h"
+
+namespace retort::orchestrator {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+
+class RunPlan : public testing::Test {
+ protected:
+  absl::StatusOr<v1::PlanReply> PlanOfJob(const v1::JobSpec& job, uint32_t layers = 6) {
+    v1::PlanRequest request;
+    *request.mutable_job()->mutable_job() = job;
+    *request.mutable_job()->mutable_shape() = ShapeOf(layers);
+    return MakePlan(cluster_.now, cluster_.state, cluster_.options, request);
+  }
+  absl::StatusOr<v1::PlanReply> PlanOfRun(uint64_t run_id) {
+    v1::PlanRequest request;
+    request.mutable_run()->set_id(run_id);
+    return MakePlan(cluster_.now, cluster_.state, cluster_.options, request);
+  }
+
+  TestCluster cluster_;
+};
+
+TEST_F(RunPlan, AssumesAWorkerWhenThereIsNone) {
+  const auto plan = PlanOfJob(SixLayerJob());
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  ASSERT_EQ(plan->stages_size(), 3);
+  EXPECT_EQ(plan->stages(0).stage(), v1::STAGE_MATRIX_ORIENTATION);
+  EXPECT_EQ(plan->stages(0).steps(), 40);
+  ASSERT_EQ(plan->stages(0).slices_size(), 1);
+  const v1::PlannedSlice& slice = plan->stages(0).slices(0);
+  EXPECT_EQ(slice.worker_name(), "");
+  EXPECT_EQ(slice.layer_count(), 6);
+  EXPECT_EQ(slice.teacher_passes(), 1);
+  EXPECT_EQ(slice.hop_bytes_per_step().value(), 0);
+  EXPECT_EQ(slice.seconds_per_step().basis(), v1::BASIS_ASSUMED);
+  EXPECT_DOUBLE_EQ(plan->stages(0).seconds().value(), 40 * slice.seconds_per_step().value());
+  EXPECT_EQ(plan->stages(1).steps(), 60);
+  EXPECT_EQ(plan->stages(2).steps(), 10);
+  EXPECT_GE(plan->seconds().value(), plan->stages(0).seconds().value() + plan->stages(1).seconds().value());
+}
+
+TEST_F(RunPlan, CutsOverTheRegisteredWorkersAndSaysWhatTheInputCosts) {
+  cluster_.Register("a");
+  cluster_.Register("b");
+  const auto plan = PlanOfJob(SixLayerJob());
+  ASSERT_EQ(plan->stages(0).slices_size(), 2);
+  EXPECT_EQ(plan->stages(0).slices(0).first_layer(), 0);
+  EXPECT_EQ(plan->stages(0).slices(1).first_layer(), 4);
+  EXPECT_DOUBLE_EQ(plan->stages(0).slices(0).teacher_passes(), 4.0 / 6);
+  // 512 tokens of width 256 in float32.
+  EXPECT_THAT(
+      plan->reasons(),
+      Contains(
+          "input is recomputed: 2 slices run 1.67 teacher passes a step together; a relay would run 1 and "
+          "send 0.5 MB a step over each of 1 hops"));
+}
+
+TEST_F(RunPlan, SaysThatMoreWorkersThanLayersCannotBeBusy) {
+  for (int i = 0; i < 8; ++i) cluster_.Register("w" + std::to_string(i));
+  EXPECT_THAT(
+      PlanOfJob(SixLayerJob())->reasons(),
+      Contains(
+          "more workers than converted layers times runs cannot be busy in stages 1 and 2: this run has 6 "
+          "layers, 8 workers are registered"));
+}
+
+TEST_F(RunPlan, SaysWhatDoesNotFit) {
+  cluster_.Register("a", 100, /*memory_bytes=*/30 << 20);
+  const auto plan = PlanOfJob(SixLayerJob(), /*layers=*/24);
+  EXPECT_THAT(plan->reasons(),
+              Contains(HasSubstr("does not fit: layer 23 needs 0.1 GiB on one worker, the largest "
+                                 "offers 0.0 GiB")));
+  EXPECT_THAT(plan->reasons(), Contains(HasSubstr("does not fit: end_to_end needs 0.")));
+  EXPECT_FALSE(plan->has_seconds());
+}
+
+TEST_F(RunPlan, UsesWhatThisRunMeasuredAndThenWhatOneLikeItDid) {
+  cluster_.Register("a");
+  const uint64_t run_id = cluster_.SubmitPrepared(SixLayerJob(), "a");
+  const v1::Slice slice = cluster_.TakeSlice("a");
+  cluster_.Heartbeat("a", 10, /*train_seconds=*/0.2, /*teacher_seconds=*/0.05);
+  cluster_.Publish("a", slice.token(), TestCluster::LayersOf(slice), 10);
+  const auto of_run = PlanOfRun(run_id);
+  ASSERT_TRUE(of_run.ok()) << of_run.status();
+  EXPECT_EQ(of_run->stages(0).steps(), 30);
+  const v1::Figure& step = of_run->stages(0).slices(0).seconds_per_step();
+  EXPECT_DOUBLE_EQ(step.value(), 6 * 0.2 + 6 * 0.05);
+  EXPECT_EQ(step.basis(), v1::BASIS_MEASURED);
+  EXPECT_EQ(step.measured_run_id(), run_id);
+  EXPECT_EQ(of_run->stages(1).slices(0).seconds_per_step().basis(), v1::BASIS_ASSUMED);
+
+  v1::JobSpec like_it = SixLayerJob("another");
+  like_it.mutable_data()->set_seed(8);
+  const v1::Figure again = PlanOfJob(like_it)->stages(0).slices(0).seconds_per_step();
+  EXPECT_DOUBLE_EQ(again.value(), 1.5);
+  EXPECT_EQ(again.measured_run_id(), run_id);
+
+  v1::JobSpec other = SixLayerJob("other");
+  other.mutable_student()->set_state_size(128);
+  EXPECT_EQ(PlanOfJob(other)->stages(0).slices(0).seconds_per_step().basis(), v1::BASIS_ASSUMED);
+}
+
+TEST_F(RunPlan, NeedsAPreparedRunThatHasNotEnded) {
+  const uint64_t run_id = cluster_.Submit(SixLayerJob());
+  EXPECT_EQ(PlanOfRun(run_id).status(),
+            absl::FailedPreconditionError(
+                "six (run 1) is not prepared: no worker has read its teacher yet; plan its job file"));
+  EXPECT_EQ(PlanOfRun(7).status().code(), absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace retort::orchestrator

@@ -1,0 +1,158 @@
+#include "orchestrator/state/run_view.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace retort::orchestrator {
+namespace {
+
+using NumericsKey = std::tuple<uint32_t, v1::ComputePath, v1::DeviceKind, std::string>;
+
+NumericsKey KeyOf(const v1::Capabilities& has) {
+  return {has.threads(), has.compute_path(), has.device(), has.numerics_id()};
+}
+
+// Before a run has its numerics: only workers alike, those that are fastest together.
+std::vector<uint64_t> FastestAlike(const Draft& draft, const std::vector<uint64_t>& workers) {
+  std::map<NumericsKey, std::pair<double, std::vector<uint64_t>>> kinds;
+  for (const uint64_t id : workers) {
+    const Worker& worker = *draft.FindWorker(id);
+    auto& [speed, ids] = kinds[KeyOf(worker.registration.capabilities())];
+    speed += worker.registration.capabilities().measured_gflops();
+    ids.push_back(id);
+  }
+  const auto best = std::max_element(kinds.begin(), kinds.end(), [](const auto& a, const auto& b) {
+    return a.second.first < b.second.first;
+  });
+  return best == kinds.end() ? std::vector<uint64_t>{} : best->second.second;
+}
+
+// Least memory with which a worker can do anything of what is left.
+double LeastBytes(const RunView& view) {
+  const v1::RunRecord& run = view.run->record;
+  if (view.stage == v1::STAGE_PREPARE) return 0;
+  if (view.stage == v1::STAGE_END_TO_END) return EndToEndBytes(run.job(), run.shape());
+  double least = view.table.bytes(0, 1);
+  for (size_t i = 1; i < view.layers.size(); ++i) least = std::min(least, view.table.bytes(i, i + 1));
+  return least;
+}
+
+void FindEligible(const Draft& draft, RunView& view) {
+  const bool trains = view.stage != v1::STAGE_PREPARE;
+  const double bytes = LeastBytes(view);
+  size_t refused = 0, other_numerics = 0, too_small = 0, draining = 0;
+  for (const auto& [id, registered] : draft.state().workers) {
+    const Worker& worker = *draft.FindWorker(id);
+    if (worker.draining) {
+      ++draining;
+    } else if (view.run->refused_by.count(id) != 0) {
+      ++refused;
+    } else if (!MayOffer(*view.run, worker, trains)) {
+      ++other_numerics;
+    } else if (static_cast<double>(worker.registration.capabilities().memory_bytes()) < bytes) {
+      ++too_small;
+    } else {
+      view.demand.eligible.push_back(id);
+    }
+  }
+  if (trains && !view.run->record.has_numerics()) {
+    const size_t all = view.demand.eligible.size();
+    view.demand.eligible = FastestAlike(draft, view.demand.eligible);
+    other_numerics += all - view.demand.eligible.size();
+  }
+  if (view.demand.eligible.empty()) {
+    view.waits_for = absl::StrFormat(
+        "waits for a worker: of %d registered %d drain, %d lack its inputs, %d compute other bits, %d have "
+        "less "
+        "than the %.1f GiB that its smallest slice needs",
+        draft.state().workers.size(), draining, refused, other_numerics, too_small, bytes / 1073741824.0);
+  }
+}
+
+// Of PREPARE or END_TO_END: one worker, unless one that cannot be asked holds it, or it is in back-off.
+void DemandOne(const Draft& draft, const v1::TaskRecord& task, RunView& view) {
+  view.stage = task.stage();
+  const Lease* const lease =
+      task.state() == v1::TASK_STATE_LEASED ? draft.state().FindLease(task.token()) : nullptr;
+  if (lease != nullptr) {
+    view.demand.workers = draft.FindWorker(lease->record.worker_id()) != nullptr;
+  } else if (task.not_before_unix_ms() > draft.now().unix_ms) {
+    view.next_backoff_unix_ms = task.not_before_unix_ms();
+    view.waits_for =
+        absl::StrFormat("%s waits %.1f s more: %s", std::string(StageName(task.stage())),
+                        (task.not_before_unix_ms() - draft.now().unix_ms) / 1000.0, task.message());
+  } else {
+    view.demand.workers = 1;
+  }
+}
+
+size_t CountHolders(const Draft& draft, const RunView& view) {
+  size_t holders = 0;
+  uint64_t last = 0;
+  for (const OpenLayer& layer : view.layers) {
+    if (layer.token == 0 || layer.token == last) continue;
+    last = layer.token;
+    const Lease& lease = *draft.state().FindLease(layer.token);
+    holders += !draft.FindWorker(lease.record.worker_id())->draining;
+  }
+  return holders;
+}
+
+// Of stages 1 and 2: as many workers as make it faster, at least those that hold something.
+void DemandForLayers(const Draft& draft, RunView& view) {
+  size_t available = 0;
+  for (const OpenLayer& layer : view.layers) {
+    if (!layer.is_waiting) {
+      ++available;
+      continue;
+    }
+    const int64_t until =
+        draft.state().FindTask(view.run->record.run_id(), {layer.stage, layer.layer})->not_before_unix_ms();
+    if (view.next_backoff_unix_ms == 0 || until < view.next_backoff_unix_ms)
+      view.next_backoff_unix_ms = until;
+  }
+  const size_t useful = UsefulWorkers(view.table);
+  view.demand.workers = std::max(std::min(useful, available), CountHolders(draft, view));
+  if (available == 0)
+    view.waits_for = absl::StrCat("all ", view.layers.size(), " open layers are in back-off");
+}
+
+}  // namespace
+
+bool IsGrantable(v1::RunState state) {
+  return state == v1::RUN_STATE_QUEUED || state == v1::RUN_STATE_RUNNING;
+}
+
+RunView ViewRun(const Draft& draft, const Run& run, RunCosts costs) {
+  RunView view;
+  view.run = &run;
+  view.costs = std::move(costs);
+  view.demand.run_id = run.record.run_id();
+  view.demand.priority = run.record.priority();
+  const v1::TaskRecord& prepare = run.tasks.at(kPrepare);
+  if (prepare.state() != v1::TASK_STATE_DONE) {
+    DemandOne(draft, prepare, view);
+  } else {
+    view.layers = OpenLayersOf(draft.now(), draft.state(), run);
+    const bool all_done = std::all_of(run.tasks.begin(), run.tasks.end(), [](const auto& entry) {
+      return entry.first == kEndToEnd || entry.second.state() == v1::TASK_STATE_DONE;
+    });
+    if (all_done) {
+      DemandOne(draft, run.tasks.at(kEndToEnd), view);
+    } else if (view.layers.empty()) {  // all that is open is held by workers that have not come back
+      view.waits_for = "its holders have not registered since the orchestrator's restart";
+      return view;
+    } else {
+      view.table = TableOf(run.record, view.costs, view.layers);
+      DemandForLayers(draft, view);
+    }
+  }
+  FindEligible(draft, view);
+  return view;
+}
+
+}  // namespace retort::orchestrator
