@@ -169,7 +169,13 @@ class TokenizeRun {
       : options_(options), stop_(stop) {}
 
   absl::Status Prepare() {
-    ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(options_.tokenizer));
+    absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Load(options_.tokenizer);
+    if (absl::IsUnimplemented(tokenizer.status())) {
+      return absl::UnimplementedError(absl::StrCat(tokenizer.status().message(),
+                                                   "; for this tokenizer make Megatron's .bin and .idx ",
+                                                   "with another program: a job takes them from anywhere"));
+    }
+    ASSIGN_OR_RETURN(tokenizer_, std::move(tokenizer));
     if (!options_.end_of_document.empty()) {
       end_of_document_ = tokenizer_->TokenId(options_.end_of_document);
       if (!end_of_document_.has_value()) {

@@ -85,6 +85,13 @@ TEST(TokenizeFiles, GivesTheTextBackInOrder) {
   EXPECT_EQ(report->train.text_bytes, 19 + 13 + 15);
 }
 
+TEST(TokenizeFiles, SaysWhatToDoWithATokenizerThatIsNotSupported) {
+  TokenizeOptions options = Options({WriteText("a.txt", "text")});
+  options.tokenizer = WriteText("tokenizer.json", R"({"normalizer": {"type": "Prepend"}})");
+  EXPECT_THAT(ErrorOf(options),
+              AllOf(HasSubstr("tokenizer.json: 'normalizer' is"), HasSubstr("another program")));
+}
+
 TEST(TokenizeFiles, EndsEachDocument) {
   TokenizeOptions options = Options({WriteJsonl("a.jsonl", {"one", "two"})});
   options.end_of_document = "<|endoftext|>";
