@@ -43,18 +43,19 @@ std::vector<double> GatedNormForwardRef(const GatedNormRefInputs& inputs) {
 
 GatedNormRefGradients GatedNormBackwardRef(const GatedNormRefInputs& inputs,
                                            const std::vector<double>& dy_RM) {
-  const auto& [shape, x, z, weight] = inputs;
+  const std::vector<double>&x = inputs.x_RM, &z = inputs.z_RM, &weight = inputs.weight_M;
+  const int64_t width = inputs.shape.width;
   GatedNormRefGradients grad = {std::vector<double>(x.size()), std::vector<double>(x.size()),
                                 std::vector<double>(weight.size())};
-  ForEachGroup(shape, [&](int64_t begin, int64_t channel) {
+  ForEachGroup(inputs.shape, [&](int64_t begin, int64_t channel) {
     const double r = InverseDeviation(inputs, begin);
     double dot = 0;  // sum(v u)
-    for (int64_t i = 0; i < shape.width; ++i)
+    for (int64_t i = 0; i < width; ++i)
       dot += dy_RM[begin + i] * weight[channel + i] * Gated(inputs, begin + i);
-    for (int64_t i = 0; i < shape.width; ++i) {
+    for (int64_t i = 0; i < width; ++i) {
       const int64_t at = begin + i;
       const double sigmoid = Sigmoid(z[at]), v = dy_RM[at] * weight[channel + i];
-      const double du = r * (v - Gated(inputs, at) * r * r * dot / static_cast<double>(shape.width));
+      const double du = r * (v - Gated(inputs, at) * r * r * dot / static_cast<double>(width));
       grad.x_RM[at] = du * z[at] * sigmoid;
       grad.z_RM[at] = du * x[at] * sigmoid * (1 + z[at] * (1 - sigmoid));
       grad.weight_M[channel + i] += dy_RM[at] * Gated(inputs, at) * r;

@@ -80,7 +80,8 @@ at::Tensor MixingLossCpu(const at::Tensor& q, const at::Tensor& k, const at::Ten
     const float most = log_decay->max().item<float>();
     TORCH_CHECK(!(most > 0.0f), "retort::mixing_loss: log_decay has an element ", most, "; it must be <= 0");
   }
-  const at::Tensor d_H = Contiguous(d), loss = at::empty({shape.batch, shape.heads}, q.options());
+  const at::Tensor d_H = Contiguous(d);
+  at::Tensor loss = at::empty({shape.batch, shape.heads}, q.options());
   MixingLossForward(KernelInput(shape, q, k, lse, c, b, log_decay, dt, d_H), loss.mutable_data_ptr<float>(),
                     ActiveInstructionSet(), TorchExecutor());
   return loss;
@@ -112,7 +113,7 @@ Gradients MixingLossBackwardCpu(const at::Tensor& weight, const at::Tensor& q, c
                                 const OptionalTensor& log_decay, const OptionalTensor& dt,
                                 const OptionalTensor& d) {
   const MixingLossShape shape = CheckedShape(q, k, lse, c, b, log_decay, dt, d);
-  const Gradients gradients = EmptyGradients(weight, shape, q, log_decay, dt, d);
+  Gradients gradients = EmptyGradients(weight, shape, q, log_decay, dt, d);
   const auto data = [](const at::Tensor& x, bool there) {
     return there ? x.mutable_data_ptr<float>() : nullptr;
   };
