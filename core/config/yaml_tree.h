@@ -14,7 +14,9 @@ struct TextPosition {
   int line = 1;
   int column = 1;
 
-  friend auto operator<=>(const TextPosition&, const TextPosition&) = default;
+  // clang-tidy 14 takes the comparison's implied 0 for a null pointer.
+  friend auto operator<=>(const TextPosition&,
+                          const TextPosition&) = default;  // NOLINT(modernize-use-nullptr)
 };
 
 struct YamlNode {

@@ -18,7 +18,8 @@ INSTANTIATE_TEST_SUITE_P(, Simd, testing::ValuesIn(SupportedInstructionSets()),
 
 std::vector<float> Ramp(int64_t count, int period) {
   std::vector<float> values(count);
-  for (int64_t i = 0; i < count; ++i) values[i] = static_cast<float>(i % period - period / 2);
+  const int64_t middle = period / 2;
+  for (int64_t i = 0; i < count; ++i) values[i] = static_cast<float>(i % period - middle);
   return values;
 }
 

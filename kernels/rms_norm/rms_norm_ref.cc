@@ -43,7 +43,8 @@ std::vector<double> RmsNormForwardRef(const RmsNormRefInputs& inputs) {
 }
 
 RmsNormRefGradients RmsNormBackwardRef(const RmsNormRefInputs& inputs, const std::vector<double>& dy_RM) {
-  const auto& [shape, x, z, weight] = inputs;
+  const std::vector<double>&x = inputs.x_RM, &z = inputs.z_RM, &weight = inputs.weight_M;
+  const auto& shape = inputs.shape;
   RmsNormRefGradients grad = {std::vector<double>(x.size()), std::vector<double>(z.size()),
                               std::vector<double>(weight.size())};
   ForEachGroup(shape, [&](int64_t begin, int64_t channel) {

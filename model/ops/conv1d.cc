@@ -68,7 +68,7 @@ struct Parameters {
 Outputs Conv1dCpu(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
                   const OptionalTensor& initial, bool silu) {
   const Conv1dShape shape = CheckedShape("conv1d", x, weight, bias, initial, silu);
-  const Outputs outputs = EmptyOutputs(shape, x);
+  Outputs outputs = EmptyOutputs(shape, x);
   const Parameters given(weight, bias, initial);
   Conv1dForward({shape, Rows(x), Parameters::Data(given.weight), Parameters::Data(given.bias),
                  Parameters::Data(given.initial), std::get<0>(outputs).mutable_data_ptr<float>(),
@@ -97,7 +97,7 @@ Gradients Conv1dBackwardCpu(const at::Tensor& x, const at::Tensor& weight, const
                             const OptionalTensor& initial, bool silu, const at::Tensor& grad_y,
                             const at::Tensor& grad_final) {
   const Conv1dShape shape = CheckedGradients(x, weight, bias, initial, silu, grad_y, grad_final);
-  const Gradients gradients = EmptyGradients(shape, x, bias.has_value(), initial.has_value());
+  Gradients gradients = EmptyGradients(shape, x, bias.has_value(), initial.has_value());
   const auto& [dx, dweight, dbias, dinitial] = gradients;
   const Parameters given(weight, bias, initial);
   const at::Tensor dfinal = grad_final.contiguous();

@@ -48,7 +48,7 @@ Outputs EmptyOutputs(const RmsNormShape& shape, const at::Tensor& x) {
 Outputs GatedNormCpu(const at::Tensor& x, const at::Tensor& z, const at::Tensor& weight, int64_t groups,
                      double eps) {
   const RmsNormShape shape = CheckedShape("gated_norm", x, z, weight, groups, eps);
-  const Outputs outputs = EmptyOutputs(shape, x);
+  Outputs outputs = EmptyOutputs(shape, x);
   const at::Tensor x_rows = AsRows(x), z_rows = AsRows(z), weight_M = weight.contiguous();
   RmsNormForward(
       {shape, Rows(x_rows), Rows(z_rows), weight_M.const_data_ptr<float>(),
@@ -79,7 +79,7 @@ Gradients EmptyGradients(const at::Tensor& x, const at::Tensor& weight) {
 Gradients GatedNormBackwardCpu(const at::Tensor& x, const at::Tensor& z, const at::Tensor& weight,
                                int64_t groups, double eps, const at::Tensor& rstd, const at::Tensor& grad_y) {
   const RmsNormShape shape = CheckedGradient(x, z, weight, groups, eps, rstd, grad_y);
-  const Gradients gradients = EmptyGradients(x, weight);
+  Gradients gradients = EmptyGradients(x, weight);
   const at::Tensor x_rows = AsRows(x), z_rows = AsRows(z), dy_rows = AsRows(grad_y),
                    weight_M = weight.contiguous(), rstd_RG = rstd.contiguous();
   RmsNormBackward(

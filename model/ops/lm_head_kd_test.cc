@@ -69,7 +69,7 @@ PlainLoss Plain(const Problem& problem, const LmHeadLabels& labels, const LmHead
   const at::Tensor loss =
       options.mask_n.defined() ? loss_n.masked_select(options.mask_n).mean() : loss_n.mean();
   loss.backward();
-  const at::Tensor grad_logits = student_logits.grad();
+  const at::Tensor& grad_logits = student_logits.grad();
   return {loss.item<double>(), hidden.grad(), head.grad(), GradientTolerance(grad_logits, head.detach()),
           GradientTolerance(grad_logits.t(), hidden.detach())};
 }

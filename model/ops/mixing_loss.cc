@@ -83,7 +83,8 @@ at::Tensor MixingLossCpu(const at::Tensor& q, const at::Tensor& k, const at::Ten
                          const OptionalTensor& d) {
   const MixingLossShape shape = CheckedShape(q, k, lse, c, b, log_decay, dt, d);
   CheckLogDecay(log_decay);
-  const at::Tensor d_H = Contiguous(d), loss = at::empty({shape.batch, shape.heads}, q.options());
+  const at::Tensor d_H = Contiguous(d);
+  at::Tensor loss = at::empty({shape.batch, shape.heads}, q.options());
   MixingLossForward(KernelInput(shape, q, k, lse, c, b, log_decay, dt, d_H), loss.mutable_data_ptr<float>(),
                     ActiveInstructionSet(), TorchExecutor());
   return loss;
@@ -128,7 +129,7 @@ Gradients MixingLossBackwardCpu(const at::Tensor& weight, const at::Tensor& q, c
                                 const OptionalTensor& d) {
   const MixingLossShape shape = CheckedShape(q, k, lse, c, b, log_decay, dt, d);
   CheckWeight("mixing_loss_backward", weight, shape.batch, shape.heads);
-  const Gradients gradients = EmptyGradients(shape, q, log_decay, dt, d);
+  Gradients gradients = EmptyGradients(shape, q, log_decay, dt, d);
   const at::Tensor d_H = Contiguous(d), weight_BH = weight.to(at::kFloat).contiguous();
   MixingLossBackward(KernelInput(shape, q, k, lse, c, b, log_decay, dt, d_H),
                      weight_BH.const_data_ptr<float>(), KernelGradients(gradients, log_decay, dt, d),
@@ -172,7 +173,7 @@ LossAndGradients MixingLossGradientsCpu(const at::Tensor& q, const at::Tensor& k
                                         const OptionalTensor& d) {
   const MixingLossShape shape = CheckedOneWalk(q, k, lse, c, b, log_decay, dt, d);
   CheckLogDecay(log_decay);
-  const LossAndGradients result = EmptyLossAndGradients(shape, q, log_decay, dt, d);
+  LossAndGradients result = EmptyLossAndGradients(shape, q, log_decay, dt, d);
   const auto& [loss, grad_c, grad_b, grad_log_decay, grad_dt, grad_d] = result;
   const at::Tensor d_H = Contiguous(d);
   MixingLossForwardBackward(

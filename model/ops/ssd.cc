@@ -80,7 +80,7 @@ Results SsdMeta(const Tensor& x, const Tensor& log_decay, const Tensor& b, const
 
 Results SsdCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
                const OptionalTensor& d, const OptionalTensor& initial_state, bool for_gradient) {
-  const Results results = SsdMeta(x, log_decay, b, c, d, initial_state, for_gradient);
+  Results results = SsdMeta(x, log_decay, b, c, d, initial_state, for_gradient);
   const auto& [y, final_state, segment_states] = results;
   CheckDecays("ssd", log_decay);
   const Tensor d_H = ContiguousOrUndefined(d), initial = ContiguousOrUndefined(initial_state);
@@ -126,7 +126,7 @@ Gradients SsdBackwardMeta(const Tensor& dy, const OptionalTensor& dfinal_state, 
 Gradients SsdBackwardCpu(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x,
                          const Tensor& log_decay, const Tensor& b, const Tensor& c, const OptionalTensor& d,
                          const Tensor& segment_states, bool has_initial_state) {
-  const Gradients gradients =
+  Gradients gradients =
       SsdBackwardMeta(dy, dfinal_state, x, log_decay, b, c, d, segment_states, has_initial_state);
   const auto& [dx, dlog_decay, db, dc, dd, dinitial_state] = gradients;
   const Tensor d_H = ContiguousOrUndefined(d), dfinal = ContiguousOrUndefined(dfinal_state);
@@ -166,7 +166,7 @@ Tensor SsdStepMeta(const Tensor& x, const Tensor& log_decay, const Tensor& b, co
 
 Tensor SsdStepCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
                   const OptionalTensor& d, const Tensor& state) {
-  const Tensor y = SsdStepMeta(x, log_decay, b, c, d, state);
+  Tensor y = SsdStepMeta(x, log_decay, b, c, d, state);
   CheckDecays("ssd_step", log_decay);
   const Tensor d_H = ContiguousOrUndefined(d);
   const auto in = [](const Tensor& tensor) {
@@ -307,7 +307,7 @@ std::tuple<Tensor, Tensor> FusedSsd(const Tensor& x_BTHP, const Tensor& log_deca
 }
 
 Tensor FusedSsdStep(const Tensor& x_BHP, const Tensor& log_decay_BH, const Tensor& b_BGN, const Tensor& c_BGN,
-                    const Tensor& d_H, Tensor state_BHPN) {
+                    const Tensor& d_H, const Tensor& state_BHPN) {
   return SsdStepHandle().call(x_BHP, log_decay_BH, b_BGN, c_BGN, OptionalOf(d_H), state_BHPN);
 }
 

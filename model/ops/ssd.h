@@ -23,6 +23,6 @@ std::tuple<at::Tensor, at::Tensor> FusedSsd(const at::Tensor& x_BTHP, const at::
 // One token: returns y [B,H,P] and replaces the contiguous state in place. Not differentiable: refused where
 // an argument requires a gradient and gradients are on.
 at::Tensor FusedSsdStep(const at::Tensor& x_BHP, const at::Tensor& log_decay_BH, const at::Tensor& b_BGN,
-                        const at::Tensor& c_BGN, const at::Tensor& d_H, at::Tensor state_BHPN);
+                        const at::Tensor& c_BGN, const at::Tensor& d_H, const at::Tensor& state_BHPN);
 
 }  // namespace retort
