@@ -29,7 +29,7 @@ struct StepReport {
   int64_t step = 0;                                        // steps of the phase finished so far
   std::optional<double> loss = std::nullopt;               // nothing: not shown
   std::optional<double> tokens_per_second = std::nullopt;  // nothing: not shown
-  std::string extra = "";                                  // free text at the end of the line
+  std::string extra = {};                                  // free text at the end of the line
 };
 
 class Progress {

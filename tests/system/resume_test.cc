@@ -159,7 +159,7 @@ TEST(Resume, ClearsAwayWhatAKilledSaveLeft) {
 
 // The tiny teacher with a head of its own, near the embedding that it had for one.
 std::filesystem::path UntiedTeacher() {
-  const std::filesystem::path directory = TestPath("untied");
+  std::filesystem::path directory = TestPath("untied");
   std::filesystem::copy(TinyJobDirectory() / "teacher", directory);
   json config = ReadJson(directory / "config.json");
   config["tie_word_embeddings"] = false;

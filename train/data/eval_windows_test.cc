@@ -10,7 +10,6 @@
 namespace retort {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using Windows = std::vector<std::vector<int32_t>>;
 

@@ -20,7 +20,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 constexpr char kGoldens[] = RETORT_SOURCE_DIR "/tests/golden/tokenizer/";
 
