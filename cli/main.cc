@@ -6,6 +6,7 @@
 #include "cli/verb_table.h"
 #include "cli/verbs.h"
 #include "core/base/command_line.h"
+#include "core/base/standard_streams.h"
 
 namespace retort {
 namespace {
@@ -40,6 +41,7 @@ int Main(const Args& args) {
 }  // namespace retort
 
 int main(int argc, char** argv) {
+  retort::OccupyClosedStandardStreams();
   const int exit_code = retort::Main(retort::Arguments(argc, argv));
   return retort::FinishOutput("retort", exit_code, std::cout, std::cerr);
 }

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
+#include "core/base/standard_streams.h"
 #include "core/store/backup.h"
 #include "core/store/store.h"
 #include "core/store/verify.h"
@@ -92,6 +93,7 @@ int Main(const Args& args) {
 }  // namespace retort
 
 int main(int argc, char** argv) {
+  retort::OccupyClosedStandardStreams();
   const int exit_code = retort::Main(retort::Arguments(argc, argv));
   return retort::FinishOutput(retort::kName, exit_code, std::cout, std::cerr);
 }

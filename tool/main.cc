@@ -7,6 +7,7 @@
 #include "core/base/interrupt.h"
 #include "core/base/process.h"
 #include "core/base/progress.h"
+#include "core/base/standard_streams.h"
 #include "tool/verbs.h"
 
 namespace retort {
@@ -95,6 +96,7 @@ int Main(const Args& args) {
 }  // namespace retort
 
 int main(int argc, char** argv) {
+  retort::OccupyClosedStandardStreams();
   retort::PrepareNumericProcess();
   const int exit_code = retort::Main(retort::Arguments(argc, argv));
   return retort::FinishOutput("retort", exit_code, std::cout, std::cerr);

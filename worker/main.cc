@@ -13,6 +13,7 @@
 #include "core/base/interrupt.h"
 #include "core/base/process.h"
 #include "core/base/progress.h"
+#include "core/base/standard_streams.h"
 #include "core/base/status_macros.h"
 #include "core/base/version.h"
 #include "core/config/job_file.h"
@@ -105,6 +106,7 @@ int Main(const std::vector<std::string>& args) {
 }  // namespace retort
 
 int main(int argc, char** argv) {
+  retort::OccupyClosedStandardStreams();
   retort::PrepareNumericProcess();
   const int exit_code = retort::Main(retort::Arguments(argc, argv));
   return retort::FinishOutput(retort::kName, exit_code, std::cout, std::cerr);

@@ -72,11 +72,14 @@ fs::path ParentOf(const fs::path& path) {
 }  // namespace
 
 absl::StatusOr<std::string> ReadFile(const fs::path& path) {
-  const int fd = OpenRetrying(path, O_RDONLY);
+  const int fd = OpenRetrying(path, O_RDONLY | O_NONBLOCK);  // a pipe nobody writes to would block for ever
   if (fd < 0) return ErrnoStatus(errno, "cannot open", path);
   FdCloser closer(fd);
   struct stat info;
   if (fstat(fd, &info) != 0) return ErrnoStatus(errno, "cannot read", path);
+  if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) {  // read() refuses a directory by name
+    return absl::InvalidArgumentError(absl::StrCat("cannot read ", path.string(), ": not a regular file"));
+  }
   std::string contents;
   // The size is only a hint (0 under /proc): the end of the file decides. One byte more finds it in one
   // round.
@@ -178,7 +181,7 @@ void RemoveStaleTemporaries(const fs::path& directory) {
 }
 
 absl::StatusOr<MappedFile> MappedFile::Open(const fs::path& path) {
-  const int fd = OpenRetrying(path, O_RDONLY);
+  const int fd = OpenRetrying(path, O_RDONLY | O_NONBLOCK);
   if (fd < 0) return ErrnoStatus(errno, "cannot open", path);
   FdCloser closer(fd);
   struct stat info;

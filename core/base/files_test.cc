@@ -199,5 +199,12 @@ TEST_F(Files, CannotLockADirectoryThatIsNotThere) {
   EXPECT_EQ(DirectoryLock::Acquire(directory_ / "absent").status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST_F(Files, RefusesAPipeInsteadOfWaitingForItsWriter) {
+  const std::string pipe = directory_ / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EQ(ReadFile(pipe).status().message(), "cannot read " + pipe + ": not a regular file");
+  EXPECT_EQ(MappedFile::Open(pipe).status().message(), "cannot map " + pipe + ": not a regular file");
+}
+
 }  // namespace
 }  // namespace retort

@@ -146,6 +146,10 @@ absl::Status LocalRun::OpenStudent() {
     RETURN_IF_ERROR(resumed_->LoadStudent(student_));
   }
   ASSIGN_OR_RETURN(metrics_, MetricsLog::Open(File("metrics.jsonl"), state_.metrics_bytes));
+  if (metrics_->bytes() < state_.metrics_bytes) {
+    progress_.Note(absl::StrCat("metrics.jsonl has lost ", state_.metrics_bytes - metrics_->bytes(),
+                                " bytes since the checkpoint: losses of earlier steps are missing in it"));
+  }
   const v1::EvaluationSpec& spec = options_.job.evaluation();
   if (spec.prompts() == 0) return absl::OkStatus();
   ASSIGN_OR_RETURN(free_running_, MakeFreeRunningReference(teacher_, eval_windows_, spec, stop_));
