@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <functional>
+#include <initializer_list>
 
 namespace retort {
 namespace {
