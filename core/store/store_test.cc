@@ -158,6 +158,13 @@ TEST_F(StoreTest, TheFenceLetsOnlyTheTokenOfALeasedRowThrough) {
   EXPECT_TRUE(held(41).ok());
   EXPECT_EQ(held(40).code(), StatusCode::kAborted);
   EXPECT_THAT(std::string(held(40).message()), HasSubstr("token 40 does not hold tasks/1/2/4"));
+  ASSERT_TRUE(
+      store_
+          ->Transact([](Transaction& transaction) {
+            EXPECT_EQ(transaction.GetHeldTask({1, kStage, 5}, 41).status().code(), StatusCode::kAborted);
+            return absl::OkStatus();
+          })
+          .ok());
   v1::TaskRecord pending = LeasedTask(1, 4, 41);
   pending.set_state(v1::TASK_STATE_PENDING);
   ASSERT_TRUE(Put(pending).ok());

@@ -64,7 +64,9 @@ uint64_t Transaction::AddEvent(v1::EventRecord event) {
 }
 
 absl::StatusOr<v1::TaskRecord> Transaction::GetHeldTask(const TaskKey& key, uint64_t token) const {
-  ASSIGN_OR_RETURN(v1::TaskRecord task, Get(key));
+  absl::StatusOr<v1::TaskRecord> found = Get(key);
+  if (absl::IsNotFound(found.status())) return absl::AbortedError(found.status().message());
+  ASSIGN_OR_RETURN(v1::TaskRecord task, std::move(found));
   if (task.state() == v1::TASK_STATE_LEASED && task.token() == token) return task;
   return absl::AbortedError(absl::StrCat("token ", token, " does not hold ", ToString(key), ": it is ",
                                          v1::TaskState_Name(task.state()), " under token ", task.token(),

@@ -57,8 +57,8 @@ class Transaction : public RecordReader {
   // Puts `event` under the next sequence number, which it returns; sets `sequence`.
   uint64_t AddEvent(v1::EventRecord event);
 
-  // The fence: the task's row, when it is LEASED under `token`. ABORTED otherwise; the message names the row,
-  // both tokens and its state.
+  // The fence: the task's row, when it is LEASED under `token`. ABORTED otherwise, also when there is no such
+  // row; the message names the row, both tokens and its state.
   absl::StatusOr<v1::TaskRecord> GetHeldTask(const TaskKey& key, uint64_t token) const;
 
  private:
