@@ -1,7 +1,9 @@
 #include "orchestrator/state/callers.h"
 
+#include <algorithm>
 #include <optional>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 
 namespace retort::orchestrator {
@@ -70,6 +72,10 @@ absl::Status CheckToken(Draft& draft, const TokenClaim& claim) {
   event.set_text(absl::StrCat(claim.call, ": ", where));
   return absl::AbortedError(absl::StrCat(claim.call, " under token ", claim.token, " is stale: ", where,
                                          "; heartbeat, and obey the verdict"));
+}
+
+bool IsRequestId(absl::string_view id) {
+  return !id.empty() && id.size() <= 64 && std::all_of(id.begin(), id.end(), absl::ascii_isprint);
 }
 
 std::string RequestSha256(const std::string& method, const google::protobuf::MessageLite& request) {

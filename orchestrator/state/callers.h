@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "core/base/check.h"
 #include "core/base/sha256.h"
 #include "google/protobuf/message_lite.h"
@@ -32,6 +33,9 @@ struct TokenClaim {
 // draft gets the STALE_WRITE_REFUSED event. INVALID_ARGUMENT when no layer is named.
 absl::Status CheckToken(Draft& draft, const TokenClaim& claim);
 
+// 1 to 64 printable ASCII characters.
+bool IsRequestId(absl::string_view id);
+
 // SHA-256, 32 bytes, of a method and a request.
 std::string RequestSha256(const std::string& method, const google::protobuf::MessageLite& request);
 
@@ -41,9 +45,9 @@ template <class Reply, class Request>
 bool AnswerRepeated(const State& state, const std::string& method, const Request& request,
                     Decision<Reply>& decision) {
   const std::string& id = request.request_id();
-  if (id.empty() || id.size() > 64) {
-    decision.status = absl::InvalidArgumentError(
-        absl::StrCat(method, ": request_id has ", id.size(), " characters; it must have 1 to 64"));
+  if (!IsRequestId(id)) {
+    decision.status = absl::InvalidArgumentError(absl::StrCat(
+        method, ": request_id has ", id.size(), " bytes; it must be 1 to 64 printable ASCII characters"));
     return true;
   }
   const auto kept = state.requests.find(id);

@@ -340,18 +340,8 @@ TEST_F(OneWorker, IsDrainedByItsHeartbeat) {
 
 TEST_F(OneWorker, KeepsItsLeaseThroughARestart) {
   cluster_.Publish("a", token_, {0, 1, 2, 3, 4, 5}, 10);
-  StoredRecords records;
-  records.meta.set_epoch(2);
-  records.meta.set_next_token(3);
-  records.meta.set_next_run_id(2);
-  const orchestrator::Run& run = cluster_.state.run(run_id_);
-  records.runs.push_back(run.record);
-  for (const auto& [id, task] : run.tasks) records.tasks.push_back(task);
-  records.leases.push_back(cluster_.state.FindLease(token_)->record);
-  records.attempts.push_back(cluster_.state.FindLease(token_)->attempt);
   cluster_.Advance(3'600'000);  // however long it was down
-  cluster_.state = LoadState(cluster_.now, cluster_.options, std::move(records));
-  EXPECT_THAT(CheckInvariants(cluster_.state), ElementsAre());
+  cluster_.Restart();
 
   v1::LeaseRequest old;
   old.set_worker_id(TestCluster::IdOfWorker("a"));
@@ -369,6 +359,17 @@ TEST_F(OneWorker, KeepsItsLeaseThroughARestart) {
   cluster_.Advance(15'000);
   EXPECT_EQ(cluster_.Sweep(), "");
   cluster_.Publish("a", token_, {0, 1, 2, 3, 4, 5}, 20);
+}
+
+TEST_F(OneWorker, IsAskedAgainAfterARestart) {
+  cluster_.Do(DecidePause(cluster_.now, cluster_.state, cluster_.options,
+                          cluster_.ForRun<v1::PauseRequest>(run_id_)));
+  cluster_.Restart();
+  cluster_.Register("a");
+  const auto verdict = cluster_.Heartbeat("a", 5).reply.verdict();
+  EXPECT_EQ(verdict.action(), v1::LEASE_ACTION_YIELD);
+  EXPECT_EQ(verdict.cause(), v1::END_CAUSE_PAUSED);
+  EXPECT_EQ(verdict.reason(), "a user paused it; the holders are saving");
 }
 
 TEST(Backoff, DoublesUpToAMinuteAndVariesByAHalf) {

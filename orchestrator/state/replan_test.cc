@@ -1,6 +1,9 @@
 // Which run gets which worker, and which layers.
 #include "orchestrator/state/replan.h"
 
+#include <algorithm>
+#include <map>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "orchestrator/state/testing_cluster.h"
@@ -132,6 +135,32 @@ TEST_F(Replan, RecutsForAWorkerThatCameLate) {
   EXPECT_THAT(TestCluster::LayersOf(upper), ElementsAre(4, 5));
   EXPECT_EQ(upper.layers(0).next_step(), 12);
   EXPECT_EQ(cluster_.state.FindLease(all.token())->record.layer_count(), 4);
+  // The token still stands, but no longer on what went.
+  EXPECT_EQ(cluster_.TryPublish("a", all.token(), {3, 4}, 20),
+            absl::AbortedError(
+                "BeginPublish under token 2 is stale: layer 4 is LEASED under token 3; heartbeat, and "
+                "obey the verdict"));
+}
+
+TEST_F(Replan, AsksAHolderThatShallHaveMoreForAllItHas) {
+  cluster_.options.recut_interval_ms = 0;
+  for (const char* name : {"a", "b", "c"}) cluster_.Register(name);
+  const uint64_t run_id = cluster_.SubmitPrepared(SixLayerJob(), "a");
+  std::map<std::string, std::vector<uint32_t>> held;
+  for (const char* name : {"a", "b", "c"}) held[name] = TestCluster::LayersOf(cluster_.TakeSlice(name));
+  const auto top = std::max_element(held.begin(), held.end(),
+                                    [](const auto& a, const auto& b) { return a.second < b.second; });
+  cluster_.Leave(top->first);
+  held.erase(top);
+  cluster_.Advance(60'000);  // past the back-off
+  for (const auto& [name, layers] : held) cluster_.Heartbeat(name, 3);
+  cluster_.Replan();
+  ASSERT_THAT(cluster_.state.placement.run_reason.at(run_id), HasSubstr("cut anew over 2 workers"));
+  for (const auto& [name, layers] : held) {
+    const auto verdict = cluster_.Heartbeat(name, 3).reply.verdict();
+    EXPECT_EQ(verdict.action(), v1::LEASE_ACTION_YIELD) << name;
+    EXPECT_THAT(verdict.layers(), testing::ElementsAreArray(layers)) << name;
+  }
 }
 
 TEST_F(Replan, DoesNotRecutForLittle) {

@@ -2,6 +2,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "orchestrator/state/callers.h"
 #include "orchestrator/state/testing_cluster.h"
 
 namespace retort::orchestrator {
@@ -62,6 +63,15 @@ TEST_F(RunControl, SubmitsOnceForOneRequestId) {
   EXPECT_EQ(cluster_.state.runs.size(), 1u);
   EXPECT_EQ(Ask(Submission(SixLayerJob("other"), "r1")).status,
             absl::InvalidArgumentError("Submit: request_id r1 was used for another request; draw a new one"));
+}
+
+TEST_F(RunControl, RefusesARequestIdThatIsNone) {
+  EXPECT_EQ(Ask(Submission(SixLayerJob(), "")).status,
+            absl::InvalidArgumentError(
+                "Submit: request_id has 0 bytes; it must be 1 to 64 printable ASCII characters"));
+  EXPECT_FALSE(IsRequestId("a\nb"));
+  EXPECT_FALSE(IsRequestId(std::string(65, 'a')));
+  EXPECT_TRUE(IsRequestId(std::string(64, 'a')));
 }
 
 TEST_F(RunControl, ForgetsARequestIdAfterTwoDays) {

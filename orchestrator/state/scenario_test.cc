@@ -126,7 +126,7 @@ class Scenario : public testing::Test {
 
   bool HasEnded() const { return IsEnded(cluster_.RunStateOf(run_id_)); }
 
-  void Second(std::vector<ScriptedWorker*> workers) {
+  void Second(const std::vector<ScriptedWorker*>& workers) {
     cluster_.Advance(1'000);
     cluster_.Sweep();
     if (NextReplanSteadyMs(cluster_.now, cluster_.state, cluster_.options) <= cluster_.now.steady_ms) {

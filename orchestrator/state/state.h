@@ -34,7 +34,8 @@ struct Moment {
 struct TaskId {
   v1::Stage stage;
   uint32_t layer;
-  friend auto operator<=>(const TaskId&, const TaskId&) = default;
+  // clang-tidy 14 sees a comparison with 0 in it.
+  friend auto operator<=>(const TaskId&, const TaskId&) = default;  // NOLINT(modernize-use-nullptr)
 };
 
 inline TaskId IdOf(const v1::TaskRecord& task) { return {task.stage(), task.layer()}; }

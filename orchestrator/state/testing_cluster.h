@@ -92,6 +92,25 @@ class TestCluster {
     now.unix_ms += ms;
   }
 
+  // Another orchestrator on what was stored.
+  void Restart() {
+    StoredRecords records;
+    records.meta.set_epoch(state.epoch + 1);
+    records.meta.set_next_run_id(state.next_run_id);
+    records.meta.set_next_token(state.next_token);
+    for (const auto& [run_id, run] : state.runs) {
+      records.runs.push_back(run.record);
+      for (const auto& [id, task] : run.tasks) records.tasks.push_back(task);
+    }
+    for (const auto& [token, lease] : state.leases) {
+      records.leases.push_back(lease.record);
+      records.attempts.push_back(lease.attempt);
+    }
+    for (const auto& request : state.requests) records.requests.push_back(request);
+    state = LoadState(now, options, std::move(records));
+    for (const std::string& wrong : CheckInvariants(state)) ADD_FAILURE() << wrong;
+  }
+
   uint64_t Submit(const v1::JobSpec& job, int32_t priority = 0) {
     v1::SubmitRequest request;
     request.set_request_id("submit " + job.name());

@@ -57,7 +57,7 @@ v1::JobSpec BenchJob(uint64_t run_id) {
   job.mutable_data()->set_seq_len(512);
   job.set_micro_batch(4);
   const auto set = [](v1::StageBudget& budget) {
-    budget.set_tokens(2048 * 1000);
+    budget.set_tokens(uint64_t{2048} * 1000);
     budget.set_tokens_per_step(2048);
   };
   set(*job.mutable_stages()->mutable_matrix_orientation()->mutable_budget());
@@ -155,7 +155,7 @@ void Bench() {
     }
   }
   Report("plan of all, everything held", slowest_plan_ms, 1000);
-  Report("sweep, slowest", slowest_sweep_ms, 0);
+  Report("sweep, slowest: the last one ends all leases", slowest_sweep_ms, 0);
   Report("heartbeat, slowest", slowest_heartbeat_ms, 0);
 }
 
