@@ -56,7 +56,7 @@ void Progress::StartPhase(std::string_view name, int64_t done_steps, int64_t tot
   }
 }
 
-void Progress::Step(const StepReport& report) {
+void Progress::Step(const PhaseStep& report) {
   RETORT_CHECK(in_phase_) << "step " << report.step << " outside a phase";
   last_ = report;
   const double now = now_();
