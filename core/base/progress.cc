@@ -1,7 +1,6 @@
 #include "core/base/progress.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <ostream>
 
@@ -22,10 +21,6 @@ constexpr int kStderr = 2;
 
 ProgressOptions ProgressOptionsForStderr() {
   return {.redraw = CanRedraw(kStderr), .width = [] { return TerminalWidth(kStderr); }};
-}
-
-double MonotonicSeconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 Progress::Progress(std::ostream& out, ProgressOptions options, std::function<double()> now)

@@ -22,9 +22,6 @@ struct ProgressOptions {
 // Fits what stderr is.
 ProgressOptions ProgressOptionsForStderr();
 
-// Seconds on a clock that never goes back.
-double MonotonicSeconds();
-
 struct PhaseStep {
   int64_t step = 0;                                        // steps of the phase finished so far
   std::optional<double> loss = std::nullopt;               // nothing: not shown

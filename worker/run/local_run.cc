@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/clock.h"
 #include "core/base/files.h"
 #include "core/base/status_macros.h"
 #include "model/lm/torch_seam.h"
@@ -52,9 +53,15 @@ class ActiveStage {
   // One loss per layer of layers(), or one for the whole student. After an error, CANCELLED when `stop` is
   // set, the step was not applied.
   absl::StatusOr<std::vector<double>> Step(int64_t step, const std::atomic<bool>& stop) {
-    if (slice_ != nullptr) return slice_->Step(step, stop);
-    ASSIGN_OR_RETURN(const double loss, end_to_end_->Step(step, stop));
-    return std::vector<double>{loss};
+    std::vector<double> losses;
+    if (slice_ != nullptr) {
+      ASSIGN_OR_RETURN(const SliceStep trained, slice_->Step(step, layers_, stop));
+      for (const TrainedLayer& layer : trained.layers) losses.push_back(layer.loss);
+    } else {
+      ASSIGN_OR_RETURN(const double loss, end_to_end_->Step(step, stop));
+      losses.push_back(loss);
+    }
+    return losses;
   }
 
   // Empty in stage 3.
@@ -63,7 +70,7 @@ class ActiveStage {
   std::vector<AdamW*> optimizers() {
     if (end_to_end_ != nullptr) return {&end_to_end_->optimizer()};
     std::vector<AdamW*> optimizers;
-    for (const auto& trainer : slice_->trainers()) optimizers.push_back(&trainer->optimizer());
+    for (const int64_t layer : layers_) optimizers.push_back(&slice_->trainer(layer).optimizer());
     return optimizers;
   }
 

@@ -1,0 +1,11 @@
+#include "core/base/clock.h"
+
+#include <chrono>
+
+namespace retort {
+
+double MonotonicSeconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace retort
