@@ -29,8 +29,8 @@ bool NeedsBlockOutput(const StagePlan& plan) {
 
 Slice::Slice(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student,
              const Batches& batches, const std::vector<int64_t>& layers)
-    : plan_(plan), teacher_(teacher), batches_(batches) {
-  for (int64_t layer : layers) trainers_[layer] = std::make_unique<LayerTrainer>(plan, student, layer);
+    : plan_(plan), teacher_(teacher), student_(student), batches_(batches) {
+  for (int64_t layer : layers) Add(layer);
 }
 
 absl::StatusOr<SliceStep> Slice::Step(int64_t step, const std::vector<int64_t>& layers,
@@ -50,6 +50,10 @@ absl::StatusOr<SliceStep> Slice::Step(int64_t step, const std::vector<int64_t>& 
     trained.loss /= static_cast<double>(plan_.micro_batches);
   }
   return result;
+}
+
+void Slice::Add(int64_t layer) {
+  trainers_[layer] = std::make_unique<LayerTrainer>(plan_, student_, layer);
 }
 
 void Slice::Drop(int64_t layer) { RETORT_CHECK(trainers_.erase(layer) == 1) << "layer " << layer; }

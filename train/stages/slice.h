@@ -43,6 +43,9 @@ class Slice {
   // After an error of Step: the layer at fault; none when it is not one layer's fault.
   std::optional<int64_t> failed_layer() const { return failed_layer_; }
 
+  // Another converted layer trains.
+  void Add(int64_t layer);
+
   // The layer trains no more; its optimiser's memory is free again.
   void Drop(int64_t layer);
 
@@ -55,6 +58,7 @@ class Slice {
 
   StagePlan plan_;
   const LanguageModel& teacher_;
+  LanguageModel& student_;
   const Batches& batches_;
   std::map<int64_t, std::unique_ptr<LayerTrainer>> trainers_;
   std::optional<int64_t> failed_layer_;

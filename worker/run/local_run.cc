@@ -1,7 +1,6 @@
 #include "worker/run/local_run.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <numeric>
@@ -22,10 +21,12 @@
 #include "train/stages/end_to_end.h"
 #include "train/stages/slice.h"
 #include "train/stages/stage_plan.h"
+#include "worker/run/input_hashes.h"
 #include "worker/run/metrics_log.h"
 #include "worker/run/result_json.h"
 #include "worker/run/run_checkpoint.h"
 #include "worker/run/run_identity.h"
+#include "worker/run/this_machine.h"
 
 namespace retort {
 namespace {
@@ -311,8 +312,9 @@ absl::StatusOr<RunEnd> LocalRun::Run() {
   if (threads == 0 && saved.contains("threads") && saved["threads"].is_number_integer())
     threads = saved["threads"];
   if (threads == 0) threads = static_cast<int>(std::thread::hardware_concurrency());
-  at::set_num_threads(threads);
-  ASSIGN_OR_RETURN(const json identity, RunIdentity(options_.job, inputs_, threads));
+  SetComputeThreads(threads);
+  ASSIGN_OR_RETURN(const v1::InputHashes hashes, InputHasher().Hash(options_.job, inputs_, stop_));
+  const json identity = RunIdentity(options_.job, hashes, NumericsHere(options_.job.micro_batch()));
   if (!saved.is_null()) RETURN_IF_ERROR(CheckIdentity(saved, identity, options_.out_dir));
   if (!finished.is_null()) {
     progress_.Note(
