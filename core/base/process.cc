@@ -48,6 +48,7 @@ void PrepareNumericProcess() {
   mallopt(M_MMAP_MAX, 0);  // M_MMAP_THRESHOLD stops at 32 MiB, so blocks are kept by never mapping them.
   mallopt(M_TRIM_THRESHOLD, -1);  // never give back: a step would fault its gigabytes in again
   mallopt(M_TOP_PAD, 64 << 20);
+  mallopt(M_ARENA_MAX, 1);  // other threads' arenas are mapped and given back in pieces of 64 MiB
   AskForHugePages();
 }
 

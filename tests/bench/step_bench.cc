@@ -60,14 +60,13 @@ class OurStep {
       end_to_end_ = std::make_unique<EndToEnd>(plan, teacher, student, batches);
       return;
     }
-    std::vector<int64_t> layers;
-    for (int64_t l = 0; l < student.config.num_layers(); ++l) layers.push_back(l);
-    slice_ = std::make_unique<Slice>(plan, teacher, student, batches, layers);
+    for (int64_t l = 0; l < student.config.num_layers(); ++l) layers_.push_back(l);
+    slice_ = std::make_unique<Slice>(plan, teacher, student, batches, layers_);
   }
 
   void Run() {
     const absl::Status status =
-        slice_ ? slice_->Step(step_, kGoOn).status() : end_to_end_->Step(step_, kGoOn).status();
+        slice_ ? slice_->Step(step_, layers_, kGoOn).status() : end_to_end_->Step(step_, kGoOn).status();
     RETORT_CHECK(status.ok()) << status.ToString();
     ++step_;
   }
@@ -79,13 +78,12 @@ class OurStep {
       for (const Trainable& trainable : optimizer.trainables()) bytes += trainable.value.nbytes();
     };
     if (end_to_end_) add(end_to_end_->optimizer());
-    if (slice_) {
-      for (const auto& trainer : slice_->trainers()) add(trainer->optimizer());
-    }
+    for (const int64_t layer : layers_) add(slice_->trainer(layer).optimizer());
     return bytes;
   }
 
  private:
+  std::vector<int64_t> layers_;  // of the slice
   std::unique_ptr<Slice> slice_;
   std::unique_ptr<EndToEnd> end_to_end_;
   int64_t step_ = 0;
