@@ -122,21 +122,6 @@ bool IsEnded(v1::RunState state) {
          state == v1::RUN_STATE_FAILED;
 }
 
-absl::string_view StageName(v1::Stage stage) {
-  switch (stage) {
-    case v1::STAGE_MATRIX_ORIENTATION:
-      return "matrix_orientation";
-    case v1::STAGE_HIDDEN_STATE_ALIGNMENT:
-      return "hidden_state_alignment";
-    case v1::STAGE_END_TO_END:
-      return "end_to_end";
-    case v1::STAGE_PREPARE:
-      return "prepare";
-    default:
-      return "no stage";
-  }
-}
-
 std::string NameOf(const v1::RunRecord& run) {
   return absl::StrCat(run.job().name(), " (run ", run.run_id(), ")");
 }

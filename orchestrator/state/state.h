@@ -14,7 +14,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "absl/strings/string_view.h"
+#include "core/base/work_names.h"
 #include "orchestrator/state/options.h"
 #include "retort/v1/records.pb.h"
 #include "retort/v1/worker_service.pb.h"
@@ -148,9 +148,6 @@ std::string DebugString(const State& state);
 
 // Whether its job is over: nothing of it is ever granted again unless a user says Retry.
 bool IsEnded(v1::RunState state);
-
-// "matrix_orientation" and so on, as in the job file; "prepare".
-absl::string_view StageName(v1::Stage stage);
 
 // "quickstart (run 3)".
 std::string NameOf(const v1::RunRecord& run);
