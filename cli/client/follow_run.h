@@ -24,7 +24,8 @@ using OnWatchPart = std::function<bool(const v1::WatchReply* part)>;
 absl::StatusOr<v1::RunStatus> FollowRun(Orchestrator& orchestrator, const FollowOptions& options,
                                         const OnWatchPart& on_part);
 
-// Whether a stream that ended so is to be called again (docs/protocol.md: on any end that waiting may change).
+// Whether a stream that ended so is to be called again (docs/protocol.md: on any end that waiting may
+// change).
 bool StreamMayPass(const absl::Status& status);
 
 // Waits, calling `go_on` ten times a second; false as soon as that says so.

@@ -36,10 +36,11 @@ double Repeats::AfterFailure(double now_seconds, uint64_t random) {
 }
 
 absl::Status Unreachable(const std::string& address, const absl::Status& last, double tried_seconds) {
-  return {last.code(),
-          absl::StrCat("no answer from the orchestrator at ", address, " in ", FormatDuration(tried_seconds), ": ",
-                       last.message(),
-                       "; check that it runs, and name it with --orchestrator HOST:PORT or RETORT_ORCHESTRATOR")};
+  return {
+      last.code(),
+      absl::StrCat("no answer from the orchestrator at ", address, " in ", FormatDuration(tried_seconds),
+                   ": ", last.message(),
+                   "; check that it runs, and name it with --orchestrator HOST:PORT or RETORT_ORCHESTRATOR")};
 }
 
 void WaitSeconds(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
@@ -77,10 +78,10 @@ absl::StatusOr<Orchestrator> Orchestrator::Connect(const std::string& address, d
   ASSIGN_OR_RETURN(const v1::GetVersionReply reply,
                    orchestrator.Call(&v1::RunService::Stub::GetVersion, v1::GetVersionRequest()));
   if (kProtocolVersion < reply.protocol_min() || kProtocolVersion > reply.protocol_max()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the orchestrator at ", address, ", version ", reply.version(), ", speaks protocols ", reply.protocol_min(),
-        " to ", reply.protocol_max(), "; this retort, version ", std::string(Version()), ", speaks ",
-        kProtocolVersion, ": use one of the same release"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("the orchestrator at ", address, ", version ", reply.version(), ", speaks protocols ",
+                     reply.protocol_min(), " to ", reply.protocol_max(), "; this retort, version ",
+                     std::string(Version()), ", speaks ", kProtocolVersion, ": use one of the same release"));
   }
   orchestrator.version_ = reply.version();
   return orchestrator;

@@ -61,8 +61,8 @@ class Orchestrator {
 
   // One call with docs/protocol.md's deadline, repeated with back-off while MayPass.
   template <class Request, class Reply>
-  absl::StatusOr<Reply> Call(grpc::Status (v1::RunService::Stub::*method)(grpc::ClientContext*, const Request&,
-                                                                          Reply*),
+  absl::StatusOr<Reply> Call(grpc::Status (v1::RunService::Stub::*method)(grpc::ClientContext*,
+                                                                          const Request&, Reply*),
                              const Request& request) {
     Reply reply;
     const absl::Status status = Repeat([&](double deadline_seconds) {

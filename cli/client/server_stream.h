@@ -21,7 +21,7 @@ class ServerStream {
   // `start` is the stub's Async method with its request and a tag of nullptr bound:
   // [&](auto* context, auto* queue) { return stub.AsyncWatch(context, request, queue, nullptr); }
   using Start = std::function<std::unique_ptr<grpc::ClientAsyncReader<Reply>>(grpc::ClientContext*,
-                                                                             grpc::CompletionQueue*)>;
+                                                                              grpc::CompletionQueue*)>;
 
   explicit ServerStream(const Start& start) : reader_(start(&context_, &queue_)) {}
 
@@ -46,7 +46,8 @@ class ServerStream {
   Step Read(Reply& reply, std::chrono::milliseconds limit) {
     void* tag;
     bool ok = false;
-    if (queue_.AsyncNext(&tag, &ok, std::chrono::system_clock::now() + limit) != grpc::CompletionQueue::GOT_EVENT)
+    if (queue_.AsyncNext(&tag, &ok, std::chrono::system_clock::now() + limit) !=
+        grpc::CompletionQueue::GOT_EVENT)
       return Step::kNothingYet;
     pending_ = false;
     if (!ok) return Step::kEnd;

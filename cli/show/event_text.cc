@@ -12,8 +12,8 @@ namespace {
 
 // "matrix_orientation layers 4-6", "end_to_end"; empty when the event is of no task.
 std::string TasksText(const v1::Event& event) {
-  const bool of_layers = event.stage() == v1::STAGE_MATRIX_ORIENTATION ||
-                         event.stage() == v1::STAGE_HIDDEN_STATE_ALIGNMENT;
+  const bool of_layers =
+      event.stage() == v1::STAGE_MATRIX_ORIENTATION || event.stage() == v1::STAGE_HIDDEN_STATE_ALIGNMENT;
   if (!of_layers || event.layers().empty()) return Word(event.stage());
   return absl::StrCat(Word(event.stage()), event.layers_size() == 1 ? " layer " : " layers ",
                       FormatRanges(event.layers()));
@@ -41,14 +41,17 @@ std::string Details(const v1::Event& event) {
     case v1::EVENT_KIND_RUN_STATE_CHANGED:
       return absl::StrCat(" to ", Word(event.run_state()));
     case v1::EVENT_KIND_LEASE_GRANTED:
-      return absl::StrCat(": ", TasksText(event), With(" to ", event.worker_name()), With(" from ", StepsText(event)));
+      return absl::StrCat(": ", TasksText(event), With(" to ", event.worker_name()),
+                          With(" from ", StepsText(event)));
     case v1::EVENT_KIND_LEASE_YIELD_ASKED:
-      return absl::StrCat(": ", TasksText(event), With(" of ", event.worker_name()), With(", ", Word(event.cause())));
+      return absl::StrCat(": ", TasksText(event), With(" of ", event.worker_name()),
+                          With(", ", Word(event.cause())));
     case v1::EVENT_KIND_LEASE_ENDED:
-      return absl::StrCat(": ", TasksText(event), With(" of ", event.worker_name()), With(", ", Word(event.cause())),
-                          With(", saved at ", StepsText(event)));
+      return absl::StrCat(": ", TasksText(event), With(" of ", event.worker_name()),
+                          With(", ", Word(event.cause())), With(", saved at ", StepsText(event)));
     case v1::EVENT_KIND_CHECKPOINT_PUBLISHED:
-      return absl::StrCat(": ", TasksText(event), With(" at ", StepsText(event)), With(" by ", event.worker_name()));
+      return absl::StrCat(": ", TasksText(event), With(" at ", StepsText(event)),
+                          With(" by ", event.worker_name()));
     case v1::EVENT_KIND_STALE_WRITE_REFUSED:
     case v1::EVENT_KIND_TASK_COMPLETED:
       return absl::StrCat(": ", TasksText(event), With(" by ", event.worker_name()));

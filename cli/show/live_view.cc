@@ -26,7 +26,8 @@ struct LayerRow {
 
 std::string TaskText(const v1::TaskStatus& task) {
   if (task.state() == v1::TASK_STATE_DONE) return "done";
-  if (task.state() == v1::TASK_STATE_FAILED) return absl::StrCat("failed at ", task.step(), "/", task.total_steps());
+  if (task.state() == v1::TASK_STATE_FAILED)
+    return absl::StrCat("failed at ", task.step(), "/", task.total_steps());
   if (task.state() == v1::TASK_STATE_PENDING && task.step() == 0) return "pending";
   std::string text = absl::StrCat(task.step(), "/", task.total_steps());
   if (task.loss() != 0) absl::StrAppendFormat(&text, " loss %.4g", task.loss());
@@ -128,7 +129,8 @@ size_t LineCount(const std::string& text) { return std::count(text.begin(), text
 
 }  // namespace
 
-std::string RenderLive(const v1::RunStatus& run, const std::deque<v1::Event>& last_events, ScreenSize screen) {
+std::string RenderLive(const v1::RunStatus& run, const std::deque<v1::Event>& last_events,
+                       ScreenSize screen) {
   const std::vector<v1::Stage> stages = LayerStages(run);
   std::string head = RunHeadline(run.summary()) + "\n";
   if (!run.summary().reason().empty()) absl::StrAppend(&head, run.summary().reason(), "\n");

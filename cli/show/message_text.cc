@@ -4,7 +4,6 @@
 #include <yaml-cpp/emitter.h>
 
 #include "core/base/check.h"
-#include "core/base/exit_code.h"
 #include "nlohmann/json.hpp"
 
 namespace retort {
@@ -46,7 +45,9 @@ void Emit(const Json& value, YAML::Emitter& out) {
 
 std::string MessageJson(const google::protobuf::Message& message) { return ToJson(message, true); }
 
-std::string MessageJsonLine(const google::protobuf::Message& message) { return ToJson(message, false) + "\n"; }
+std::string MessageJsonLine(const google::protobuf::Message& message) {
+  return ToJson(message, false) + "\n";
+}
 
 std::string MessageYaml(const google::protobuf::Message& message) {
   YAML::Emitter out;
@@ -54,9 +55,9 @@ std::string MessageYaml(const google::protobuf::Message& message) {
   return std::string(out.c_str()) + "\n";
 }
 
-std::string ErrorJsonLine(const absl::Status& status, const std::string& request_id) {
+std::string ErrorJsonLine(const absl::Status& status, int exit_code, const std::string& request_id) {
   Json error = {{"code", absl::StatusCodeToString(status.code())},
-                {"exit_code", ExitCode(status)},
+                {"exit_code", exit_code},
                 {"message", std::string(status.message())}};
   if (!request_id.empty()) error["request_id"] = request_id;
   return Json{{"error", error}}.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";

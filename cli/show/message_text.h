@@ -15,6 +15,6 @@ std::string MessageJsonLine(const google::protobuf::Message& message);  // one l
 std::string MessageYaml(const google::protobuf::Message& message);
 
 // {"error": {"code", "exit_code", "message", "request_id"}} in one line; `request_id` may be empty.
-std::string ErrorJsonLine(const absl::Status& status, const std::string& request_id);
+std::string ErrorJsonLine(const absl::Status& status, int exit_code, const std::string& request_id);
 
 }  // namespace retort

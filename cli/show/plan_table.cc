@@ -19,7 +19,8 @@ std::string Duration(const v1::Figure& seconds) { return Tagged(FormatDuration(s
 
 std::string StepTime(const v1::Figure& seconds) {
   const double value = seconds.value();
-  return Tagged(value < 1 ? absl::StrFormat("%.0fms", 1000 * value) : absl::StrFormat("%.1fs", value), seconds);
+  return Tagged(value < 1 ? absl::StrFormat("%.0fms", 1000 * value) : absl::StrFormat("%.1fs", value),
+                seconds);
 }
 
 std::string Bytes(const v1::Figure& bytes) { return Tagged(FormatBytes(bytes.value()), bytes); }
@@ -34,13 +35,8 @@ std::string LayersText(const v1::PlannedStage& stage, const v1::PlannedSlice& sl
 
 std::string RenderPlanReply(const v1::PlanReply& plan) {
   Table stages({{"STAGE"}, {"STEPS", Align::kRight}, {"SLICES", Align::kRight}, {"TIME"}});
-  Table slices({{"STAGE"},
-                {"LAYERS"},
-                {"WORKER"},
-                {"STEP"},
-                {"MEMORY"},
-                {"HOP"},
-                {"TEACHER-PASSES", Align::kRight}});
+  Table slices(
+      {{"STAGE"}, {"LAYERS"}, {"WORKER"}, {"STEP"}, {"MEMORY"}, {"HOP"}, {"TEACHER-PASSES", Align::kRight}});
   for (const v1::PlannedStage& stage : plan.stages()) {
     stages.AddRow({Word(stage.stage()), absl::StrCat(stage.steps()), absl::StrCat(stage.slices_size()),
                    Duration(stage.seconds())});
@@ -51,8 +47,8 @@ std::string RenderPlanReply(const v1::PlanReply& plan) {
                      Bytes(slice.hop_bytes_per_step()), absl::StrFormat("%.2f", slice.teacher_passes())});
     }
   }
-  std::string text = absl::StrCat(stages.Render(), "\n", slices.Render(), "\nin all about ", Duration(plan.seconds()),
-                                  "\n");
+  std::string text =
+      absl::StrCat(stages.Render(), "\n", slices.Render(), "\nin all about ", Duration(plan.seconds()), "\n");
   for (const std::string& reason : plan.reasons()) absl::StrAppend(&text, "- ", reason, "\n");
   return text;
 }

@@ -47,7 +47,8 @@ std::string RenderTasks(const v1::RunStatus& run) {
     const uint32_t retries = task.user_errors() + task.infrastructure_losses() + task.preemptions();
     table.AddRow({Word(task.stage()), LayerText(task.stage(), task.layer()), Word(task.state()),
                   absl::StrCat(task.step()), absl::StrCat(task.published_step()),
-                  absl::StrCat(task.total_steps()), task.loss() == 0 ? "" : absl::StrFormat("%.4g", task.loss()),
+                  absl::StrCat(task.total_steps()),
+                  task.loss() == 0 ? "" : absl::StrFormat("%.4g", task.loss()),
                   task.steps_per_second() == 0 ? "" : absl::StrFormat("%.3g", task.steps_per_second()),
                   absl::StrCat(retries), task.worker_name()});
   }
@@ -59,19 +60,29 @@ std::string RenderMessages(const v1::RunStatus& run) {
   for (const v1::TaskStatus& task : run.tasks()) {
     if (task.message().empty()) continue;
     const std::string layer = LayerText(task.stage(), task.layer());
-    absl::StrAppend(&text, Word(task.stage()), layer.empty() ? "" : " layer ", layer, ": ", task.message(), "\n");
+    absl::StrAppend(&text, Word(task.stage()), layer.empty() ? "" : " layer ", layer, ": ", task.message(),
+                    "\n");
   }
   return text;
 }
 
 std::string RenderAttempts(const v1::GetReply& reply, int64_t now_unix_ms) {
-  Table table({{"TOKEN", Align::kRight}, {"STAGE"}, {"LAYERS"}, {"FROM", Align::kRight}, {"SAVED", Align::kRight},
-               {"CAUSE"}, {"TIME", Align::kRight}, {"STARTED"}, {"WORKER"}, {"MESSAGE"}});
+  Table table({{"TOKEN", Align::kRight},
+               {"STAGE"},
+               {"LAYERS"},
+               {"FROM", Align::kRight},
+               {"SAVED", Align::kRight},
+               {"CAUSE"},
+               {"TIME", Align::kRight},
+               {"STARTED"},
+               {"WORKER"},
+               {"MESSAGE"}});
   for (const v1::Attempt& attempt : reply.attempts()) {
     const int64_t end = attempt.ended_unix_ms() == 0 ? now_unix_ms : attempt.ended_unix_ms();
     for (const v1::LayerAttempt& layer : attempt.layers()) {
-      table.AddRow({absl::StrCat(attempt.token()), Word(attempt.stage()), LayerText(attempt.stage(), layer.layer()),
-                    absl::StrCat(layer.from_step()), absl::StrCat(layer.to_step()), Word(layer.cause()),
+      table.AddRow({absl::StrCat(attempt.token()), Word(attempt.stage()),
+                    LayerText(attempt.stage(), layer.layer()), absl::StrCat(layer.from_step()),
+                    absl::StrCat(layer.to_step()), Word(layer.cause()),
                     FormatAge(attempt.started_unix_ms(), end), TimeText(attempt.started_unix_ms()),
                     attempt.worker_name(), attempt.message()});
     }
@@ -89,7 +100,8 @@ std::string RenderRuns(const v1::ListReply& reply, bool wide, int64_t now_unix_m
                                  {"LEFT", Align::kRight},
                                  {"WORKERS", Align::kRight},
                                  {"AGE", Align::kRight}};
-  if (wide) columns.insert(columns.end(), {{"PRIORITY", Align::kRight}, {"CREATED"}, {"FINISHED"}, {"REASON"}});
+  if (wide)
+    columns.insert(columns.end(), {{"PRIORITY", Align::kRight}, {"CREATED"}, {"FINISHED"}, {"REASON"}});
   Table table(columns);
   for (const v1::RunSummary& run : reply.runs()) {
     std::vector<std::string> cells = {run.name(),
@@ -124,8 +136,9 @@ std::string RenderRun(const v1::GetReply& reply, bool wide, int64_t now_unix_ms)
   std::string text = RunHeadline(run) + "\n";
   AddLine(text, "reason", run.reason());
   AddLine(text, "priority", absl::StrCat(run.priority()));
-  AddLine(text, "created", absl::StrCat(TimeText(run.created_unix_ms()), ", ",
-                                        FormatAge(run.created_unix_ms(), now_unix_ms), " ago"));
+  AddLine(text, "created",
+          absl::StrCat(TimeText(run.created_unix_ms()), ", ", FormatAge(run.created_unix_ms(), now_unix_ms),
+                       " ago"));
   AddLine(text, "finished", TimeText(run.finished_unix_ms()));
   AddLine(text, "teacher", reply.job().teacher().path());
   if (reply.run().has_numerics()) AddLine(text, "numerics", NumericsText(reply.run().numerics()));

@@ -44,7 +44,8 @@ std::optional<int> EnumValue(const google::protobuf::EnumDescriptor& type, std::
 }
 
 bool HasEnded(v1::RunState state) {
-  return state == v1::RUN_STATE_CANCELLED || state == v1::RUN_STATE_SUCCEEDED || state == v1::RUN_STATE_FAILED;
+  return state == v1::RUN_STATE_CANCELLED || state == v1::RUN_STATE_SUCCEEDED ||
+         state == v1::RUN_STATE_FAILED;
 }
 
 std::string FormatUtc(int64_t unix_ms) { return FormatTime("%Y-%m-%dT%H:%M:%SZ", unix_ms); }

@@ -12,7 +12,9 @@ bool IsOfLayers(v1::Stage stage) {
   return stage == v1::STAGE_MATRIX_ORIENTATION || stage == v1::STAGE_HIDDEN_STATE_ALIGNMENT;
 }
 
-std::string BytesOrNothing(uint64_t bytes) { return bytes == 0 ? "" : FormatBytes(static_cast<double>(bytes)); }
+std::string BytesOrNothing(uint64_t bytes) {
+  return bytes == 0 ? "" : FormatBytes(static_cast<double>(bytes));
+}
 
 }  // namespace
 
@@ -46,12 +48,12 @@ std::string RenderWorkers(const v1::ListWorkersReply& reply, bool wide, int64_t 
                                       absl::StrFormat("%.0f", worker.measured_gflops()),
                                       FormatAge(worker.registered_unix_ms(), now_unix_ms)};
     if (wide) {
-      cells.insert(cells.end(),
-                   {absl::StrCat(worker.threads()), BytesOrNothing(worker.memory_bytes()), Word(worker.device()),
-                    Word(worker.compute_path()), worker.build_version(),
-                    worker.token() == 0 ? "" : absl::StrCat(worker.token()),
-                    absl::StrFormat("%.1fs", static_cast<double>(worker.heartbeat_age_ms()) / 1000),
-                    worker.reason()});
+      cells.insert(
+          cells.end(),
+          {absl::StrCat(worker.threads()), BytesOrNothing(worker.memory_bytes()), Word(worker.device()),
+           Word(worker.compute_path()), worker.build_version(),
+           worker.token() == 0 ? "" : absl::StrCat(worker.token()),
+           absl::StrFormat("%.1fs", static_cast<double>(worker.heartbeat_age_ms()) / 1000), worker.reason()});
     }
     table.AddRow(cells);
   }
