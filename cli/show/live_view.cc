@@ -6,6 +6,7 @@
 #include <sstream>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/show/event_text.h"
@@ -87,7 +88,7 @@ size_t FitRows(size_t room, std::vector<LayerRow>& rows) {
 
 std::string RenderLayers(const std::vector<v1::Stage>& stages, const std::vector<LayerRow>& rows) {
   std::vector<Column> columns = {{"LAYERS"}};
-  for (const v1::Stage stage : stages) columns.push_back({Word(stage)});
+  for (const v1::Stage stage : stages) columns.push_back({absl::AsciiStrToUpper(Word(stage))});
   Table table(columns);
   for (const LayerRow& row : rows) {
     std::vector<std::string> cells = {FormatRanges(row.layers)};

@@ -28,8 +28,8 @@ void AddLine(std::string& text, const char* name, const std::string& value) {
 
 std::string NumericsText(const v1::Numerics& numerics) {
   return absl::StrCat(Word(numerics.device()), ", ", Word(numerics.compute_path()), ", ", numerics.threads(),
-                      " threads a worker, micro-batch ", numerics.micro_batch(), ", sources ",
-                      numerics.numerics_id().substr(0, 12));
+                      numerics.threads() == 1 ? " thread" : " threads", " a worker, micro-batch ",
+                      numerics.micro_batch(), ", sources ", numerics.numerics_id().substr(0, 12));
 }
 
 std::string RenderTasks(const v1::RunStatus& run) {
@@ -69,7 +69,7 @@ std::string RenderMessages(const v1::RunStatus& run) {
 std::string RenderAttempts(const v1::GetReply& reply, int64_t now_unix_ms) {
   Table table({{"TOKEN", Align::kRight},
                {"STAGE"},
-               {"LAYERS"},
+               {"LAYER", Align::kRight},
                {"FROM", Align::kRight},
                {"SAVED", Align::kRight},
                {"CAUSE"},
