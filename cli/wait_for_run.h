@@ -18,7 +18,7 @@ absl::Status RunStateError(const v1::RunSummary& run);
 
 struct WaitOptions {
   std::string command;  // for messages: "retort submit"
-  v1::RunRef run;
+  v1::RunRef run = {};
   ServiceFlags flags;  // --timeout limits the wait; without it there is no limit
   // The wait is over, with code 0, in this state; UNSPECIFIED: when the run has ended, with its code.
   v1::RunState until = v1::RUN_STATE_UNSPECIFIED;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <optional>
+#include <tuple>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -127,7 +128,8 @@ class Downloading {
     Repeats repeats(silent_since, options_.patience_seconds);
     while (true) {
       heard_ = false;
-      const absl::Status status = ReadStream();
+      const auto before = Position();
+      absl::Status status = ReadStream();
       if (stopped_) return absl::CancelledError("the download was ended; the same command goes on with it");
       if (status.ok() && next_ == files_.files_size() && listed_) return files_;
       if (!status.ok() && !StreamMayPass(status)) return status;
@@ -136,7 +138,8 @@ class Downloading {
         silent_since = now;
         repeats.Succeeded(now);
       }
-      if (status.ok()) continue;  // the server ended before a file that is still missing: ask for that
+      if (status.ok() && Position() != before) continue;  // asks for what is missing
+      if (status.ok()) status = absl::UnavailableError("its stream ended before the last file");
       const double wait = repeats.AfterFailure(now, DrawRandom());
       if (wait < 0) return Unreachable(orchestrator_.address(), status, now - silent_since);
       if (!WaitUnlessStopped(wait, [this] { return GoOn(); })) stopped_ = true;
@@ -145,6 +148,8 @@ class Downloading {
 
  private:
   fs::path Place(int index) const { return options_.out_dir / files_.files(index).path(); }
+
+  auto Position() const { return std::tuple(listed_, next_, part_ ? part_->size_bytes() : 0); }
 
   bool GoOn() {
     if (!options_.on_progress({done_bytes_ + (part_ ? part_->size_bytes() : 0), total_bytes_}))
@@ -178,19 +183,17 @@ class Downloading {
       last_message = MonotonicSeconds();
       heard_ = true;
       if (reply.has_files()) {
-        ASSIGN_OR_RETURN(const bool ask_elsewhere, TakeList(reply.files()));
-        if (ask_elsewhere) return absl::OkStatus();
+        RETURN_IF_ERROR(TakeList(reply.files()));
       } else {
-        ASSIGN_OR_RETURN(const bool ask_elsewhere, TakeChunk(reply.chunk()));
-        if (ask_elsewhere) return absl::OkStatus();
+        ASSIGN_OR_RETURN(const bool is_next, TakeChunk(reply.chunk()));
+        if (!is_next) return absl::OkStatus();
       }
     }
     return absl::OkStatus();
   }
 
-  // True when the stream does not begin with what is missing.
-  absl::StatusOr<bool> TakeList(const v1::FileList& files) {
-    if (listed_) return false;
+  absl::Status TakeList(const v1::FileList& files) {
+    if (listed_) return absl::OkStatus();
     for (const v1::FileInfo& file : files.files()) {
       RETURN_IF_ERROR(CheckRelativePath(file.path()));
       total_bytes_ += file.size_bytes();
@@ -198,9 +201,7 @@ class Downloading {
     files_ = files;
     listed_ = true;
     RETURN_IF_ERROR(RefuseAnotherResult());
-    RETURN_IF_ERROR(SkipWhole());
-    const bool from_the_start = next_ == 0 && (!part_ || part_->size_bytes() == 0);
-    return !from_the_start;
+    return SkipWhole();
   }
 
   absl::Status RefuseAnotherResult() const {
@@ -244,20 +245,17 @@ class Downloading {
     return SkipWhole();
   }
 
-  // True when what follows in the stream is not what is missing next.
+  // False when the chunk is not what is missing next: that is to be asked for.
   absl::StatusOr<bool> TakeChunk(const v1::FileChunk& chunk) {
     const int index = static_cast<int>(chunk.index());
-    if (!part_ || index != next_ || chunk.offset_bytes() != part_->size_bytes()) return true;
+    if (!part_ || index != next_ || chunk.offset_bytes() != part_->size_bytes()) return false;
     if (Crc32c(chunk.data()) != chunk.crc32c()) {
       return absl::UnavailableError(
           absl::StrCat("a piece of ", files_.files(next_).path(), " does not have its checksum"));
     }
     RETURN_IF_ERROR(part_->Append(chunk.data()));
-    if (part_->size_bytes() < files_.files(next_).size_bytes()) return false;
-    const int expected = next_ + 1;
-    RETURN_IF_ERROR(EndFile());
-    const bool goes_on = next_ == files_.files_size() || (next_ == expected && part_->size_bytes() == 0);
-    return !goes_on;
+    if (part_->size_bytes() >= files_.files(next_).size_bytes()) RETURN_IF_ERROR(EndFile());
+    return true;
   }
 
   Orchestrator& orchestrator_;

@@ -16,7 +16,7 @@ struct DownloadProgress {
 };
 
 struct DownloadOptions {
-  v1::RunRef run;
+  v1::RunRef run = {};
   std::filesystem::path out_dir;  // made when it is not there; held by the caller (DirectoryLock)
   double patience_seconds = kAnswerSeconds;
   // Called with every piece and at least ten times a second; false ends the download.

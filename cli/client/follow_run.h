@@ -9,7 +9,7 @@
 namespace retort {
 
 struct FollowOptions {
-  v1::RunRef run;
+  v1::RunRef run = {};
   uint64_t after_sequence = 0;
   // How long the orchestrator may be away: before the first word, and later.
   double first_patience_seconds = kAnswerSeconds;
