@@ -149,7 +149,9 @@ class Downloading {
  private:
   fs::path Place(int index) const { return options_.out_dir / files_.files(index).path(); }
 
-  auto Position() const { return std::tuple(listed_, next_, part_ ? part_->size_bytes() : 0); }
+  std::tuple<bool, int, uint64_t> Position() const {
+    return std::tuple<bool, int, uint64_t>(listed_, next_, part_ ? part_->size_bytes() : 0);
+  }
 
   bool GoOn() {
     if (!options_.on_progress({done_bytes_ + (part_ ? part_->size_bytes() : 0), total_bytes_}))
