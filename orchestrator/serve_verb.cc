@@ -1,5 +1,6 @@
 #include "orchestrator/serve_verb.h"
 
+#include <signal.h>
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
@@ -74,6 +75,7 @@ int Serve(const std::vector<std::string>& args, std::ostream& out, std::ostream&
   Command command;
   if (const std::optional<int> exit_code = Parse(args, out, err, command)) return *exit_code;
   const std::atomic<bool>& stop = InstallInterruptHandler();
+  signal(SIGPIPE, SIG_IGN);  // nobody has to read the log
   RaiseDescriptorLimit();
   command.server.log = &err;
   const absl::Status status = ServeUntilInterrupted(command, stop);
