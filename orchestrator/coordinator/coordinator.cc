@@ -299,6 +299,19 @@ absl::Status Coordinator::AppendChunk(const v1::UploadHeader& header, const v1::
   return appended;
 }
 
+absl::Status Coordinator::FinishUpload(const v1::UploadHeader& header) {
+  const std::shared_ptr<Publish> publish =
+      publishes_.Touch(header.worker_id(), header.publish(), now_().steady_ms);
+  if (publish == nullptr) return NoSuchPublish(header.publish());
+  absl::Status finished;
+  {
+    MutexLock lock(publish->mutex);
+    finished = publish->writer->Finish();
+  }
+  if (!finished.ok()) DropPublish(header);
+  return finished;
+}
+
 void Coordinator::DropPublish(const v1::UploadHeader& header) {
   publishes_.Drop(header.worker_id(), header.publish());
 }

@@ -106,7 +106,7 @@ class CoordinatorOnDisk {
         RETURN_IF_ERROR(coordinator->AppendChunk(header, chunk));
       }
     }
-    return absl::OkStatus();
+    return coordinator->FinishUpload(header);
   }
 
   absl::Status Commit(const std::string& worker, uint64_t token, uint64_t publish) {
