@@ -1,5 +1,5 @@
-// retort-orchestrator: keeps runs, grants their work to workers, and owns the store. So far its verbs on a
-// store that no server has open; the server comes with the services.
+// retort-orchestrator: keeps runs, grants their work to workers, and owns the store; and verbs on a store
+// that no server has open.
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <iostream>
@@ -15,6 +15,7 @@
 #include "core/store/backup.h"
 #include "core/store/store.h"
 #include "core/store/verify.h"
+#include "orchestrator/serve_verb.h"
 
 namespace retort {
 namespace {
@@ -78,12 +79,14 @@ int Restore(const Args& args) {
 int Main(const Args& args) {
   const VerbSet verbs = {
       kName,
-      "Looks after the store of an orchestrator that is not running.",
-      {"retort-orchestrator verify --state /var/lib/retort",
+      "Keeps runs and grants their work to workers; looks after the store.",
+      {"retort-orchestrator serve --state /var/lib/retort --listen 0.0.0.0:7077",
+       "retort-orchestrator verify --state /var/lib/retort",
        "retort-orchestrator backup --state /var/lib/retort --to /backup/retort-monday",
        "retort-orchestrator restore --state /var/lib/retort --from /backup/retort-monday"},
       {{"backup", "Copy a store", BackUp},
        {"restore", "Make a store out of a backup", Restore},
+       {"serve", "Be the orchestrator", Serve},
        {"verify", "Read everything and report damage", Verify}},
   };
   return DispatchVerb(verbs, args, std::cout, std::cerr);

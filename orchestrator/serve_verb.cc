@@ -1,0 +1,71 @@
+#include "orchestrator/serve_verb.h"
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "core/base/command_line.h"
+#include "core/base/exit_code.h"
+#include "core/base/files.h"
+#include "core/base/interrupt.h"
+#include "core/base/status_macros.h"
+#include "orchestrator/service/server.h"
+
+namespace retort {
+namespace {
+
+constexpr char kServe[] = "retort-orchestrator serve";
+
+struct Command {
+  orchestrator::ServerOptions server;
+  std::filesystem::path address_file;  // empty: none
+};
+
+std::optional<int> Parse(const std::vector<std::string>& args, Command& command) {
+  CLI::App app;
+  DescribeCommand(app, kServe,
+                  "Keeps runs, grants their work to workers, and answers users, until SIGTERM or Ctrl-C.",
+                  {"retort-orchestrator serve --state /var/lib/retort --listen 0.0.0.0:7077",
+                   "retort-orchestrator serve --state state --listen 127.0.0.1:0 --address-file address"});
+  app.add_option("--state", command.server.state_directory, "The state directory; made if it does not exist")
+      ->type_name("DIR")
+      ->required();
+  command.server.listen = "127.0.0.1:7077";
+  app.add_option("--listen", command.server.listen,
+                 "Where to listen; port 0 takes a free one (default: 127.0.0.1:7077)")
+      ->type_name("HOST:PORT");
+  app.add_option("--address-file", command.address_file, "Write HOST:PORT here once it serves")
+      ->type_name("FILE");
+  app.add_flag("--reflection", command.server.reflection, "Let tools like grpcurl ask for the services");
+  return ParseCommand(app, args, std::cout, std::cerr);
+}
+
+absl::Status ServeUntilInterrupted(const Command& command, const std::atomic<bool>& stop) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<orchestrator::Server> server,
+                   orchestrator::Server::Start(command.server));
+  if (!command.address_file.empty()) {
+    RETURN_IF_ERROR(WriteFileAtomically(command.address_file, server->address()));
+  }
+  while (!stop) {
+    RETURN_IF_ERROR(server->failure());
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int Serve(const std::vector<std::string>& args) {
+  Command command;
+  if (const std::optional<int> exit_code = Parse(args, command)) return *exit_code;
+  const std::atomic<bool>& stop = InstallInterruptHandler();
+  command.server.log = &std::cerr;
+  const absl::Status status = ServeUntilInterrupted(command, stop);
+  return status.ok() ? kExitOk : ReportError(kServe, status, std::cerr);
+}
+
+}  // namespace retort

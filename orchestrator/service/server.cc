@@ -1,0 +1,139 @@
+#include "orchestrator/service/server.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/rpc/channel.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/resource_quota.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server_builder.h"
+#include "orchestrator/service/clock.h"
+
+namespace retort::orchestrator {
+namespace {
+
+constexpr int kCallThreads = 4;
+constexpr int kByteThreads = 4;
+// Streams of bytes at once, each with one or two chunks of 1 MiB in memory.
+constexpr int kUploads = 24;
+constexpr int kDownloads = 24;
+constexpr size_t kNetworkBytes = size_t{64} << 20;  // gRPC's own buffers
+// The timer looks this often for streams that have something to say.
+constexpr std::chrono::milliseconds kPoll{100};
+// And not more often than this, however much changes.
+constexpr std::chrono::milliseconds kRest{10};
+constexpr std::chrono::seconds kShutdown{2};
+
+std::vector<LogSink> Sinks(LogStore& logs, std::ostream* out) {
+  std::vector<LogSink> sinks = {logs.Sink()};
+  if (out != nullptr) sinks.push_back(StreamSink(*out));
+  return sinks;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Store> store, Store::Open(options.state_directory));
+  ASSIGN_OR_RETURN(std::unique_ptr<LogStore> logs, LogStore::Open(options.state_directory / "logs"));
+  auto server = std::unique_ptr<Server>(new Server(std::move(store), std::move(logs), options));
+  ASSIGN_OR_RETURN(server->coordinator_,
+                   Coordinator::Start(*server->store_, options.scheduling, Now, server->log_));
+  RETURN_IF_ERROR(server->Listen(options));
+  return server;
+}
+
+Server::Server(std::unique_ptr<Store> store, std::unique_ptr<LogStore> logs, const ServerOptions& options)
+    : store_(std::move(store)),
+      logs_(std::move(logs)),
+      log_(v1::LOG_LEVEL_INFO, UnixMs, Sinks(*logs_, options.log)),
+      uploads_(kUploads),
+      downloads_(kDownloads) {}
+
+absl::Status Server::Listen(const ServerOptions& options) {
+  const size_t colon = options.listen.rfind(':');
+  if (colon == std::string::npos) {
+    return absl::InvalidArgumentError(absl::StrCat("'", options.listen, "' is no HOST:PORT"));
+  }
+  calls_ = std::make_unique<WorkPool>(kCallThreads, [this] { WakeTimer(); });
+  bytes_ = std::make_unique<WorkPool>(kByteThreads);
+  leases_ = std::make_unique<LeaseQueue>(*coordinator_, *calls_);
+  const ServiceParts parts = {*coordinator_, *logs_,   *calls_,  *bytes_,
+                              streams_,      *leases_, uploads_, downloads_};
+  worker_service_ = std::make_unique<WorkerService>(parts);
+  run_service_ = std::make_unique<RunService>(parts);
+
+  grpc::EnableDefaultHealthCheckService(true);
+  if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  SetServerArguments(builder);
+  builder.SetResourceQuota(grpc::ResourceQuota().Resize(kNetworkBytes));
+  int port = 0;
+  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(worker_service_.get());
+  builder.RegisterService(run_service_.get());
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr) {
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", options.listen,
+                                               ": another program has the port, or it is no address of this "
+                                               "machine; choose another with --listen"));
+  }
+  address_ = absl::StrCat(options.listen.substr(0, colon), ":", port);
+  timer_ = std::thread([this] { KeepTime(); });
+  log_.Info(absl::StrCat("serves on ", address_));
+  return absl::OkStatus();
+}
+
+Server::~Server() {
+  if (server_ != nullptr) {
+    leases_->Stop();
+    streams_.StopAll();
+    server_->Shutdown(std::chrono::system_clock::now() + kShutdown);
+    {
+      MutexLock lock(mutex_);
+      is_stopping_ = true;
+    }
+    woken_.notify_all();
+    timer_.join();
+  }
+  // What is still in a pool may be using the other one.
+  calls_.reset();
+  bytes_.reset();
+  server_.reset();
+}
+
+void Server::WakeTimer() {
+  {
+    MutexLock lock(mutex_);
+    is_woken_ = true;
+  }
+  woken_.notify_one();
+}
+
+void Server::KeepTime() {
+  int64_t due_steady_ms = 0;
+  uint64_t changes = 0;
+  while (true) {
+    if (SteadyMs() >= due_steady_ms || coordinator_->changes() != changes) {
+      changes = coordinator_->changes();
+      due_steady_ms = coordinator_->Tick();
+    }
+    leases_->Serve();
+    streams_.WakeAll();
+    const auto begin = std::chrono::steady_clock::now();
+    const auto wait = std::min<std::chrono::steady_clock::duration>(
+        kPoll, std::chrono::milliseconds(std::max<int64_t>(due_steady_ms - SteadyMs(), 1)));
+    std::unique_lock<Mutex> lock(mutex_);
+    woken_.wait_until(lock, begin + kRest, [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return is_stopping_; });
+    woken_.wait_until(lock, begin + wait,
+                      [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return is_stopping_ || is_woken_; });
+    if (is_stopping_) return;
+    is_woken_ = false;
+  }
+}
+
+}  // namespace retort::orchestrator
