@@ -87,8 +87,7 @@ void Agent::Terminate(int64_t now_ms, int64_t grace_ms) {
 v1::SlicePhase Agent::Phase(int64_t now_ms) const {
   if (work_ && std::holds_alternative<MakeResultOrder>(*work_)) return v1::SLICE_PHASE_MEASURING;
   if (holding_->is_prepare() || loaded_token_ != holding_->token()) {
-    const bool is_loading = holding_->is_prepare() || holding_->NeedsWork();
-    return is_loading ? load_progress_.phase : v1::SLICE_PHASE_SAVING;
+    return holding_->NeedsLoad() ? load_progress_.phase : v1::SLICE_PHASE_SAVING;
   }
   if (!lease_clock_.may_work(now_ms)) return v1::SLICE_PHASE_WAITING;
   return holding_->CanStep() || holding_->CanMakeResult() ? v1::SLICE_PHASE_TRAINING : v1::SLICE_PHASE_SAVING;

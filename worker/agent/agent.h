@@ -112,8 +112,8 @@ class Agent {
   uint64_t Draw();
   void Write(v1::LogLevel level, std::string text);
 
-  const v1::RegisterRequest registration_;
-  const uint64_t seed_;
+  v1::RegisterRequest registration_;
+  uint64_t seed_;
   uint64_t draws_ = 0;
 
   uint64_t epoch_ = 0;

@@ -42,10 +42,8 @@ std::optional<Work> Agent::ChooseWork(int64_t now_ms) {
     return PrepareOrder{holding_->slice().job()};
   }
   if (is_slice_loaded) return ChooseLoadedWork(now_ms);
-  if (verdict_needed_ || now_ms < load_due_ms_) return std::nullopt;
-  v1::Slice slice = holding_->BeginLoad();
-  if (slice.layers().empty()) return std::nullopt;
-  return LoadOrder{std::move(slice)};
+  if (!holding_->NeedsLoad() || verdict_needed_ || now_ms < load_due_ms_) return std::nullopt;
+  return LoadOrder{holding_->BeginLoad()};
 }
 
 std::optional<Work> Agent::ChooseLoadedWork(int64_t now_ms) {

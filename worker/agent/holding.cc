@@ -84,6 +84,12 @@ bool Holding::AllAskedBack() const {
                       [](const auto& entry) { return entry.second.wish == Wish::kTrain; });
 }
 
+bool Holding::NeedsLoad() const {
+  return std::any_of(layers_.begin(), layers_.end(), [this](const auto& entry) {
+    return entry.second.wish == Wish::kTrain && !entry.second.is_going && !IsFinished(entry.second);
+  });
+}
+
 v1::Slice Holding::BeginLoad() {
   v1::Slice slice = slice_;
   slice.clear_layers();

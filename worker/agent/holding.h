@@ -51,8 +51,9 @@ class Holding {
   void YieldAll(v1::EndCause cause);  // those that are not asked back yet
   bool AllAskedBack() const;
 
-  // Work. BeginLoad: `slice()` with the layers that have something left to train; none: there is nothing to
-  // load. OnLoadEnd says whether they are in the work now.
+  // Work. BeginLoad: `slice()` with the layers that have something left to train. OnLoadEnd says whether they
+  // are in the work now.
+  bool NeedsLoad() const;
   v1::Slice BeginLoad();
   void OnLoadEnd(bool is_loaded);
   bool NeedsWork() const;  // whether the SliceWork has anything left to do
