@@ -15,7 +15,14 @@ using Args = std::vector<std::string>;
 
 std::function<int(const Args&)> Action(const std::string& verb) {
   static const auto& own = *new std::map<std::string, int (*)(const Args&)>{
-      {"completion", CompletionVerb}, {"run", RunVerb}, {"version", VersionVerb}};
+      {"cancel", CancelVerb},     {"completion", CompletionVerb},
+      {"download", DownloadVerb}, {"get", GetVerb},
+      {"list", ListVerb},         {"logs", LogsVerb},
+      {"pause", PauseVerb},       {"plan", PlanVerb},
+      {"resume", ResumeVerb},     {"retry", RetryVerb},
+      {"run", RunVerb},           {"submit", SubmitVerb},
+      {"version", VersionVerb},   {"watch", WatchVerb},
+      {"workers", WorkersVerb}};
   if (const auto found = own.find(verb); found != own.end()) {
     return found->second;
   }
@@ -26,7 +33,7 @@ int Main(const Args& args) {
   VerbSet verbs = {
       "retort",
       "Distils a trained Transformer into a Mamba-2 student by the three stages of MOHAWK.",
-      {"retort run configs/quickstart.yaml",
+      {"retort run configs/quickstart.yaml", "retort submit job.yaml --orchestrator head:7077",
        "retort eval runs/quickstart/student --teacher models/smollm2 --data corpus/eval.bin",
        "retort generate runs/quickstart/student --prompt \"The menu bar\""},
       {},

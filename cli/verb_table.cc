@@ -1,6 +1,17 @@
 #include "cli/verb_table.h"
 
 namespace retort {
+namespace {
+
+// Those of every verb that talks to an orchestrator, after the verb's own.
+std::vector<std::string> WithServiceFlags(std::vector<std::string> flags) {
+  flags.insert(flags.end(), {"--orchestrator", "--timeout", "--output"});
+  return flags;
+}
+
+std::vector<std::string> ChangeFlags() { return WithServiceFlags({"--wait", "--request-id"}); }
+
+}  // namespace
 
 const std::vector<VerbInfo>& VerbTable() {
   static const auto& table = *new std::vector<VerbInfo>{
@@ -8,6 +19,24 @@ const std::vector<VerbInfo>& VerbTable() {
        "Distil a teacher into a student, on this machine",
        {},
        {"--root", "--out", "--threads", "--check"}},
+      {"submit",
+       "Give a job to an orchestrator",
+       {},
+       WithServiceFlags({"--priority", "--wait", "--request-id"})},
+      {"plan", "Show what a job would do, or what is left of a run", {}, WithServiceFlags({"--root"})},
+      {"list", "List runs", {}, WithServiceFlags({"--state", "--limit"})},
+      {"get", "Show a run, its tasks and attempts", {}, WithServiceFlags({})},
+      {"watch", "Show a run as it goes on", {}, WithServiceFlags({})},
+      {"logs",
+       "Print log lines",
+       {},
+       WithServiceFlags({"--worker", "--stage", "--token", "--level", "--since", "--tail", "--follow"})},
+      {"pause", "Save a run and let its workers go", {}, ChangeFlags()},
+      {"resume", "Go on with a paused run", {}, ChangeFlags()},
+      {"cancel", "End a run for good", {}, ChangeFlags()},
+      {"retry", "Take up a run that has failed", {}, ChangeFlags()},
+      {"download", "Fetch the result of a run", {}, WithServiceFlags({"--out"})},
+      {"workers", "List the workers, or drain one", {"drain"}, WithServiceFlags({"--wait", "--request-id"})},
       {"eval",
        "Measure how well a model predicts token files",
        {},

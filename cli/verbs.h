@@ -8,7 +8,19 @@
 
 namespace retort {
 
+int CancelVerb(const std::vector<std::string>& args);
+int DownloadVerb(const std::vector<std::string>& args);
+int GetVerb(const std::vector<std::string>& args);
+int ListVerb(const std::vector<std::string>& args);
+int LogsVerb(const std::vector<std::string>& args);
+int PauseVerb(const std::vector<std::string>& args);
+int PlanVerb(const std::vector<std::string>& args);
+int ResumeVerb(const std::vector<std::string>& args);
+int RetryVerb(const std::vector<std::string>& args);
 int RunVerb(const std::vector<std::string>& args);
+int SubmitVerb(const std::vector<std::string>& args);
+int WatchVerb(const std::vector<std::string>& args);
+int WorkersVerb(const std::vector<std::string>& args);
 int CompletionVerb(const std::vector<std::string>& args);
 int VersionVerb(const std::vector<std::string>& args);
 

@@ -43,6 +43,14 @@ int TerminalWidth(int fd) {
   return 80;
 }
 
+int TerminalHeight(int fd) {
+  struct winsize size = {};
+  if (ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_row > 0) {
+    return size.ws_row;
+  }
+  return 24;
+}
+
 bool CanRedraw(int fd) { return IsTerminal(fd) && !IsDumb(getenv("TERM")); }
 
 bool WantsColour(int fd) { return WantsColour(IsTerminal(fd), getenv("NO_COLOR"), getenv("TERM")); }

@@ -13,6 +13,9 @@ bool IsTerminal(int fd);
 // Columns of the terminal behind `fd`; 80 when there is none.
 int TerminalWidth(int fd);
 
+// Rows of it; 24 when there is none.
+int TerminalHeight(int fd);
+
 // Whether lines on `fd` may be redrawn in place: a terminal whose TERM is not "dumb".
 bool CanRedraw(int fd);
 

@@ -1,5 +1,6 @@
 #include "core/config/job_file.h"
 
+#include <functional>
 #include <set>
 #include <string>
 #include <system_error>
@@ -263,20 +264,32 @@ void CheckFiles(const v1::JobSpec& job, const JobReader& reader, const std::vect
   }
 }
 
-}  // namespace
-
-absl::StatusOr<v1::JobSpec> LoadJob(const fs::path& file, const std::vector<fs::path>& roots) {
+absl::StatusOr<v1::JobSpec> Load(
+    const fs::path& file,
+    const std::function<void(const v1::JobSpec&, const JobReader&, JobErrors&)>& check_more) {
   ASSIGN_OR_RETURN(const std::string text, ReadJobFile(file));
   ASSIGN_OR_RETURN(const YamlNode root, ParseYaml(text, file.string()));
   JobErrors errors;
   JobReader reader(errors);
   v1::JobSpec job = reader.Read(root);
   KeyChecks(job, reader, errors).Run();
-  std::vector<fs::path> places = {file.has_parent_path() ? file.parent_path() : fs::path(".")};
-  places.insert(places.end(), roots.begin(), roots.end());
-  CheckFiles(job, reader, places, errors);
+  check_more(job, reader, errors);
   RETURN_IF_ERROR(errors.ToStatus(file.string()));
   return job;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::JobSpec> LoadJob(const fs::path& file, const std::vector<fs::path>& roots) {
+  std::vector<fs::path> places = {file.has_parent_path() ? file.parent_path() : fs::path(".")};
+  places.insert(places.end(), roots.begin(), roots.end());
+  return Load(file, [&places](const v1::JobSpec& job, const JobReader& reader, JobErrors& errors) {
+    CheckFiles(job, reader, places, errors);
+  });
+}
+
+absl::StatusOr<v1::JobSpec> LoadJobAlone(const fs::path& file) {
+  return Load(file, [](const v1::JobSpec&, const JobReader&, JobErrors&) {});
 }
 
 absl::StatusOr<fs::path> ResolvePath(std::string_view written, const std::vector<fs::path>& roots) {

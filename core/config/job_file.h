@@ -17,6 +17,9 @@ namespace retort {
 absl::StatusOr<v1::JobSpec> LoadJob(const std::filesystem::path& file,
                                     const std::vector<std::filesystem::path>& roots);
 
+// The same without a look at the files that it names: they lie where the workers are.
+absl::StatusOr<v1::JobSpec> LoadJobAlone(const std::filesystem::path& file);
+
 // Where a path of a job lies: an absolute one as it stands, a relative one under the first of `roots` that
 // has it. NOT_FOUND names all places looked at.
 absl::StatusOr<std::filesystem::path> ResolvePath(std::string_view written,

@@ -1,0 +1,125 @@
+#include "cli/client/follow_run.h"
+
+#include <algorithm>
+
+#include "cli/client/server_stream.h"
+#include "cli/show/words.h"
+#include "core/base/progress.h"
+
+namespace retort {
+namespace {
+
+constexpr std::chrono::milliseconds kTick{100};
+constexpr double kTickSeconds = 0.1;
+
+absl::Status Stopped() { return absl::CancelledError("the watch was ended; the run goes on"); }
+
+// One run followed over any number of streams.
+class Following {
+ public:
+  Following(Orchestrator& orchestrator, const FollowOptions& options, const OnWatchPart& on_part)
+      : orchestrator_(orchestrator), options_(options), on_part_(on_part) {
+    *request_.mutable_run() = options.run;
+    request_.set_after_sequence(options.after_sequence);
+  }
+
+  absl::StatusOr<v1::RunStatus> Run() {
+    double silent_since = MonotonicSeconds();
+    Repeats first(silent_since, options_.first_patience_seconds);
+    Repeats later(silent_since, options_.patience_seconds);
+    while (true) {
+      heard_ = false;
+      const absl::Status status = ReadStream();
+      if (stopped_) return Stopped();
+      if (status.ok() && HasEnded(last_.summary().state())) return last_;
+      if (absl::IsOutOfRange(status)) {
+        request_.set_after_sequence(0);
+        continue;
+      }
+      if (!status.ok() && !StreamMayPass(status)) return status;
+      const double now = MonotonicSeconds();
+      if (heard_) {
+        silent_since = now;
+        later.Succeeded(now);
+      }
+      Repeats& repeats = last_.has_summary() ? later : first;
+      const double wait = repeats.AfterFailure(now, DrawRandom());
+      if (wait < 0) return Unreachable(orchestrator_.address(), Reason(status), now - silent_since);
+      if (!WaitUnlessStopped(wait, [this] { return on_part_(nullptr); })) return Stopped();
+    }
+  }
+
+ private:
+  static absl::Status Reason(const absl::Status& status) {
+    return status.ok() || !MayPass(status)
+               ? absl::UnavailableError(status.ok() ? "its stream ended early" : status.message())
+               : status;
+  }
+
+  absl::Status ReadStream() {
+    using Stream = ServerStream<v1::WatchReply>;
+    Stream stream([this](grpc::ClientContext* context, grpc::CompletionQueue* queue) {
+      return orchestrator_.stub().AsyncWatch(context, request_, queue, nullptr);
+    });
+    v1::WatchReply part;
+    while (true) {
+      const Stream::Step step = stream.Read(part, kTick);
+      if (step == Stream::Step::kEnd) return stream.Finish();
+      const bool got = step == Stream::Step::kMessage;
+      if (got) Take(part);
+      if (!on_part_(got ? &part : nullptr)) {
+        stopped_ = true;
+        return absl::OkStatus();
+      }
+    }
+  }
+
+  void Take(const v1::WatchReply& part) {
+    heard_ = true;
+    if (part.has_event()) request_.set_after_sequence(part.event().sequence());
+    if (!part.has_snapshot()) return;
+    last_ = part.snapshot();
+    request_.mutable_run()->set_id(last_.summary().run_id());
+  }
+
+  Orchestrator& orchestrator_;
+  const FollowOptions& options_;
+  const OnWatchPart& on_part_;
+  v1::WatchRequest request_;
+  v1::RunStatus last_;
+  bool heard_ = false;
+  bool stopped_ = false;
+};
+
+}  // namespace
+
+bool StreamMayPass(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kAlreadyExists:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kUnimplemented:
+    case absl::StatusCode::kDataLoss:
+      return false;
+    default:
+      return true;
+  }
+}
+
+bool WaitUnlessStopped(double seconds, const std::function<bool()>& go_on) {
+  for (const double end = MonotonicSeconds() + seconds; MonotonicSeconds() < end;) {
+    if (!go_on()) return false;
+    WaitSeconds(std::min(kTickSeconds, std::max(end - MonotonicSeconds(), 0.0)));
+  }
+  return go_on();
+}
+
+absl::StatusOr<v1::RunStatus> FollowRun(Orchestrator& orchestrator, const FollowOptions& options,
+                                        const OnWatchPart& on_part) {
+  return Following(orchestrator, options, on_part).Run();
+}
+
+}  // namespace retort
