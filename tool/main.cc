@@ -2,6 +2,7 @@
 // directories; opens no network connection.
 #include <iostream>
 
+#include "core/base/clock.h"
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
 #include "core/base/interrupt.h"

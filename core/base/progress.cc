@@ -1,7 +1,6 @@
 #include "core/base/progress.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <ostream>
 
@@ -22,10 +21,6 @@ constexpr int kStderr = 2;
 
 ProgressOptions ProgressOptionsForStderr() {
   return {.redraw = CanRedraw(kStderr), .width = [] { return TerminalWidth(kStderr); }};
-}
-
-double MonotonicSeconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 Progress::Progress(std::ostream& out, ProgressOptions options, std::function<double()> now)
@@ -56,7 +51,7 @@ void Progress::StartPhase(std::string_view name, int64_t done_steps, int64_t tot
   }
 }
 
-void Progress::Step(const StepReport& report) {
+void Progress::Step(const PhaseStep& report) {
   RETORT_CHECK(in_phase_) << "step " << report.step << " outside a phase";
   last_ = report;
   const double now = now_();

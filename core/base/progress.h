@@ -22,10 +22,7 @@ struct ProgressOptions {
 // Fits what stderr is.
 ProgressOptions ProgressOptionsForStderr();
 
-// Seconds on a clock that never goes back.
-double MonotonicSeconds();
-
-struct StepReport {
+struct PhaseStep {
   int64_t step = 0;                                        // steps of the phase finished so far
   std::optional<double> loss = std::nullopt;               // nothing: not shown
   std::optional<double> tokens_per_second = std::nullopt;  // nothing: not shown
@@ -46,7 +43,7 @@ class Progress {
                   std::string_view step_noun = "step");
 
   // Between StartPhase and EndPhase.
-  void Step(const StepReport& report);
+  void Step(const PhaseStep& report);
 
   // Says how far the phase came, which is short of its total after an interruption, and how long it took.
   void EndPhase();
@@ -73,7 +70,7 @@ class Progress {
   int64_t total_steps_ = 0;
   double phase_start_ = 0;
   double last_output_ = 0;
-  StepReport last_;
+  PhaseStep last_;
 };
 
 // Seconds that `steps_left` steps will take if they go as the `steps_done` of this process went in `elapsed`

@@ -5,18 +5,12 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
+#include "core/base/tensor_bytes.h"
 #include "core/store/keys.h"
 
 namespace retort {
 
-// A chunk's `data`; a tensor's last may be shorter.
-inline constexpr uint64_t kChunkBytes = uint64_t{1} << 20;
-
 inline uint64_t ChunkCount(uint64_t bytes) { return (bytes + kChunkBytes - 1) / kChunkBytes; }
-
-// INVALID_ARGUMENT, naming the tensor, for an unknown type or a size beyond 2^52 bytes.
-absl::StatusOr<uint64_t> TensorBytes(const v1::TensorInfo& info);
 
 // DATA_LOSS, naming the chunk, when it has another size or checksum.
 absl::Status CheckChunk(const ChunkKey& key, const v1::ChunkRecord& chunk, uint64_t size);

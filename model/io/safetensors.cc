@@ -160,8 +160,10 @@ absl::StatusOr<at::Tensor> SafetensorsFile::Read(const std::string& name) const 
   return tensor;
 }
 
-absl::Status WriteSafetensors(const std::filesystem::path& path, const NamedTensors& tensors,
-                              const std::map<std::string, std::string>& metadata) {
+namespace {
+
+// The header with its length in front.
+std::string HeaderOf(const NamedTensors& tensors, const std::map<std::string, std::string>& metadata) {
   json header = json::object();
   header["__metadata__"] = json(metadata);
   uint64_t at_byte = 0;
@@ -175,14 +177,33 @@ absl::Status WriteSafetensors(const std::filesystem::path& path, const NamedTens
   std::string text = header.dump();
   text.append((8 - text.size() % 8) % 8, ' ');
   const uint64_t header_bytes = text.size();
+  return std::string(reinterpret_cast<const char*>(&header_bytes), sizeof(header_bytes)) + text;
+}
+
+}  // namespace
+
+absl::Status WriteSafetensors(const std::filesystem::path& path, const NamedTensors& tensors,
+                              const std::map<std::string, std::string>& metadata) {
   ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
-  RETURN_IF_ERROR(file.Append({reinterpret_cast<const char*>(&header_bytes), sizeof(header_bytes)}));
-  RETURN_IF_ERROR(file.Append(text));
+  RETURN_IF_ERROR(file.Append(HeaderOf(tensors, metadata)));
   for (const auto& [name, tensor] : tensors) {
     const at::Tensor flat = tensor.contiguous();
     RETURN_IF_ERROR(file.Append({static_cast<const char*>(flat.data_ptr()), flat.nbytes()}));
   }
   return file.Commit();
+}
+
+std::string SafetensorsBytes(const NamedTensors& tensors,
+                             const std::map<std::string, std::string>& metadata) {
+  std::string bytes = HeaderOf(tensors, metadata);
+  size_t size = bytes.size();
+  for (const auto& [name, tensor] : tensors) size += tensor.nbytes();
+  bytes.reserve(size);
+  for (const auto& [name, tensor] : tensors) {
+    const at::Tensor flat = tensor.contiguous();
+    bytes.append(static_cast<const char*>(flat.data_ptr()), flat.nbytes());
+  }
+  return bytes;
 }
 
 }  // namespace retort

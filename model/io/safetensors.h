@@ -57,4 +57,7 @@ class SafetensorsFile {
 absl::Status WriteSafetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                               const std::map<std::string, std::string>& metadata);
 
+// The bytes of that file.
+std::string SafetensorsBytes(const NamedTensors& tensors, const std::map<std::string, std::string>& metadata);
+
 }  // namespace retort

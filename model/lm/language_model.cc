@@ -13,9 +13,10 @@ template <typename T, typename Model>
 std::vector<ModelTensor<T>> ListTensors(Model& model) {
   using Shape = std::vector<int64_t>;
   std::vector<ModelTensor<T>> tensors;
+  int64_t place = -1;
   const auto visit = [&](const std::string& name, T& tensor, Shape shape) {
     const bool is_matrix = shape.size() == 2;
-    tensors.push_back({name, &tensor, std::move(shape), /*of_mamba2=*/false, is_matrix});
+    tensors.push_back({name, place, &tensor, std::move(shape), /*of_mamba2=*/false, is_matrix});
   };
   const ModelConfig& config = model.config;
   const int64_t hidden = config.hidden_size, q_rows = config.heads * config.head_dim;
@@ -24,6 +25,7 @@ std::vector<ModelTensor<T>> ListTensors(Model& model) {
   for (int64_t l = 0; l < config.num_layers(); ++l) {
     auto& block = model.blocks[l];
     const std::string prefix = absl::StrCat("model.layers.", l, ".");
+    place = l;
     visit(prefix + "input_layernorm.weight", block.input_norm_E, Shape{hidden});
     if (config.layers[l] == MixerType::kAttention) {
       auto& mixer = std::get<AttentionWeights>(block.mixer);
@@ -34,7 +36,7 @@ std::vector<ModelTensor<T>> ListTensors(Model& model) {
     } else {
       auto& mixer = std::get<Mamba2Weights>(block.mixer);
       for (const Mamba2Tensor& tensor : Mamba2Tensors()) {
-        tensors.push_back({prefix + "mamba." + tensor.name, &(mixer.*tensor.member),
+        tensors.push_back({prefix + "mamba." + tensor.name, place, &(mixer.*tensor.member),
                            Mamba2TensorShape(tensor, config.mamba2, hidden), /*of_mamba2=*/true,
                            tensor.is_matrix});
       }
@@ -44,6 +46,7 @@ std::vector<ModelTensor<T>> ListTensors(Model& model) {
     visit(prefix + "mlp.up_proj.weight", block.mlp.up_proj, Shape{mlp, hidden});
     visit(prefix + "mlp.down_proj.weight", block.mlp.down_proj, Shape{hidden, mlp});
   }
+  place = config.num_layers();
   visit("model.norm.weight", model.final_norm_E, Shape{hidden});
   if (!config.tied_head) visit("lm_head.weight", model.head_VE, Shape{config.vocab_size, hidden});
   return tensors;
@@ -142,7 +145,9 @@ std::vector<ModelTensor<const at::Tensor>> ModelTensors(const LanguageModel& mod
 
 std::unordered_set<const void*> TensorMemory(const LanguageModel& model) {
   std::unordered_set<const void*> memory;
-  for (const auto& tensor : ModelTensors(model)) memory.insert(tensor.value->data_ptr());
+  for (const auto& tensor : ModelTensors(model)) {
+    if (tensor.value->defined()) memory.insert(tensor.value->data_ptr());
+  }
   return memory;
 }
 

@@ -86,6 +86,7 @@ LanguageModel EmptyModel(const ModelConfig& config);
 template <typename T>
 struct ModelTensor {
   std::string name;  // in the model's files
+  int64_t place;     // number of its block; -1: the embedding; the number of layers: final norm and head
   T* value;
   std::vector<int64_t> shape;  // that it must have
   bool of_mamba2;              // belongs to a converted layer's mixer
@@ -96,7 +97,8 @@ struct ModelTensor {
 std::vector<ModelTensor<at::Tensor>> ModelTensors(LanguageModel& model);
 std::vector<ModelTensor<const at::Tensor>> ModelTensors(const LanguageModel& model);
 
-// Where the model's tensors lie. A student's tensor whose data_ptr() is among its teacher's is not its own.
+// Where those of the model's tensors lie that are there. A student's tensor whose data_ptr() is among its
+// teacher's is not its own.
 std::unordered_set<const void*> TensorMemory(const LanguageModel& model);
 
 }  // namespace retort

@@ -113,15 +113,26 @@ absl::StatusOr<ModelConfig> StudentConfig(const ModelConfig& teacher, const v1::
 
 LanguageModel MakeStudent(const LanguageModel& teacher, const ModelConfig& config, v1::StudentInit init,
                           uint64_t seed) {
+  std::vector<int64_t> layers;
+  for (int64_t l = 0; l < config.num_layers(); ++l) {
+    if (config.layers[l] == MixerType::kMamba2) layers.push_back(l);
+  }
+  return MakeStudentLayers(teacher, config, init, seed, layers);
+}
+
+LanguageModel MakeStudentLayers(const LanguageModel& teacher, const ModelConfig& config, v1::StudentInit init,
+                                uint64_t seed, const std::vector<int64_t>& layers) {
   LanguageModel student = teacher;
   student.config = config;
   for (int64_t l = 0; l < config.num_layers(); ++l) {
-    if (!student.converted(l)) continue;
-    Mamba2Weights mixer = MakeMixer(config, l, seed);
+    if (student.converted(l)) student.blocks[l].mixer = Mamba2Weights{};
+  }
+  for (const int64_t layer : layers) {
+    Mamba2Weights mixer = MakeMixer(config, layer, seed);
     if (init == v1::STUDENT_INIT_QKVO) {
-      CopyAttention(std::get<AttentionWeights>(teacher.blocks[l].mixer), config, mixer);
+      CopyAttention(std::get<AttentionWeights>(teacher.blocks[layer].mixer), config, mixer);
     }
-    student.blocks[l].mixer = std::move(mixer);
+    student.blocks[layer].mixer = std::move(mixer);
   }
   return student;
 }

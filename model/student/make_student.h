@@ -26,4 +26,9 @@ absl::StatusOr<ModelConfig> StudentConfig(const ModelConfig& teacher, const v1::
 LanguageModel MakeStudent(const LanguageModel& teacher, const ModelConfig& config, v1::StudentInit init,
                           uint64_t seed);
 
+// The same with mixers in `layers` only, converted ones, of whose blocks alone the teacher needs weights. The
+// tensors of the other converted mixers are undefined.
+LanguageModel MakeStudentLayers(const LanguageModel& teacher, const ModelConfig& config, v1::StudentInit init,
+                                uint64_t seed, const std::vector<int64_t>& layers);
+
 }  // namespace retort

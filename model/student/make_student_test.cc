@@ -115,15 +115,32 @@ TEST(StudentConfig, NamesWhatItRefuses) {
   }
 }
 
+TEST(MakeStudent, MakesSingleLayersFromTheirOwnBlocksAlone) {
+  const LanguageModel teacher = TinyTeacher();
+  LanguageModel whole = Student(teacher, Spec({1}), v1::STUDENT_INIT_QKVO);
+  LanguageModel part = EmptyModel(teacher.config);
+  part.blocks[2] = teacher.blocks[2];
+  LanguageModel student = MakeStudentLayers(part, whole.config, v1::STUDENT_INIT_QKVO, /*seed=*/1, {2});
+  for (const auto& tensor : ModelTensors(student)) {
+    EXPECT_EQ(tensor.value->defined(), tensor.place == 2) << tensor.name;
+  }
+  const auto& ours = std::get<Mamba2Weights>(student.blocks[2].mixer);
+  const auto& theirs = std::get<Mamba2Weights>(whole.blocks[2].mixer);
+  for (const Mamba2Tensor& tensor : Mamba2Tensors()) {
+    EXPECT_TRUE(at::equal(ours.*tensor.member, theirs.*tensor.member)) << tensor.name;
+  }
+}
+
 TEST(MakeStudent, SharesAllThatItDoesNotConvert) {
   LanguageModel teacher = TinyTeacher();
   LanguageModel student = Student(teacher, Spec({1}), v1::STUDENT_INIT_QKVO);
   std::map<std::string, at::Tensor> of_teacher;
   for (const auto& tensor : ModelTensors(teacher)) of_teacher[tensor.name] = *tensor.value;
-  for (const auto& [name, value, shape, of_mamba2, is_matrix] : ModelTensors(student)) {
+  for (const auto& tensor : ModelTensors(student)) {
+    const std::string& name = tensor.name;
     const bool converted = name.find(".mamba.") != std::string::npos;
-    EXPECT_EQ(of_mamba2, converted) << name;
-    EXPECT_EQ(of_teacher.count(name) == 1 && value->is_same(of_teacher[name]), !converted) << name;
+    EXPECT_EQ(tensor.of_mamba2, converted) << name;
+    EXPECT_EQ(of_teacher.count(name) == 1 && tensor.value->is_same(of_teacher[name]), !converted) << name;
   }
   EXPECT_TRUE(student.head_VE.is_same(teacher.head_VE));
   EXPECT_TRUE(SharesBlock(student, teacher, 1));

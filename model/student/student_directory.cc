@@ -9,6 +9,23 @@
 
 namespace retort {
 
+absl::StatusOr<std::vector<StudentFile>> StudentFiles(const LanguageModel& student,
+                                                      const std::filesystem::path& teacher_directory) {
+  std::vector<StudentFile> files;
+  std::error_code error;
+  for (const char* name :
+       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"}) {
+    if (!std::filesystem::exists(teacher_directory / name, error)) continue;
+    ASSIGN_OR_RETURN(std::string contents, ReadFile(teacher_directory / name));
+    files.push_back({name, std::move(contents)});
+  }
+  files.push_back({"config.json", StudentConfigJson(student.config).dump(2) + "\n"});
+  NamedTensors tensors;
+  for (const auto& tensor : ModelTensors(student)) tensors.emplace_back(tensor.name, tensor.value->detach());
+  files.push_back({"model.safetensors", SafetensorsBytes(tensors, {{"format", "pt"}})});
+  return files;
+}
+
 absl::Status SaveStudent(const LanguageModel& student, const std::filesystem::path& teacher_directory,
                          const std::filesystem::path& directory) {
   std::error_code error;
@@ -17,17 +34,11 @@ absl::Status SaveStudent(const LanguageModel& student, const std::filesystem::pa
     return absl::PermissionDeniedError(
         absl::StrCat("cannot create ", directory.string(), ": ", error.message()));
   }
-  for (const char* name :
-       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"}) {
-    if (!std::filesystem::exists(teacher_directory / name, error)) continue;
-    ASSIGN_OR_RETURN(const std::string contents, ReadFile(teacher_directory / name));
-    RETURN_IF_ERROR(WriteFileAtomically(directory / name, contents));
+  ASSIGN_OR_RETURN(const std::vector<StudentFile> files, StudentFiles(student, teacher_directory));
+  for (const StudentFile& file : files) {
+    RETURN_IF_ERROR(WriteFileAtomically(directory / file.name, file.contents));
   }
-  RETURN_IF_ERROR(
-      WriteFileAtomically(directory / "config.json", StudentConfigJson(student.config).dump(2) + "\n"));
-  NamedTensors tensors;
-  for (const auto& tensor : ModelTensors(student)) tensors.emplace_back(tensor.name, tensor.value->detach());
-  return WriteSafetensors(directory / "model.safetensors", tensors, {{"format", "pt"}});
+  return absl::OkStatus();
 }
 
 absl::StatusOr<LanguageModel> LoadModel(const std::filesystem::path& directory) {

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -10,8 +12,17 @@
 
 namespace retort {
 
-// Writes into `directory`, creating it. Weights go last and atomically, so a directory with weights is whole.
-// Tokenizer files are copied from `teacher_directory` when it has them.
+struct StudentFile {
+  std::string name;
+  std::string contents;
+};
+
+// The files of a student; the weights are the last. Tokenizer files are the teacher's, when it has them.
+absl::StatusOr<std::vector<StudentFile>> StudentFiles(const LanguageModel& student,
+                                                      const std::filesystem::path& teacher_directory);
+
+// Writes them into `directory`, creating it. Weights go last and atomically, so a directory with weights is
+// whole.
 absl::Status SaveStudent(const LanguageModel& student, const std::filesystem::path& teacher_directory,
                          const std::filesystem::path& directory);
 

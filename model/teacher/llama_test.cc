@@ -141,6 +141,24 @@ TEST(LoadLlama, ListsEveryTensorOfTheFilesOnce) {
   }
 }
 
+TEST(LoadBlocks, ReadsNoMoreThanItIsAskedForAndGoesOnFromThere) {
+  const std::string directory = kGolden + std::string("llama/untied_mha");
+  const LanguageModel whole = Load("llama/untied_mha");
+  LanguageModel model = EmptyModel(whole.config);
+  ASSERT_TRUE(LoadBlocks(directory, 1, model).ok());
+  EXPECT_TRUE(at::equal(model.embedding_VE, whole.embedding_VE));
+  EXPECT_TRUE(at::equal(model.blocks[0].mlp.down_proj, whole.blocks[0].mlp.down_proj));
+  EXPECT_FALSE(model.blocks[1].input_norm_E.defined());
+  const at::Tensor first = model.blocks[0].input_norm_E;
+  ASSERT_TRUE(LoadBlocks(directory, whole.config.num_layers(), model).ok());
+  EXPECT_TRUE(model.blocks[0].input_norm_E.is_same(first));
+  for (const auto& tensor : ModelTensors(model)) {
+    EXPECT_EQ(tensor.value->defined(), tensor.place < whole.config.num_layers()) << tensor.name;
+  }
+  ASSERT_TRUE(LoadBlocks(directory, whole.config.num_layers() + 1, model).ok());
+  EXPECT_TRUE(at::equal(model.head_VE, whole.head_VE));
+}
+
 TEST(LoadLlama, RefusesADirectoryThatIsNoModel) {
   EXPECT_EQ(LoadLlama(kGolden + std::string("nowhere")).status().code(), absl::StatusCode::kNotFound);
 }

@@ -12,6 +12,7 @@
 #include "model/ops/mixing_loss.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/memory.h"
+#include "tests/bench/op_flops.h"
 #include "tests/bench/peak.h"
 #include "train/stages/losses.h"
 
@@ -73,16 +74,6 @@ double ExtraMemory(const Problem& p) {
   return AddedPeakBytes([&] { Fused(p); }) / inputs;
 }
 
-// Multiplications and additions of the pairs i >= j, without exponentials and the like. In two walks q_i .
-// k_j and c_i . b_j twice and the gradients of c and b once, products with c and b once a group; in one walk,
-// where each head is a group, everything once.
-double Flops(const Shape& s) {
-  const double pairs = 0.5 * static_cast<double>(s.tokens * (s.tokens + 1));
-  const int64_t of_pair = s.groups == s.heads ? s.heads * (2 * kWidth + 6 * s.state_size)
-                                              : s.heads * 4 * kWidth + s.groups * 8 * s.state_size;
-  return pairs * static_cast<double>(of_pair);
-}
-
 void BenchMixingLoss() {
   const Shape shapes[] = {
       {512, 9, 9, 9, 64, -1e-3, 25},  {512, 9, 3, 1, 64, -1e-3, 25},  {512, 9, 3, 1, 128, -1e-3, 25},
@@ -101,7 +92,8 @@ void BenchMixingLoss() {
     Report(std::string(name) + " speed-up", seconds[1] / seconds[0], "x",
            s.goal > 0 ? AtLeast(s.goal) : BenchGoal());
     if (s.log_decay > -0.1) {  // nearly all tiles alive
-      const double at_peak = Flops(s) / MeasuredPeakFlops();
+      const double at_peak =
+          MixingLossFlops(s.tokens, s.heads, s.groups, kWidth, s.state_size) / MeasuredPeakFlops();
       Report(std::string(name) + " share of measured peak", 100.0 * at_peak / seconds[0], "%");
       Report(std::string(name) + " speed-up if at that peak", seconds[1] / at_peak, "x");
     }

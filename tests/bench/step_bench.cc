@@ -12,6 +12,8 @@
 #include "model/student/make_student.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/memory.h"
+#include "tests/bench/op_flops.h"
+#include "tests/bench/peak.h"
 #include "tests/bench/plain_step.h"
 #include "tests/bench/step_gemms.h"
 #include "tests/bench/step_models.h"
@@ -58,14 +60,13 @@ class OurStep {
       end_to_end_ = std::make_unique<EndToEnd>(plan, teacher, student, batches);
       return;
     }
-    std::vector<int64_t> layers;
-    for (int64_t l = 0; l < student.config.num_layers(); ++l) layers.push_back(l);
-    slice_ = std::make_unique<Slice>(plan, teacher, student, batches, layers);
+    for (int64_t l = 0; l < student.config.num_layers(); ++l) layers_.push_back(l);
+    slice_ = std::make_unique<Slice>(plan, teacher, student, batches, layers_);
   }
 
   void Run() {
     const absl::Status status =
-        slice_ ? slice_->Step(step_, kGoOn).status() : end_to_end_->Step(step_, kGoOn).status();
+        slice_ ? slice_->Step(step_, layers_, kGoOn).status() : end_to_end_->Step(step_, kGoOn).status();
     RETORT_CHECK(status.ok()) << status.ToString();
     ++step_;
   }
@@ -77,13 +78,12 @@ class OurStep {
       for (const Trainable& trainable : optimizer.trainables()) bytes += trainable.value.nbytes();
     };
     if (end_to_end_) add(end_to_end_->optimizer());
-    if (slice_) {
-      for (const auto& trainer : slice_->trainers()) add(trainer->optimizer());
-    }
+    for (const int64_t layer : layers_) add(slice_->trainer(layer).optimizer());
     return bytes;
   }
 
  private:
+  std::vector<int64_t> layers_;  // of the slice
   std::unique_ptr<Slice> slice_;
   std::unique_ptr<EndToEnd> end_to_end_;
   int64_t step_ = 0;
@@ -101,6 +101,19 @@ double ParameterBytes(const LanguageModel& teacher, const LanguageModel& student
     if (shared.count(tensor.value->data_ptr()) == 0) bytes += tensor.value->nbytes();
   }
   return bytes;
+}
+
+// Of a stage-1 step besides its GEMMs: the teacher's attention (of the last layer its log-sum-exp alone) and
+// the loss.
+double Stage1PairFlops(const StepCase& step_case, const ModelConfig& config) {
+  const int64_t tokens = step_case.plan.seq_len;
+  double flops = 0;
+  for (int64_t l = 0; l < config.num_layers(); ++l) {
+    flops += AttentionFlops(tokens, config.heads, config.head_dim, l + 1 < config.num_layers()) +
+             MixingLossFlops(tokens, config.heads, config.mamba2.groups, config.head_dim,
+                             config.mamba2.state_size);
+  }
+  return flops;
 }
 
 std::string ChildName(const StepCase& step_case, bool plain) {
@@ -140,6 +153,11 @@ void BenchCase(const StepCase& step_case) {
   Report(name + ", ours / its GEMMs", seconds[0] / seconds[2], "x",
          step_case.against_gemms ? AtMost(1.25) : BenchGoal());
   Report(name + ", plain / ours if its GEMMs were all", seconds[1] / seconds[2], "x");
+  if (step_case.plan.stage == Stage::kMatrixOrientation) {
+    const double pairs = Stage1PairFlops(step_case, scene.student.config) / MeasuredPeakFlops();
+    Report(name + ", attention's and loss's products at the measured peak", pairs * 1e3, "ms");
+    Report(name + ", plain / ours if these and its GEMMs were all", seconds[1] / (seconds[2] + pairs), "x");
+  }
   const double limit = ParameterBytes(scene.teacher, scene.student) + 3 * ours.trained_bytes();
   Report(name + ", peak memory", our_peak / kMebibyte, "MiB",
          step_case.against_gemms ? AtMost(limit / kMebibyte + 1024) : BenchGoal());

@@ -45,16 +45,17 @@ void AdamW::Step(double lr) {
   ClearGradients();
 }
 
-double AdamW::ClipGradients(double limit) {
+double AdamW::ClipGradients(double limit, double share) {
   const c10::NoGradGuard no_grad;
   double sum = 0.0;
   for (const Trainable& trainable : trainables_) {
     const double norm = trainable.value.grad().norm().item<double>();
     sum += norm * norm;
   }
-  const double norm = std::sqrt(sum);
-  if (norm > limit) {
-    for (Trainable& trainable : trainables_) trainable.value.mutable_grad().mul_(limit / norm);
+  const double norm = share * std::sqrt(sum);
+  const double factor = norm > limit ? share * limit / norm : share;
+  if (factor != 1.0) {
+    for (Trainable& trainable : trainables_) trainable.value.mutable_grad().mul_(factor);
   }
   return norm;
 }

@@ -24,8 +24,9 @@ class AdamW {
   // One update from the gradients present; every trainable must have one. Clears them.
   void Step(double lr);
 
-  // Scales all gradients so that their joint L2 norm is at most `limit`. Returns the norm before.
-  double ClipGradients(double limit);
+  // Multiplies all gradients by `share` (1/n makes the mean of n passes that were added up), and then so that
+  // their joint L2 norm is at most `limit`. Returns the norm between the two.
+  double ClipGradients(double limit, double share = 1.0);
 
   // Forgets gradients of a step that will not be applied.
   void ClearGradients();

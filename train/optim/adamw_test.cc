@@ -76,6 +76,16 @@ TEST(AdamW, ClipsTheJointNormAndReturnsTheOneBefore) {
   EXPECT_FLOAT_EQ(b.value.grad()[0].item<float>(), 0.8f);
 }
 
+TEST(AdamW, TakesTheShareBeforeItClips) {
+  const Trainable a = MakeTrainable("a", {0.0f, 0.0f}, true);
+  AdamW optimizer({a});
+  SetGradient(a, {3.0f, 4.0f});
+  EXPECT_DOUBLE_EQ(optimizer.ClipGradients(1.0, 0.1), 0.5);
+  EXPECT_FLOAT_EQ(a.value.grad()[1].item<float>(), 0.4f);
+  EXPECT_DOUBLE_EQ(optimizer.ClipGradients(0.25, 1.0), 0.5);
+  EXPECT_FLOAT_EQ(a.value.grad()[1].item<float>(), 0.2f);
+}
+
 TEST(AdamW, LeavesGradientsBelowTheLimitAlone) {
   const Trainable a = MakeTrainable("a", {0.0f}, true);
   AdamW optimizer({a});

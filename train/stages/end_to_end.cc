@@ -33,6 +33,13 @@ int64_t FirstOwnLayer(const LanguageModel& teacher, const LanguageModel& student
   return layer;
 }
 
+// What backward passes have left there, or zeros.
+at::Tensor GradientOf(at::Tensor& value) {
+  at::Tensor& gradient = value.mutable_grad();
+  if (!gradient.defined()) gradient = at::zeros_like(value);
+  return gradient;
+}
+
 }  // namespace
 
 std::vector<Trainable> EndToEndTrainables(v1::TrainScope scope, LanguageModel& student) {
@@ -80,7 +87,7 @@ absl::StatusOr<double> EndToEnd::Accumulate(int64_t step, const std::atomic<bool
     sum += loss;
   }
   if (step == 0) RETURN_IF_ERROR(CheckGradients(plan_.stage, step, "student", optimizer_->trainables()));
-  const double norm = optimizer_->ClipGradients(kClipNorm);
+  const double norm = optimizer_->ClipGradients(kClipNorm, 1.0 / static_cast<double>(plan_.micro_batches));
   if (!std::isfinite(norm)) {
     return absl::InternalError(absl::StrCat(doing, ", student: the gradient's norm is ", norm,
                                             "; training stopped. Lower this stage's lr and begin "
@@ -112,7 +119,16 @@ absl::StatusOr<double> EndToEnd::AccumulatePass(int64_t step, int64_t pass) {
       targets.ids_n = ids_BT.narrow(1, 1, plan_.seq_len - 1).flatten();
     }
   }
-  if (first_own_layer_ == 0) student_hidden = Embed(student_, ids_BT);
+  // Embedding and head stay outside of autograd, which would make an array of their size for each: what a
+  // pass adds to their gradients goes straight there.
+  const bool embedding_trains = student_.embedding_VE.requires_grad();
+  at::Tensor embedded;
+  if (first_own_layer_ == 0) {
+    const c10::NoGradGuard no_grad;
+    student_hidden = Embed(student_, ids_BT);
+    embedded = student_hidden;
+  }
+  if (embedding_trains) embedded.requires_grad_(true);
   for (int64_t l = first_own_layer_; l < layers; ++l) {
     student_hidden = RunBlock(student_, l, student_hidden, rotary, nullptr);
   }
@@ -122,14 +138,13 @@ absl::StatusOr<double> EndToEnd::AccumulatePass(int64_t step, int64_t pass) {
   normed = normed.flatten(0, 1);
 
   const bool head_trains = student_.head_VE.requires_grad();
-  const at::Tensor grad_head_VE = head_trains ? at::zeros_like(student_.head_VE) : at::Tensor();
-  const HeadLoss loss = HeadCrossEntropy(normed.detach(), student_.head_VE.detach(), targets, grad_head_VE);
+  const HeadLoss loss = HeadCrossEntropy(normed.detach(), student_.head_VE.detach(), targets,
+                                         head_trains ? GradientOf(student_.head_VE) : at::Tensor());
   RETURN_IF_ERROR(CheckLoss(plan_.stage, step, "student", loss.mean, student_.config.vocab_size));
-  const double share = 1.0 / static_cast<double>(plan_.micro_batches);
-  normed.backward(loss.grad_hidden_nE * share);
-  if (head_trains) {
-    at::Tensor& grad = student_.head_VE.mutable_grad();
-    grad = grad.defined() ? grad.add_(grad_head_VE, share) : grad_head_VE.mul_(share);
+  normed.backward(loss.grad_hidden_nE);
+  if (embedding_trains) {
+    const c10::NoGradGuard no_grad;
+    GradientOf(student_.embedding_VE).index_add_(0, ids_BT.flatten(), embedded.grad().flatten(0, 1));
   }
   return loss.mean;
 }

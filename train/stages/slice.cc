@@ -4,6 +4,8 @@
 #include <ATen/core/grad_mode.h>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/check.h"
+#include "core/base/clock.h"
 #include "core/base/status_macros.h"
 #include "model/lm/torch_seam.h"
 
@@ -27,51 +29,78 @@ bool NeedsBlockOutput(const StagePlan& plan) {
 
 Slice::Slice(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student,
              const Batches& batches, const std::vector<int64_t>& layers)
-    : plan_(plan), teacher_(teacher), batches_(batches) {
-  for (int64_t layer : layers) trainers_.push_back(std::make_unique<LayerTrainer>(plan, student, layer));
+    : plan_(plan), teacher_(teacher), student_(student), batches_(batches) {
+  for (int64_t layer : layers) Add(layer);
 }
 
-absl::StatusOr<std::vector<double>> Slice::Step(int64_t step, const std::atomic<bool>& stop) {
-  std::vector<double> losses(trainers_.size(), 0.0);
-  if (const absl::Status status = Accumulate(step, stop, losses); !status.ok()) {
-    for (auto& trainer : trainers_) trainer->optimizer().ClearGradients();
+absl::StatusOr<SliceStep> Slice::Step(int64_t step, const std::vector<int64_t>& layers,
+                                      const std::atomic<bool>& stop) {
+  RETORT_CHECK(!layers.empty()) << "step " << step;
+  failed_layer_.reset();
+  SliceStep result;
+  for (int64_t layer : layers) result.layers.push_back({.layer = layer});
+  if (const absl::Status status = Accumulate(step, stop, result); !status.ok()) {
+    for (int64_t layer : layers) trainer(layer).optimizer().ClearGradients();
     return status;
   }
-  for (auto& trainer : trainers_) trainer->Apply(step);
-  for (double& loss : losses) loss /= static_cast<double>(plan_.micro_batches);
-  return losses;
+  for (TrainedLayer& trained : result.layers) {
+    const double begin = MonotonicSeconds();
+    trainer(trained.layer).Apply(step);
+    trained.seconds += MonotonicSeconds() - begin;
+    trained.loss /= static_cast<double>(plan_.micro_batches);
+  }
+  return result;
 }
 
-absl::Status Slice::Accumulate(int64_t step, const std::atomic<bool>& stop, std::vector<double>& losses) {
+void Slice::Add(int64_t layer) {
+  trainers_[layer] = std::make_unique<LayerTrainer>(plan_, student_, layer);
+}
+
+void Slice::Drop(int64_t layer) { RETORT_CHECK(trainers_.erase(layer) == 1) << "layer " << layer; }
+
+absl::Status Slice::Accumulate(int64_t step, const std::atomic<bool>& stop, SliceStep& result) {
   for (int64_t pass = 0; pass < plan_.micro_batches; ++pass) {
     if (stop.load()) return absl::CancelledError("training stopped");
     const std::string doing = absl::StrCat(StageName(plan_.stage), ", step ", step + 1, ", teacher");
-    RETURN_IF_ERROR(CatchTorch(doing, [&] { return AccumulatePass(step, pass, losses); }));
+    RETURN_IF_ERROR(CatchTorch(doing, [&] { return AccumulatePass(step, pass, result); }));
   }
-  for (const auto& trainer : trainers_) RETURN_IF_ERROR(trainer->CheckAccumulated(step));
+  for (const TrainedLayer& trained : result.layers) {
+    const absl::Status status = trainer(trained.layer).CheckAccumulated(step);
+    if (!status.ok()) failed_layer_ = trained.layer;
+    RETURN_IF_ERROR(status);
+  }
   return absl::OkStatus();
 }
 
-absl::Status Slice::AccumulatePass(int64_t step, int64_t pass, std::vector<double>& losses) {
+absl::Status Slice::AccumulatePass(int64_t step, int64_t pass, SliceStep& result) {
   ASSIGN_OR_RETURN(const at::Tensor ids_BT,
                    ReadMicroBatch(plan_, batches_, plan_.first_sequence(step, pass)));
   const RotaryTable rotary = RotaryFor(teacher_, plan_.seq_len);
   at::Tensor hidden = Embed(teacher_, ids_BT);
-  size_t next = 0;
-  for (int64_t layer = 0; next < trainers_.size(); ++layer) {
-    const bool trained = trainers_[next]->layer() == layer;
+  const auto blocks = static_cast<double>(result.layers.back().layer + 1);
+  auto next = result.layers.begin();
+  for (int64_t layer = 0; next != result.layers.end(); ++layer) {
+    const bool trains = next->layer == layer, last = next + 1 == result.layers.end();
+    const double begin = MonotonicSeconds();
     BlockTaps taps;
     {
       const c10::NoGradGuard no_grad;
-      if (trained && next + 1 == trainers_.size() && !NeedsBlockOutput(plan_)) {
+      if (trains && last && !NeedsBlockOutput(plan_)) {
         taps = TapMixer(teacher_, layer, hidden, rotary);
       } else {
-        hidden = RunBlock(teacher_, layer, hidden, rotary, trained ? &taps : nullptr);
+        hidden = RunBlock(teacher_, layer, hidden, rotary, trains ? &taps : nullptr);
       }
     }
-    if (!trained) continue;
-    ASSIGN_OR_RETURN(const double loss, trainers_[next]->Accumulate(step, taps, rotary));
-    losses[next++] += loss;
+    const double shown = MonotonicSeconds();
+    result.teacher_seconds += (shown - begin) / blocks;
+    if (!trains) continue;
+    const absl::StatusOr<double> loss = trainer(layer).Accumulate(step, taps, rotary);
+    if (absl::IsInternal(loss.status()))
+      failed_layer_ = layer;  // the others: no memory, which is nobody's fault
+    if (!loss.ok()) return loss.status();
+    next->loss += *loss;
+    next->seconds += MonotonicSeconds() - shown;
+    ++next;
   }
   return absl::OkStatus();
 }

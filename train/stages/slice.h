@@ -1,8 +1,10 @@
-// A slice: layers that train together on one teacher pass in stages 1 and 2.
+// A slice: layers that train together on one teacher pass in stages 1 and 2, each at a step of its own.
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -11,29 +13,55 @@
 
 namespace retort {
 
-// The teacher runs without gradients up to the slice's last layer; each of the slice's layers learns from its
-// block as the pass goes by, so at most one layer's activations are alive. Not thread-safe.
+struct TrainedLayer {
+  int64_t layer = 0;
+  double loss = 0;     // mean over the step's micro-batches
+  double seconds = 0;  // of the layer's own part: loss, backward pass, optimiser
+};
+
+struct SliceStep {
+  std::vector<TrainedLayer> layers;  // as asked for
+  double teacher_seconds = 0;        // one teacher block's forward passes, mean over the blocks that ran
+};
+
+// The teacher runs without gradients up to the last layer that trains; each of these learns from its block
+// as the pass goes by, so at most one layer's activations are alive. What a layer becomes depends on the
+// batches that it trained on alone, not on the layers beside it. Not thread-safe.
 class Slice {
  public:
-  // `teacher`, `student` and `batches` must outlive the slice. `layers`: converted layers, ascending.
+  // `teacher`, `student` and `batches` must outlive the slice; of the teacher only embedding and blocks up to
+  // the last layer are used, of the student only the layers themselves. `layers`: converted layers,
+  // ascending.
   Slice(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student, const Batches& batches,
         const std::vector<int64_t>& layers);
 
-  // One optimiser step of every layer. Returns each layer's loss, the mean over the step's micro-batches.
-  // After an error no layer has applied the step; CANCELLED soon after `stop` is set.
-  absl::StatusOr<std::vector<double>> Step(int64_t step, const std::atomic<bool>& stop);
+  // One optimiser step on batch `step` of these of the slice's layers, ascending, at least one. After an
+  // error no layer has applied it; CANCELLED soon after `stop` is set.
+  absl::StatusOr<SliceStep> Step(int64_t step, const std::vector<int64_t>& layers,
+                                 const std::atomic<bool>& stop);
 
-  const std::vector<std::unique_ptr<LayerTrainer>>& trainers() const { return trainers_; }
+  // After an error of Step: the layer at fault; none when it is not one layer's fault.
+  std::optional<int64_t> failed_layer() const { return failed_layer_; }
+
+  // Another converted layer trains.
+  void Add(int64_t layer);
+
+  // The layer trains no more; its optimiser's memory is free again.
+  void Drop(int64_t layer);
+
+  LayerTrainer& trainer(int64_t layer) { return *trainers_.at(layer); }
 
  private:
-  // Gradients of the whole step in every layer; their losses are added to `losses`.
-  absl::Status Accumulate(int64_t step, const std::atomic<bool>& stop, std::vector<double>& losses);
-  absl::Status AccumulatePass(int64_t step, int64_t pass, std::vector<double>& losses);
+  // Gradients of the whole step in the layers of `result`, where losses and times are added up.
+  absl::Status Accumulate(int64_t step, const std::atomic<bool>& stop, SliceStep& result);
+  absl::Status AccumulatePass(int64_t step, int64_t pass, SliceStep& result);
 
   StagePlan plan_;
   const LanguageModel& teacher_;
+  LanguageModel& student_;
   const Batches& batches_;
-  std::vector<std::unique_ptr<LayerTrainer>> trainers_;
+  std::map<int64_t, std::unique_ptr<LayerTrainer>> trainers_;
+  std::optional<int64_t> failed_layer_;
 };
 
 // Sequences first .. first + plan.micro_batch - 1 of the plan's stage as int64 ids, [B, T].

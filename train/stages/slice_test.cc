@@ -65,9 +65,10 @@ class SliceTest : public testing::Test {
     }
   }
 
-  void Train(Slice& slice, int64_t steps) {
-    for (int64_t step = 0; step < steps; ++step) {
-      const absl::Status status = slice.Step(step, kGoOn).status();
+  // Steps first to end - 1.
+  void Train(Slice& slice, const std::vector<int64_t>& layers, int64_t first, int64_t end) {
+    for (int64_t step = first; step < end; ++step) {
+      const absl::Status status = slice.Step(step, layers, kGoOn).status();
       ASSERT_TRUE(status.ok()) << status;
     }
   }
@@ -133,7 +134,7 @@ TEST_F(SliceTest, NeverWritesToTheTeacher) {
   for (const StagePlan& plan :
        {TinyPlan(Stage::kMatrixOrientation), Stage2(v1::ALIGNMENT_TARGET_BLOCK, v1::TRAIN_SCOPE_BLOCK)}) {
     Slice slice(plan, teacher_, student_, batches_, kConverted);
-    Train(slice, 2);
+    Train(slice, kConverted, 0, 2);
   }
   ExpectSameBits(TensorsOf(teacher_), before);
 }
@@ -145,17 +146,50 @@ TEST_F(SliceTest, TrainsLayersApartToTheSameBitsAsTogether) {
     LanguageModel together = TinyStudent(teacher_, job_), apart = TinyStudent(teacher_, job_);
     const TensorMap before = Snapshot(together);
     Slice all(plan, teacher_, together, batches_, kConverted);
-    Train(all, 3);
+    Train(all, kConverted, 0, 3);
     for (int64_t layer : {3, 0, 2}) {
       Slice one(plan, teacher_, apart, batches_, {layer});
-      Train(one, 3);
+      Train(one, {layer}, 0, 3);
     }
     ExpectSameBits(TensorsOf(together), TensorsOf(apart));
-    for (const auto& trainer : all.trainers()) {
-      for (const Trainable& trainable : trainer->optimizer().trainables()) {
+    for (int64_t layer : kConverted) {
+      for (const Trainable& trainable : all.trainer(layer).optimizer().trainables()) {
         EXPECT_FALSE(SameBits(trainable.value.detach(), before.at(trainable.name))) << trainable.name;
       }
     }
+  }
+}
+
+// As a slice that is cut anew: a layer comes that is behind, another is taken away, a third is already done.
+TEST_F(SliceTest, TrainsLayersAtDifferentStepsToTheSameBitsAsTogether) {
+  for (const StagePlan& plan :
+       {TinyPlan(Stage::kMatrixOrientation), Stage2(v1::ALIGNMENT_TARGET_BLOCK, v1::TRAIN_SCOPE_BLOCK)}) {
+    LanguageModel together = TinyStudent(teacher_, job_), mixed = TinyStudent(teacher_, job_);
+    Slice all(plan, teacher_, together, batches_, kConverted);
+    Train(all, kConverted, 0, 5);
+    Slice slice(plan, teacher_, mixed, batches_, kConverted);
+    Train(slice, {0, 3}, 0, 2);
+    Train(slice, {2}, 0, 2);
+    Train(slice, {0, 2}, 2, 4);
+    Train(slice, {3}, 2, 4);
+    Train(slice, kConverted, 4, 5);
+    ExpectSameBits(TensorsOf(together), TensorsOf(mixed));
+  }
+}
+
+TEST_F(SliceTest, TrainsOnWithoutALayerThatIsDropped) {
+  const StagePlan plan = TinyPlan(Stage::kHiddenStateAlignment);
+  LanguageModel together = TinyStudent(teacher_, job_);
+  Slice all(plan, teacher_, together, batches_, {0, 2}),
+      slice(plan, teacher_, student_, batches_, kConverted);
+  Train(all, {0, 2}, 0, 3);
+  Train(slice, kConverted, 0, 1);
+  slice.Drop(3);
+  Train(slice, {0, 2}, 1, 3);
+  for (const auto& [name, tensor] : TensorsOf(student_)) {
+    const bool dropped = name.rfind("model.layers.3.mamba.", 0) == 0;
+    EXPECT_EQ(SameBits(tensor, TensorsOf(together).at(name)), !dropped) << name;
+    EXPECT_FALSE(dropped && tensor.requires_grad()) << name;
   }
 }
 
@@ -176,7 +210,7 @@ TEST_F(SliceTest, AlignsTheLastLayerWithTheUnNormedOutput) {
 
   const c10::AutoGradMode with_grad(true);
   Slice slice(plan, teacher_, student_, batches_, {3});
-  EXPECT_NEAR(slice.Step(0, kGoOn).value()[0], un_normed_loss, 1e-4 * un_normed_loss);
+  EXPECT_NEAR(slice.Step(0, {3}, kGoOn).value().layers[0].loss, un_normed_loss, 1e-4 * un_normed_loss);
 }
 
 TEST_F(SliceTest, ComparesTheMatrixWithTheTeachersAttention) {
@@ -192,7 +226,7 @@ TEST_F(SliceTest, ComparesTheMatrixWithTheTeachersAttention) {
                                           student_.config.mamba2);
   const double expected = (student - attention).square().sum({-2, -1}).sqrt().mean().item<double>();
   Slice slice(plan, teacher_, student_, batches_, {2});
-  EXPECT_NEAR(slice.Step(0, kGoOn).value()[0], expected, 1e-4 * expected);
+  EXPECT_NEAR(slice.Step(0, {2}, kGoOn).value().layers[0].loss, expected, 1e-4 * expected);
 }
 
 TEST_F(SliceTest, TwoPassesOfOneSequenceAddUpToOneOfTwo) {
@@ -226,7 +260,7 @@ TEST_F(SliceTest, ReportsTheMeanLossOfItsPasses) {
   }
   ASSERT_NE(passes[0], passes[1]);
   Slice slice(plan, teacher_, student_, batches_, {2});
-  EXPECT_NEAR(slice.Step(0, kGoOn).value()[0], (passes[0] + passes[1]) / 2, 1e-6);
+  EXPECT_NEAR(slice.Step(0, {2}, kGoOn).value().layers[0].loss, (passes[0] + passes[1]) / 2, 1e-6);
 }
 
 TEST_F(SliceTest, LowersEveryLayersLossInBothStages) {
@@ -235,11 +269,13 @@ TEST_F(SliceTest, LowersEveryLayersLossInBothStages) {
     plan.lr = 1e-2;
     LanguageModel student = TinyStudent(teacher_, job_);
     Slice slice(plan, teacher_, student, batches_, kConverted);
-    const std::vector<double> before = slice.Step(0, kGoOn).value();
-    Train(slice, plan.steps);
-    const std::vector<double> after = slice.Step(0, kGoOn).value();  // the same batch
-    for (size_t i = 0; i < after.size(); ++i) {
-      EXPECT_LT(after[i], 0.9 * before[i]) << StageName(plan.stage) << ", layer " << kConverted[i];
+    const SliceStep before = slice.Step(0, kConverted, kGoOn).value();
+    Train(slice, kConverted, 0, plan.steps);
+    const SliceStep after = slice.Step(0, kConverted, kGoOn).value();  // the same batch
+    for (size_t i = 0; i < kConverted.size(); ++i) {
+      EXPECT_EQ(after.layers[i].layer, kConverted[i]);
+      EXPECT_LT(after.layers[i].loss, 0.9 * before.layers[i].loss)
+          << StageName(plan.stage) << ", layer " << kConverted[i];
     }
   }
 }
@@ -249,8 +285,9 @@ TEST_F(SliceTest, AppliesAStepToNoLayerWhenOneCannotLearn) {
   mixer.c_proj.zero_();  // C is zero with its bias: B's gradient vanishes
   const TensorMap before = Snapshot(student_);
   Slice slice(TinyPlan(Stage::kMatrixOrientation), teacher_, student_, batches_, kConverted);
-  const absl::Status status = slice.Step(0, kGoOn).status();
+  const absl::Status status = slice.Step(0, kConverted, kGoOn).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(slice.failed_layer(), 3);
   EXPECT_THAT(
       std::string(status.message()),
       AllOf(HasSubstr("layer 3"), HasSubstr("model.layers.3.mamba.b_proj.weight"), HasSubstr("zero")));
@@ -263,8 +300,9 @@ TEST_F(SliceTest, StopsAtALossThatIsNotANumber) {
   const TensorMap before = Snapshot(student_);
   Slice slice(Stage2(v1::ALIGNMENT_TARGET_BLOCK, v1::TRAIN_SCOPE_MIXER), teacher_, student_, batches_,
               kConverted);
-  const absl::Status status = slice.Step(5, kGoOn).status();
+  const absl::Status status = slice.Step(5, kConverted, kGoOn).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(slice.failed_layer(), 2);
   EXPECT_THAT(std::string(status.message()),
               HasSubstr("hidden_state_alignment, step 6, layer 2: the loss is nan"));
   ExpectSameBits(TensorsOf(student_), before);
@@ -275,12 +313,12 @@ TEST_F(SliceTest, DropsTheGradientsOfAStepThatIsStopped) {
   std::atomic<bool> stop = false;
   Slice slice(TinyPlan(Stage::kHiddenStateAlignment), teacher_, student_, batches_, kConverted);
   ASSERT_GT(TinyPlan(Stage::kHiddenStateAlignment).micro_batches, 1);
-  slice.trainers()[0]->optimizer().trainables()[0].value.register_hook([&](const at::Tensor& gradient) {
+  slice.trainer(0).optimizer().trainables()[0].value.register_hook([&](const at::Tensor& gradient) {
     stop = true;
     return gradient;
   });
   const TensorMap before = Snapshot(student_);
-  EXPECT_EQ(slice.Step(0, stop).status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(slice.Step(0, kConverted, stop).status().code(), absl::StatusCode::kCancelled);
   ExpectSameBits(TensorsOf(student_), before);
   for (const auto& [name, tensor] : TensorsOf(student_)) EXPECT_FALSE(tensor.grad().defined()) << name;
 }

@@ -1,13 +1,13 @@
 #include "worker/run/local_run.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <numeric>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/clock.h"
 #include "core/base/files.h"
 #include "core/base/status_macros.h"
 #include "model/lm/torch_seam.h"
@@ -21,10 +21,12 @@
 #include "train/stages/end_to_end.h"
 #include "train/stages/slice.h"
 #include "train/stages/stage_plan.h"
+#include "worker/run/input_hashes.h"
 #include "worker/run/metrics_log.h"
 #include "worker/run/result_json.h"
 #include "worker/run/run_checkpoint.h"
 #include "worker/run/run_identity.h"
+#include "worker/run/this_machine.h"
 
 namespace retort {
 namespace {
@@ -52,9 +54,15 @@ class ActiveStage {
   // One loss per layer of layers(), or one for the whole student. After an error, CANCELLED when `stop` is
   // set, the step was not applied.
   absl::StatusOr<std::vector<double>> Step(int64_t step, const std::atomic<bool>& stop) {
-    if (slice_ != nullptr) return slice_->Step(step, stop);
-    ASSIGN_OR_RETURN(const double loss, end_to_end_->Step(step, stop));
-    return std::vector<double>{loss};
+    std::vector<double> losses;
+    if (slice_ != nullptr) {
+      ASSIGN_OR_RETURN(const SliceStep trained, slice_->Step(step, layers_, stop));
+      for (const TrainedLayer& layer : trained.layers) losses.push_back(layer.loss);
+    } else {
+      ASSIGN_OR_RETURN(const double loss, end_to_end_->Step(step, stop));
+      losses.push_back(loss);
+    }
+    return losses;
   }
 
   // Empty in stage 3.
@@ -63,7 +71,7 @@ class ActiveStage {
   std::vector<AdamW*> optimizers() {
     if (end_to_end_ != nullptr) return {&end_to_end_->optimizer()};
     std::vector<AdamW*> optimizers;
-    for (const auto& trainer : slice_->trainers()) optimizers.push_back(&trainer->optimizer());
+    for (const int64_t layer : layers_) optimizers.push_back(&slice_->trainer(layer).optimizer());
     return optimizers;
   }
 
@@ -304,8 +312,9 @@ absl::StatusOr<RunEnd> LocalRun::Run() {
   if (threads == 0 && saved.contains("threads") && saved["threads"].is_number_integer())
     threads = saved["threads"];
   if (threads == 0) threads = static_cast<int>(std::thread::hardware_concurrency());
-  at::set_num_threads(threads);
-  ASSIGN_OR_RETURN(const json identity, RunIdentity(options_.job, inputs_, threads));
+  SetComputeThreads(threads);
+  ASSIGN_OR_RETURN(const v1::InputHashes hashes, InputHasher().Hash(options_.job, inputs_, stop_));
+  const json identity = RunIdentity(options_.job, hashes, NumericsHere(options_.job.micro_batch()));
   if (!saved.is_null()) RETURN_IF_ERROR(CheckIdentity(saved, identity, options_.out_dir));
   if (!finished.is_null()) {
     progress_.Note(

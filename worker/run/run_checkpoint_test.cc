@@ -31,8 +31,8 @@ RunState SomeState() {
 class RunCheckpointTest : public testing::Test {
  protected:
   RunCheckpointTest() {
-    for (int64_t step = 0; step < 2; ++step) EXPECT_TRUE(slice_.Step(step, kGoOn).ok());
-    for (const auto& trainer : slice_.trainers()) optimizers_.push_back(&trainer->optimizer());
+    for (int64_t step = 0; step < 2; ++step) EXPECT_TRUE(slice_.Step(step, {0, 2, 3}, kGoOn).ok());
+    for (const int64_t layer : {0, 2, 3}) optimizers_.push_back(&slice_.trainer(layer).optimizer());
   }
   void Save(const RunState& state) {
     ASSERT_TRUE(SaveCheckpoint(file_, state, teacher_, student_, optimizers_).ok());

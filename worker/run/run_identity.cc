@@ -2,78 +2,44 @@
 
 #include <google/protobuf/util/json_util.h>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
 #include "core/base/check.h"
-#include "core/base/sha256.h"
-#include "core/base/status_macros.h"
 #include "core/base/version.h"
-#include "core/config/job_file.h"
-#include "model/io/weights_directory.h"
-#include "model/ops/compute_path.h"
-#include "worker/run/numerics_id.h"
 
 namespace retort {
 namespace {
 
 using nlohmann::json;
 
-absl::StatusOr<std::string> HashFiles(const std::vector<std::filesystem::path>& files) {
-  std::string hashes;
-  for (const std::filesystem::path& file : files) {
-    ASSIGN_OR_RETURN(const std::string hash, Sha256HexOfFile(file));
-    hashes += hash;
-  }
-  return Sha256Hex(hashes);
-}
-
-absl::StatusOr<std::string> HashDataset(const std::filesystem::path& bin) {
-  std::filesystem::path index = bin;
-  return HashFiles({bin, index.replace_extension(".idx")});
+std::string ComputePathText(v1::ComputePath path) {
+  return absl::AsciiStrToLower(absl::StripPrefix(v1::ComputePath_Name(path), "COMPUTE_PATH_"));
 }
 
 }  // namespace
 
-absl::StatusOr<RunInputs> ResolveInputs(const v1::JobSpec& job,
-                                        const std::vector<std::filesystem::path>& roots) {
-  RunInputs inputs;
-  ASSIGN_OR_RETURN(inputs.teacher, ResolvePath(job.teacher().path(), roots));
-  for (const std::string& written : job.data().train()) {
-    ASSIGN_OR_RETURN(std::filesystem::path path, ResolvePath(written, roots));
-    inputs.train.push_back(std::move(path));
-  }
-  ASSIGN_OR_RETURN(inputs.eval, ResolvePath(job.data().eval(), roots));
-  if (!job.data().off_domain().empty()) {
-    ASSIGN_OR_RETURN(inputs.off_domain, ResolvePath(job.data().off_domain(), roots));
-  }
-  return inputs;
-}
-
-absl::StatusOr<json> RunIdentity(const v1::JobSpec& job, const RunInputs& inputs, int threads) {
+v1::JobSpec DecidingJob(const v1::JobSpec& job) {
   v1::JobSpec deciding = job;
   deciding.clear_name();
   deciding.clear_checkpoint();
+  return deciding;
+}
+
+json RunIdentity(const v1::JobSpec& job, const v1::InputHashes& inputs, const v1::Numerics& numerics) {
   std::string text;
-  RETORT_CHECK(google::protobuf::util::MessageToJsonString(deciding, &text).ok()) << job.name();
-
-  ASSIGN_OR_RETURN(const WeightsDirectory weights, WeightsDirectory::Open(inputs.teacher));
-  std::vector<std::filesystem::path> teacher_files = {inputs.teacher / "config.json"};
-  teacher_files.insert(teacher_files.end(), weights.files().begin(), weights.files().end());
-  ASSIGN_OR_RETURN(const std::string teacher_hash, HashFiles(teacher_files));
-
+  RETORT_CHECK(google::protobuf::util::MessageToJsonString(DecidingJob(job), &text).ok()) << job.name();
   json data = json::object();
-  for (int i = 0; i < job.data().train_size(); ++i) {
-    ASSIGN_OR_RETURN(data[job.data().train(i)], HashDataset(inputs.train[i]));
-  }
-  ASSIGN_OR_RETURN(data[job.data().eval()], HashDataset(inputs.eval));
-  if (!inputs.off_domain.empty()) {
-    ASSIGN_OR_RETURN(data[job.data().off_domain()], HashDataset(inputs.off_domain));
-  }
-  return json{
-      {"job", json::parse(text)},      {"teacher_sha256", teacher_hash},
-      {"data_sha256", data},           {"threads", threads},
-      {"compute_path", ComputePath()}, {"version", absl::StrCat(std::string(Version()), "+", NumericsId())}};
+  for (const v1::InputHash& hash : inputs.data()) data[hash.path()] = absl::BytesToHexString(hash.sha256());
+  return json{{"job", json::parse(text)},
+              {"teacher_sha256", absl::BytesToHexString(inputs.teacher_sha256())},
+              {"data_sha256", data},
+              {"threads", numerics.threads()},
+              {"compute_path", ComputePathText(numerics.compute_path())},
+              {"version", absl::StrCat(std::string(Version()), "+", numerics.numerics_id())}};
 }
 
 absl::Status CheckIdentity(const json& saved, const json& now, const std::filesystem::path& directory) {

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "train/data/testing_dataset.h"
+#include "worker/run/input_hashes.h"
 
 namespace retort {
 namespace {
@@ -14,6 +15,8 @@ using nlohmann::json;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
+
+const std::atomic<bool> kGoOn = false;
 
 v1::JobSpec SmallJob() {
   v1::JobSpec job;
@@ -36,7 +39,12 @@ class RunIdentityTest : public testing::Test {
   }
 
   json Identity(const v1::JobSpec& job, int threads = 2) {
-    return RunIdentity(job, ResolveInputs(job, {root_}).value(), threads).value();
+    v1::Numerics numerics;
+    numerics.set_threads(threads);
+    numerics.set_compute_path(v1::COMPUTE_PATH_AVX2);
+    numerics.set_numerics_id("0123456789ab");
+    return RunIdentity(job, InputHasher().Hash(job, ResolveInputs(job, {root_}).value(), kGoOn).value(),
+                       numerics);
   }
   json Identity() { return Identity(SmallJob()); }
 

@@ -1,0 +1,32 @@
+// The agent at work in a process: threads that carry out what it orders, and gRPC.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "core/base/log.h"
+#include "retort/v1/worker_service.pb.h"
+#include "worker/agent/slice_work.h"
+
+namespace retort {
+
+struct AgentOptions {
+  std::string address;  // of the orchestrator, HOST:PORT
+  std::string name;     // the worker's
+  std::string build_version;
+  v1::Capabilities capabilities;
+  int64_t grace_ms = 25'000;  // from `stop` to the end
+};
+
+// Works until `stop` is set, the worker is drained, or the orchestrator will not have it. The workshop is
+// used from one thread at a time, another than the caller's. Lines go to `log`; what is in `shipped`, one of
+// its sinks, is sent to the orchestrator.
+//   OK                 it has left
+//   FAILED_PRECONDITION, INVALID_ARGUMENT, UNIMPLEMENTED  the orchestrator refuses it; the message says why
+//   DEADLINE_EXCEEDED  the grace was over before the orchestrator heard the good-bye
+absl::Status RunAgent(const AgentOptions& options, Workshop& workshop, Log& log, LogBuffer& shipped,
+                      const std::atomic<bool>& stop);
+
+}  // namespace retort

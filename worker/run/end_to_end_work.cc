@@ -1,0 +1,242 @@
+#include "worker/run/end_to_end_work.h"
+
+#include <numeric>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "core/base/check.h"
+#include "core/base/clock.h"
+#include "core/base/status_macros.h"
+#include "model/lm/torch_seam.h"
+#include "model/student/make_student.h"
+#include "model/student/student_directory.h"
+#include "worker/run/result_json.h"
+#include "worker/run/run_identity.h"
+#include "worker/run/this_machine.h"
+
+namespace retort {
+namespace {
+
+using nlohmann::json;
+
+constexpr char kMeasured[] = "result/measured";
+
+std::string Whose(const v1::CheckpointRef& ref) {
+  return absl::StrCat("the checkpoint of ", StageName(static_cast<Stage>(ref.stage())), ", layer ",
+                      ref.layer(), ", publish ", ref.publish());
+}
+
+std::vector<int64_t> Converted(const ModelConfig& config) {
+  std::vector<int64_t> layers;
+  for (int64_t l = 0; l < config.num_layers(); ++l) {
+    if (config.layers[l] == MixerType::kMamba2) layers.push_back(l);
+  }
+  return layers;
+}
+
+}  // namespace
+
+EndToEndWork::EndToEndWork(const v1::Slice& slice, const RunMaterial& material, LanguageModel teacher,
+                           Log& log)
+    : assignment_(slice),
+      log_(log),
+      inputs_(material.inputs()),
+      teacher_(std::move(teacher)),
+      student_(MakeStudent(teacher_, material.student_config(), slice.job().student().init(),
+                           slice.job().data().seed())),
+      batches_(material.batches()) {
+  for (const StagePlan& plan : PlanStages(slice.job())) {
+    if (plan.stage == Stage::kEndToEnd) {
+      plan_ = plan;
+    } else {
+      earlier_.push_back({.plan = plan, .histories = {}, .student = nullptr});
+    }
+  }
+}
+
+absl::StatusOr<std::unique_ptr<EndToEndWork>> EndToEndWork::Load(
+    const v1::Slice& slice, const RunMaterial& material, LanguageModel teacher, CheckpointSource& source,
+    Log& log, const std::atomic<bool>& stop, const std::function<void()>& on_measuring) {
+  std::unique_ptr<EndToEndWork> work(new EndToEndWork(slice, material, std::move(teacher), log));
+  RETURN_IF_ERROR(work->CheckHandover());
+  ASSIGN_OR_RETURN(work->evaluation_, Evaluation::Open(slice.job(), work->inputs_, work->teacher_.config));
+  on_measuring();
+  RETURN_IF_ERROR(work->evaluation_->ContinuePrompts(work->teacher_, log, work->context(), stop));
+  RETURN_IF_ERROR(slice.layers(0).has_checkpoint() ? work->Resume(source, stop)
+                                                   : work->Assemble(source, stop));
+  return work;
+}
+
+LogContext EndToEndWork::context() const {
+  return {.run_id = assignment_.run_id(),
+          .stage = v1::STAGE_END_TO_END,
+          .token = assignment_.token(),
+          .step = history_.steps()};
+}
+
+const v1::CheckpointRef* EndToEndWork::Handed(Stage stage, int64_t layer) const {
+  for (const v1::CheckpointRef& ref : assignment_.handover()) {
+    if (ref.stage() == static_cast<int>(stage) && ref.layer() == layer) return &ref;
+  }
+  return nullptr;
+}
+
+absl::Status EndToEndWork::CheckHandover() const {
+  for (const StageRecord& stage : earlier_) {
+    for (const int64_t layer : Converted(student_.config)) {
+      if (Handed(stage.plan.stage, layer) != nullptr) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("the hand-over of run ", assignment_.run_id(), " lacks layer ", layer, " of ",
+                       StageName(stage.plan.stage), ": the student cannot be assembled"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EndToEndWork::TakeStage(StageRecord& stage, CheckpointSource& source,
+                                     const std::atomic<bool>& stop) {
+  const bool student_too = stage.student.is_null();
+  for (const int64_t layer : Converted(student_.config)) {
+    if (stop.load()) return absl::CancelledError("loading stopped");
+    const v1::CheckpointRef& ref = *Handed(stage.plan.stage, layer);
+    ASSIGN_OR_RETURN(const SavedLayer history, source.Fetch(ref, "history/"));
+    ASSIGN_OR_RETURN(stage.histories[layer],
+                     LoadHistory(SavedTensors(history, Whose(ref)), static_cast<uint64_t>(stage.plan.steps)));
+    if (!student_too) continue;
+    ASSIGN_OR_RETURN(const SavedLayer saved, source.Fetch(ref, "student/"));
+    RETURN_IF_ERROR(LoadStudentTensors(SavedTensors(saved, Whose(ref)), layer, student_));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EndToEndWork::MeasureOnce(json& measured, const std::string& what, const LanguageModel& model,
+                                       const std::atomic<bool>& stop) {
+  if (!measured.is_null()) return absl::OkStatus();
+  const double begin = MonotonicSeconds();
+  const LanguageModel* beside = &model == &teacher_ ? nullptr : &teacher_;
+  ASSIGN_OR_RETURN(measured, evaluation_->Measure(model, beside, stop));
+  const double seconds = MonotonicSeconds() - begin;
+  json& sum = measured_["seconds"];
+  sum = (sum.is_null() ? 0.0 : sum.get<double>()) + seconds;
+  log_.Info(absl::StrFormat("%s: perplexity %.6g, measured in %.1f s", what,
+                            measured["perplexity"].get<double>(), seconds),
+            context());
+  return absl::OkStatus();
+}
+
+absl::Status EndToEndWork::Assemble(CheckpointSource& source, const std::atomic<bool>& stop) {
+  RETURN_IF_ERROR(MeasureOnce(measured_["teacher"], "the teacher", teacher_, stop));
+  RETURN_IF_ERROR(MeasureOnce(measured_["initial"], "the untrained student", student_, stop));
+  for (StageRecord& stage : earlier_) {
+    const std::string name = StageName(stage.plan.stage);
+    RETURN_IF_ERROR(TakeStage(stage, source, stop));
+    RETURN_IF_ERROR(MeasureOnce(measured_["stages"][name], absl::StrCat("the student assembled after ", name),
+                                student_, stop));
+    stage.student = measured_["stages"][name];
+  }
+  if (plan_) training_ = std::make_unique<EndToEnd>(*plan_, teacher_, student_, *batches_);
+  return absl::OkStatus();
+}
+
+absl::Status EndToEndWork::Resume(CheckpointSource& source, const std::atomic<bool>& stop) {
+  const v1::CheckpointRef& ref = assignment_.layers(0).checkpoint();
+  ASSIGN_OR_RETURN(const SavedLayer saved, source.Fetch(ref, ""));
+  const SavedTensors tensors(saved, Whose(ref));
+  if (saved.step != assignment_.layers(0).next_step()) {
+    return absl::DataLossError(
+        absl::StrCat(Whose(ref), " is at step ", saved.step, ", not ", assignment_.layers(0).next_step()));
+  }
+  ASSIGN_OR_RETURN(const std::string text, tensors.Text(kMeasured));
+  measured_ = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!measured_.is_object() || !measured_.contains("stages")) {
+    return absl::DataLossError(absl::StrCat(Whose(ref), ": ", kMeasured, " is not what was measured"));
+  }
+  for (StageRecord& stage : earlier_) {
+    stage.student = measured_["stages"][StageName(stage.plan.stage)];
+    RETURN_IF_ERROR(TakeStage(stage, source, stop));
+  }
+  RETURN_IF_ERROR(LoadStudentTensors(tensors, kWholeStudent, student_));
+  ASSIGN_OR_RETURN(history_, LoadHistory(tensors, saved.step));
+  copied_steps_ = history_.steps();
+  if (!plan_) return absl::OkStatus();
+  training_ = std::make_unique<EndToEnd>(*plan_, teacher_, student_, *batches_);
+  return LoadMoments(tensors, saved.step, training_->optimizer());
+}
+
+absl::StatusOr<StepReport> EndToEndWork::Step(const std::atomic<bool>& stop) {
+  UseComputeThreads();
+  RETORT_CHECK(training_ != nullptr && history_.steps() < assignment_.layers(0).total_steps());
+  const double begin = MonotonicSeconds();
+  ASSIGN_OR_RETURN(const double loss, training_->Step(static_cast<int64_t>(history_.steps()), stop));
+  history_.losses.push_back(loss);
+  history_.seconds.push_back(MonotonicSeconds() - begin);
+  StepReport report;
+  report.layers.push_back(
+      {.layer = 0, .step = history_.steps(), .loss = loss, .seconds = history_.seconds.back()});
+  return report;
+}
+
+std::vector<SavedLayer> EndToEndWork::Copy(const std::vector<uint32_t>&) {
+  SavedLayer saved;
+  saved.step = history_.steps();
+  saved.loss = history_.MeanLossFrom(copied_steps_);
+  SaveStudentTensors(student_, teacher_, kWholeStudent, saved);
+  if (training_ != nullptr) SaveMoments(training_->optimizer(), saved);
+  SaveHistory(history_, saved);
+  saved.tensors.push_back(SaveText(kMeasured, measured_.dump()));
+  SortByName(saved);
+  copied_steps_ = history_.steps();
+  std::vector<SavedLayer> copies;
+  copies.push_back(std::move(saved));
+  return copies;
+}
+
+void EndToEndWork::Drop(const std::vector<uint32_t>&) { training_.reset(); }
+
+json EndToEndWork::ResultJson(const std::vector<StageRecord>& stages) const {
+  json result = NewResult(assignment_.job().name(),
+                          RunIdentity(assignment_.job(), assignment_.inputs(), assignment_.numerics()));
+  result["teacher"] = measured_["teacher"];
+  result["initial"] = measured_["initial"];
+  double seconds = measured_["seconds"];
+  for (const StageRecord& stage : stages) {
+    json described = StageJson(stage);
+    seconds += described["seconds"].get<double>();
+    result["tokens_per_second"][StageName(stage.plan.stage)] =
+        described["tokens"].get<double>() / described["seconds"].get<double>();
+    result["stages"].push_back(std::move(described));
+  }
+  result["student"] = stages.empty() ? measured_["initial"] : stages.back().student;
+  if (evaluation_->has_off_domain()) {
+    result["off_domain"] = {{"teacher", result["teacher"]["off_domain"]},
+                            {"student", result["student"]["off_domain"]}};
+  }
+  result["seconds"] = seconds;
+  result["peak_memory_bytes"] = PeakMemoryBytes();
+  return result;
+}
+
+absl::StatusOr<SavedLayer> EndToEndWork::MakeResult(const std::atomic<bool>& stop) {
+  UseComputeThreads();
+  return CatchTorch("making the result", [&]() -> absl::StatusOr<SavedLayer> {
+    std::vector<StageRecord> stages = earlier_;
+    if (plan_) {
+      json& measured = measured_["stages"][StageName(plan_->stage)];
+      RETURN_IF_ERROR(MeasureOnce(measured, "the student at its end", student_, stop));
+      stages.push_back({.plan = *plan_, .histories = {{0, history_}}, .student = measured});
+    }
+    SavedLayer result;
+    result.step = history_.steps();
+    result.loss = history_.losses.empty() ? 0 : history_.losses.back();
+    ASSIGN_OR_RETURN(std::vector<StudentFile> files, StudentFiles(student_, inputs_.teacher));
+    for (StudentFile& file : files) {
+      result.tensors.push_back(SaveText("student/" + file.name, std::move(file.contents)));
+    }
+    result.tensors.push_back(SaveText("metrics.jsonl", MetricsText(stages)));
+    result.tensors.push_back(SaveText("result.json", ResultJson(stages).dump(2) + "\n"));
+    SortByName(result);
+    return result;
+  });
+}
+
+}  // namespace retort

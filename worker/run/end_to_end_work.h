@@ -1,0 +1,74 @@
+// END_TO_END at work: assembles the student from the hand-over, measures it, trains it, makes the result.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/base/log.h"
+#include "nlohmann/json.hpp"
+#include "retort/v1/worker_service.pb.h"
+#include "train/stages/end_to_end.h"
+#include "worker/agent/slice_work.h"
+#include "worker/run/evaluation.h"
+#include "worker/run/run_material.h"
+#include "worker/run/run_result.h"
+#include "worker/run/saved_tensors.h"
+
+namespace retort {
+
+// See SliceWork; its one layer is 0.
+class EndToEndWork : public SliceWork {
+ public:
+  // `teacher` is whole. Tells `on_measuring` before it measures; nothing is measured that the slice's
+  // checkpoint holds. INVALID_ARGUMENT when the hand-over lacks a layer of a stage; otherwise errors as
+  // Workshop::Load. `slice` and `log` outlive the object.
+  static absl::StatusOr<std::unique_ptr<EndToEndWork>> Load(const v1::Slice& slice,
+                                                            const RunMaterial& material,
+                                                            LanguageModel teacher, CheckpointSource& source,
+                                                            Log& log, const std::atomic<bool>& stop,
+                                                            const std::function<void()>& on_measuring);
+
+  absl::StatusOr<StepReport> Step(const std::atomic<bool>& stop) override;
+  std::vector<uint32_t> failed_layers() const override { return {}; }
+  std::vector<SavedLayer> Copy(const std::vector<uint32_t>& layers) override;
+  void Drop(const std::vector<uint32_t>& layers) override;
+  absl::StatusOr<SavedLayer> MakeResult(const std::atomic<bool>& stop) override;
+
+ private:
+  EndToEndWork(const v1::Slice& slice, const RunMaterial& material, LanguageModel teacher, Log& log);
+
+  // INVALID_ARGUMENT names the first layer that the hand-over lacks.
+  absl::Status CheckHandover() const;
+  const v1::CheckpointRef* Handed(Stage stage, int64_t layer) const;
+  // The histories of an earlier stage, and into the student what its layers became in it.
+  absl::Status TakeStage(StageRecord& stage, CheckpointSource& source, const std::atomic<bool>& stop);
+  // Fills `measured`, unless it has been filled before; `what` is for the log.
+  absl::Status MeasureOnce(nlohmann::json& measured, const std::string& what, const LanguageModel& model,
+                           const std::atomic<bool>& stop);
+  absl::Status Assemble(CheckpointSource& source, const std::atomic<bool>& stop);
+  absl::Status Resume(CheckpointSource& source, const std::atomic<bool>& stop);
+  nlohmann::json ResultJson(const std::vector<StageRecord>& stages) const;
+  LogContext context() const;
+
+  const v1::Slice& assignment_;
+  Log& log_;
+  const RunInputs inputs_;
+  const LanguageModel teacher_;
+  LanguageModel student_;
+  const std::shared_ptr<const Batches> batches_;
+  std::vector<StageRecord> earlier_;  // the job's stages before this one
+  std::optional<StagePlan> plan_;     // nothing: the job asks for no steps
+  std::optional<Evaluation> evaluation_;
+  std::unique_ptr<EndToEnd> training_;  // null without plan_
+  StepHistory history_;
+  size_t copied_steps_ = 0;  // where the last checkpoint stands
+  // {teacher, initial, stages{NAME: the student after it}, seconds that measuring took}: what goes into
+  // checkpoints, so that a restart does not measure again.
+  nlohmann::json measured_;
+};
+
+}  // namespace retort

@@ -1,0 +1,97 @@
+#include "worker/run/memory_plan.h"
+
+#include <algorithm>
+
+#include "model/lm/language_model.h"
+
+namespace retort {
+namespace {
+
+constexpr uint64_t kFloatBytes = 4;
+// The libraries, their thread stacks and tables; gRPC's buffers.
+constexpr uint64_t kProcessBytes = uint64_t{300} << 20;
+// Of a checkpoint: the one that is being sent, and the next one.
+constexpr uint64_t kCopies = 2;
+
+uint64_t BytesOf(const std::vector<int64_t>& shape) {
+  uint64_t bytes = kFloatBytes;
+  for (int64_t size : shape) bytes *= static_cast<uint64_t>(size);
+  return bytes;
+}
+
+// Tensors of a model of this shape for which `counts` holds.
+template <typename Predicate>
+uint64_t ModelBytes(const ModelConfig& config, Predicate counts) {
+  LanguageModel model = EmptyModel(config);
+  uint64_t bytes = 0;
+  for (const auto& tensor : ModelTensors(model)) {
+    if (counts(tensor)) bytes += BytesOf(tensor.shape);
+  }
+  return bytes;
+}
+
+uint64_t MatrixPartsBytes(const ModelConfig& config) {
+  uint64_t bytes = 0;
+  for (const Mamba2Tensor& tensor : Mamba2Tensors()) {
+    if (tensor.in_matrix) bytes += BytesOf(Mamba2TensorShape(tensor, config.mamba2, config.hidden_size));
+  }
+  return bytes;
+}
+
+// Of the arrays that a forward and a backward pass of one student block hold at once, beside a teacher
+// block's.
+uint64_t BlockPassBytes(const ModelConfig& config, uint64_t tokens) {
+  const int64_t floats = 10 * config.hidden_size + 16 * config.mamba2.inner() +
+                         12 * config.mamba2.group_channels() + 6 * config.intermediate_size;
+  return kFloatBytes * tokens * static_cast<uint64_t>(floats);
+}
+
+// Of what a block's forward pass keeps for its backward pass.
+uint64_t BlockKeptBytes(const ModelConfig& config, uint64_t tokens) {
+  const int64_t floats = 5 * config.hidden_size + 10 * config.mamba2.inner() +
+                         6 * config.mamba2.group_channels() + 3 * config.intermediate_size;
+  return kFloatBytes * tokens * static_cast<uint64_t>(floats);
+}
+
+// Logits of 256 positions and what is computed from them, of teacher and student.
+uint64_t HeadBytes(const ModelConfig& config) {
+  constexpr uint64_t kPositions = 256, kArrays = 8;
+  return kFloatBytes * kPositions * kArrays * static_cast<uint64_t>(config.vocab_size);
+}
+
+}  // namespace
+
+uint64_t TeacherBytes(const ModelConfig& teacher, int64_t blocks) {
+  return ModelBytes(teacher, [&](const auto& tensor) { return tensor.place < blocks; });
+}
+
+uint64_t PlanLayersBytes(const StagePlan& plan, const ModelConfig& teacher, const ModelConfig& student,
+                         const std::vector<int64_t>& layers) {
+  const bool whole_blocks = plan.stage == Stage::kHiddenStateAlignment && plan.scope == v1::TRAIN_SCOPE_BLOCK;
+  const uint64_t own = ModelBytes(student, [&](const auto& tensor) {
+    return (tensor.of_mamba2 || whole_blocks) &&
+           std::binary_search(layers.begin(), layers.end(), tensor.place);
+  });
+  const uint64_t trained =
+      plan.stage == Stage::kMatrixOrientation ? layers.size() * MatrixPartsBytes(student) : own;
+  const uint64_t checkpoint = own + 2 * trained;
+  const auto tokens = static_cast<uint64_t>(plan.micro_batch * plan.seq_len);
+  return kProcessBytes + TeacherBytes(teacher, layers.back() + 1) + own + 3 * trained + kCopies * checkpoint +
+         BlockPassBytes(student, tokens);
+}
+
+uint64_t PlanEndToEndBytes(const v1::JobSpec& job, const ModelConfig& teacher, const ModelConfig& student) {
+  const auto all = [](const auto&) { return true; };
+  const auto mixers = [](const auto& tensor) { return tensor.of_mamba2; };
+  const bool whole = job.stages().end_to_end().train() == v1::TRAIN_SCOPE_ALL;
+  const uint64_t teacher_bytes = ModelBytes(teacher, all);
+  const uint64_t own = whole ? ModelBytes(student, all) : ModelBytes(student, mixers);
+  const uint64_t trained = job.stages().has_end_to_end() ? own : 0;
+  const uint64_t saved = std::max(kCopies * (own + 2 * trained), ModelBytes(student, all));
+  const uint64_t tokens = uint64_t{job.micro_batch()} * job.data().seq_len();
+  const uint64_t pass = trained == 0 ? 0 : student.num_layers() * BlockKeptBytes(student, tokens);
+  return kProcessBytes + teacher_bytes + own + 3 * trained + saved + pass + BlockPassBytes(student, tokens) +
+         HeadBytes(student);
+}
+
+}  // namespace retort

@@ -1,0 +1,57 @@
+#include "worker/run/run_material.h"
+
+#include <ATen/ATen.h>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "model/student/make_student.h"
+#include "model/teacher/llama.h"
+#include "worker/run/run_identity.h"
+
+namespace retort {
+
+absl::StatusOr<RunMaterial> RunMaterial::Open(const v1::JobSpec& job, RunInputs inputs,
+                                              v1::InputHashes hashes) {
+  RunMaterial material;
+  material.job_ = DecidingJob(job).SerializeAsString();
+  material.hashes_ = hashes.SerializeAsString();
+  ASSIGN_OR_RETURN(const ModelConfig teacher, ReadTeacherConfig(inputs.teacher));
+  if (job.data().seq_len() > teacher.context) {
+    return absl::InvalidArgumentError(absl::StrCat("data.seq_len is ", job.data().seq_len(),
+                                                   ", longer than the teacher's context of ",
+                                                   teacher.context));
+  }
+  ASSIGN_OR_RETURN(material.student_config_, StudentConfig(teacher, job.student()));
+  ASSIGN_OR_RETURN(Batches batches, Batches::Open(inputs.train, static_cast<int>(job.data().seq_len()),
+                                                  job.data().seed(), static_cast<int>(teacher.vocab_size)));
+  material.batches_ = std::make_shared<const Batches>(std::move(batches));
+  material.teacher_ = EmptyModel(teacher);
+  material.inputs_ = std::move(inputs);
+  return material;
+}
+
+bool RunMaterial::IsOf(const v1::JobSpec& job, const RunInputs& inputs, const v1::InputHashes& hashes) const {
+  return job_ == DecidingJob(job).SerializeAsString() && hashes_ == hashes.SerializeAsString() &&
+         inputs_.teacher == inputs.teacher && inputs_.train == inputs.train;
+}
+
+absl::StatusOr<LanguageModel> RunMaterial::Teacher(int64_t blocks) {
+  RETURN_IF_ERROR(LoadBlocks(inputs_.teacher, blocks, teacher_));
+  return teacher_;
+}
+
+void RunMaterial::ReleaseTeacherFrom(int64_t blocks) {
+  for (const auto& tensor : ModelTensors(teacher_)) {
+    if (tensor.place >= blocks) tensor.value->reset();
+  }
+}
+
+uint64_t RunMaterial::teacher_bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& tensor : ModelTensors(teacher_)) {
+    if (tensor.value->defined()) bytes += tensor.value->nbytes();
+  }
+  return bytes;
+}
+
+}  // namespace retort

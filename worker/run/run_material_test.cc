@@ -1,0 +1,44 @@
+#include "worker/run/run_material.h"
+
+#include <gtest/gtest.h>
+
+#include "worker/run/memory_plan.h"
+#include "worker/run/testing_workshop.h"
+
+namespace retort {
+namespace {
+
+class RunMaterialTest : public testing::Test {
+ protected:
+  const v1::JobSpec job_ = TinyJobFile();
+  const RunInputs inputs_ = ResolveInputs(job_, {kTinyJobDirectory}).value();
+  const v1::InputHashes hashes_ = InputHasher().Hash(job_, inputs_, WorkshopRun::kNever).value();
+  RunMaterial material_ = RunMaterial::Open(job_, inputs_, hashes_).value();
+};
+
+TEST_F(RunMaterialTest, ReadsTheTeacherAsFarUpAsItIsNeededAndOnce) {
+  const LanguageModel two = material_.Teacher(2).value();
+  EXPECT_TRUE(two.blocks[1].post_norm_E.defined());
+  EXPECT_FALSE(two.blocks[2].post_norm_E.defined());
+  EXPECT_EQ(material_.teacher_bytes(), TeacherBytes(two.config, 2));
+  const LanguageModel whole = material_.Teacher(5).value();
+  EXPECT_TRUE(whole.blocks[1].mlp.up_proj.is_same(two.blocks[1].mlp.up_proj));
+  EXPECT_EQ(material_.teacher_bytes(), TeacherBytes(two.config, 5));
+  EXPECT_TRUE(material_.Teacher(1).value().blocks[3].post_norm_E.defined());
+  material_.ReleaseTeacherFrom(1);
+  EXPECT_EQ(material_.teacher_bytes(), TeacherBytes(two.config, 1));
+}
+
+TEST_F(RunMaterialTest, IsOfItsJobWhateverTheNameAndOfNoOther) {
+  v1::JobSpec job = job_;
+  job.set_name("other");
+  EXPECT_TRUE(material_.IsOf(job, inputs_, hashes_));
+  job.mutable_data()->set_seed(8);
+  EXPECT_FALSE(material_.IsOf(job, inputs_, hashes_));
+  v1::InputHashes hashes = hashes_;
+  hashes.set_teacher_sha256("another");
+  EXPECT_FALSE(material_.IsOf(job_, inputs_, hashes));
+}
+
+}  // namespace
+}  // namespace retort

@@ -1,0 +1,119 @@
+#include "worker/run/this_machine.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/base/check.h"
+#include "core/base/clock.h"
+#include "model/ops/compute_path.h"
+#include "worker/run/numerics_id.h"
+
+namespace retort {
+namespace {
+
+v1::ComputePath ComputePathHere() {
+  const std::string path = ComputePath();
+  if (path == "plain") return v1::COMPUTE_PATH_PLAIN;
+  if (path == "portable") return v1::COMPUTE_PATH_PORTABLE;
+  if (path == "avx2") return v1::COMPUTE_PATH_AVX2;
+  RETORT_CHECK(path == "avx512") << path;
+  return v1::COMPUTE_PATH_AVX512;
+}
+
+// The limit of this process's control group and of those above it; the largest number when there is none.
+uint64_t ControlGroupBytes() {
+  uint64_t least = std::numeric_limits<uint64_t>::max();
+  std::ifstream groups("/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {
+    if (line.rfind("0::", 0) != 0) continue;
+    std::filesystem::path group = "/sys/fs/cgroup" + line.substr(3);
+    for (; group.string().size() >= sizeof("/sys/fs/cgroup") - 1; group = group.parent_path()) {
+      std::string text;
+      uint64_t bytes = 0;
+      if (std::getline(std::ifstream(group / "memory.max"), text) && absl::SimpleAtoi(text, &bytes)) {
+        least = std::min(least, bytes);
+      }
+    }
+  }
+  return least;
+}
+
+}  // namespace
+
+void SetComputeThreads(int threads) { at::set_num_threads(threads); }
+
+void UseComputeThreads() {
+  thread_local const bool set = [] {
+    at::init_num_threads();
+    return true;
+  }();
+  RETORT_CHECK(set);
+}
+
+uint64_t MachineMemoryBytes() {
+  const auto pages = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES));
+  return std::min(pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)), ControlGroupBytes());
+}
+
+v1::Capabilities MeasureCapabilities(uint64_t memory_bytes) {
+  UseComputeThreads();
+  const v1::Numerics numerics = NumericsHere(0);
+  v1::Capabilities capabilities;
+  capabilities.set_numerics_id(numerics.numerics_id());
+  capabilities.set_compute_path(numerics.compute_path());
+  capabilities.set_device(numerics.device());
+  capabilities.set_threads(numerics.threads());
+  capabilities.set_memory_bytes(memory_bytes);
+  constexpr int kSize = 1024, kRounds = 5;  // the first one warms up
+  const at::Tensor a = at::ones({kSize, kSize}), b = at::ones({kSize, kSize});
+  at::Tensor c = at::empty({kSize, kSize});
+  double best_seconds = std::numeric_limits<double>::max();
+  for (int round = 0; round < kRounds; ++round) {
+    const double begin = MonotonicSeconds();
+    at::mm_out(c, a, b);
+    best_seconds = std::min(best_seconds, MonotonicSeconds() - begin);
+  }
+  capabilities.set_measured_gflops(2.0 * kSize * kSize * kSize / best_seconds / 1e9);
+  return capabilities;
+}
+
+v1::Numerics NumericsHere(uint32_t micro_batch) {
+  v1::Numerics numerics;
+  numerics.set_micro_batch(micro_batch);
+  numerics.set_threads(static_cast<uint32_t>(at::get_num_threads()));
+  numerics.set_compute_path(ComputePathHere());
+  numerics.set_device(v1::DEVICE_KIND_CPU);
+  numerics.set_boundary_dtype(v1::DATA_TYPE_F32);
+  numerics.set_numerics_id(NumericsId());
+  return numerics;
+}
+
+absl::Status CompareNumerics(const v1::Numerics& asked) {
+  const v1::Numerics here = NumericsHere(asked.micro_batch());
+  std::vector<std::string> differences;
+  const auto compare = [&](const char* what, const std::string& is, const std::string& should) {
+    if (is != should) differences.push_back(absl::StrCat(what, " is ", is, ", the run's is ", should));
+  };
+  compare("threads", absl::StrCat(here.threads()), absl::StrCat(asked.threads()));
+  compare("compute_path", v1::ComputePath_Name(here.compute_path()),
+          v1::ComputePath_Name(asked.compute_path()));
+  compare("device", v1::DeviceKind_Name(here.device()), v1::DeviceKind_Name(asked.device()));
+  compare("boundary_dtype", v1::DataType_Name(here.boundary_dtype()),
+          v1::DataType_Name(asked.boundary_dtype()));
+  compare("numerics_id", here.numerics_id(), asked.numerics_id());
+  if (differences.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("this worker cannot give the run's bits: ", absl::StrJoin(differences, "; ")));
+}
+
+}  // namespace retort

@@ -1,0 +1,109 @@
+#include "worker/run/torch_workshop.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/check.h"
+#include "core/base/status_macros.h"
+#include "model/lm/torch_seam.h"
+#include "worker/run/end_to_end_work.h"
+#include "worker/run/evaluation.h"
+#include "worker/run/layer_work.h"
+#include "worker/run/memory_plan.h"
+#include "worker/run/this_machine.h"
+
+namespace retort {
+namespace {
+
+v1::ModelShape ShapeOf(const ModelConfig& teacher) {
+  v1::ModelShape shape;
+  shape.set_layers(static_cast<uint32_t>(teacher.num_layers()));
+  shape.set_hidden_size(static_cast<uint32_t>(teacher.hidden_size));
+  shape.set_intermediate_size(static_cast<uint32_t>(teacher.intermediate_size));
+  shape.set_query_heads(static_cast<uint32_t>(teacher.heads));
+  shape.set_kv_heads(static_cast<uint32_t>(teacher.kv_heads));
+  shape.set_head_dim(static_cast<uint32_t>(teacher.head_dim));
+  shape.set_vocab_size(static_cast<uint32_t>(teacher.vocab_size));
+  shape.set_tied_head(teacher.tied_head);
+  return shape;
+}
+
+absl::StatusOr<StagePlan> PlanOf(const v1::Slice& slice) {
+  for (const StagePlan& plan : PlanStages(slice.job())) {
+    if (static_cast<int>(plan.stage) == slice.stage()) return plan;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("run ", slice.run_id(), " has no stage ", v1::Stage_Name(slice.stage())));
+}
+
+}  // namespace
+
+absl::Status TorchWorkshop::OpenMaterial(const v1::JobSpec& job, RunInputs inputs,
+                                         const v1::InputHashes& hashes) {
+  if (material_ && material_->IsOf(job, inputs, hashes)) return absl::OkStatus();
+  material_.reset();
+  ASSIGN_OR_RETURN(material_, RunMaterial::Open(job, std::move(inputs), hashes));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::PreparedRun> TorchWorkshop::Prepare(const v1::JobSpec& job,
+                                                       const std::atomic<bool>& stop) {
+  UseComputeThreads();
+  return CatchTorch("preparing " + job.name(), [&] { return PrepareInTorch(job, stop); });
+}
+
+absl::StatusOr<v1::PreparedRun> TorchWorkshop::PrepareInTorch(const v1::JobSpec& job,
+                                                              const std::atomic<bool>& stop) {
+  ASSIGN_OR_RETURN(const RunInputs inputs, ResolveInputs(job, options_.roots));
+  v1::PreparedRun prepared;
+  ASSIGN_OR_RETURN(*prepared.mutable_inputs(), hasher_.Hash(job, inputs, stop));
+  RETURN_IF_ERROR(OpenMaterial(job, inputs, prepared.inputs()));
+  RETURN_IF_ERROR(Evaluation::Open(job, inputs, material_->teacher_config()).status());
+  *prepared.mutable_shape() = ShapeOf(material_->teacher_config());
+  return prepared;
+}
+
+absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::Load(
+    const v1::Slice& slice, CheckpointSource& source, const std::atomic<bool>& stop,
+    const std::function<void(const LoadProgress&)>& on_progress) {
+  UseComputeThreads();
+  return CatchTorch(absl::StrCat("loading a slice of run ", slice.run_id()),
+                    [&] { return LoadInTorch(slice, source, stop, on_progress); });
+}
+
+absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
+    const v1::Slice& slice, CheckpointSource& source, const std::atomic<bool>& stop,
+    const std::function<void(const LoadProgress&)>& on_progress) {
+  on_progress({});
+  RETURN_IF_ERROR(CompareNumerics(slice.numerics()));
+  ASSIGN_OR_RETURN(const RunInputs inputs, ResolveInputs(slice.job(), options_.roots));
+  ASSIGN_OR_RETURN(const v1::InputHashes hashes, hasher_.Hash(slice.job(), inputs, stop));
+  RETURN_IF_ERROR(CompareInputs(slice.inputs(), hashes, inputs));
+  RETURN_IF_ERROR(OpenMaterial(slice.job(), inputs, hashes));
+  const ModelConfig &teacher = material_->teacher_config(), &student = material_->student_config();
+
+  if (slice.stage() == v1::STAGE_END_TO_END) {
+    LoadProgress progress = {.planned_memory_bytes = PlanEndToEndBytes(slice.job(), teacher, student)};
+    on_progress(progress);
+    ASSIGN_OR_RETURN(LanguageModel whole, material_->Teacher(teacher.num_layers() + 1));
+    return EndToEndWork::Load(slice, *material_, std::move(whole), source, log_, stop, [&] {
+      progress.phase = v1::SLICE_PHASE_MEASURING;
+      on_progress(progress);
+    });
+  }
+  ASSIGN_OR_RETURN(const StagePlan plan, PlanOf(slice));
+  std::vector<int64_t> layers;
+  for (const v1::SliceLayer& layer : slice.layers()) layers.push_back(layer.layer());
+  const int64_t blocks = layers.back() + 1;
+  const uint64_t needed = PlanLayersBytes(plan, teacher, student, layers);
+  const uint64_t needed_of_teacher = TeacherBytes(teacher, blocks);
+  if (needed - needed_of_teacher + std::max(needed_of_teacher, material_->teacher_bytes()) >
+      options_.memory_bytes) {
+    material_->ReleaseTeacherFrom(blocks);
+  }
+  on_progress({.planned_memory_bytes = needed});
+  ASSIGN_OR_RETURN(LanguageModel lower, material_->Teacher(blocks));
+  return LayerWork::Load(slice, plan, *material_, std::move(lower), source, stop);
+}
+
+}  // namespace retort

@@ -1,0 +1,277 @@
+#include "worker/run/torch_workshop.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "core/base/files.h"
+#include "core/base/progress.h"
+#include "nlohmann/json.hpp"
+#include "train/data/testing_dataset.h"
+#include "worker/run/local_run.h"
+#include "worker/run/testing_workshop.h"
+
+namespace retort {
+namespace {
+
+using nlohmann::json;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr v1::Stage kStage1 = v1::STAGE_MATRIX_ORIENTATION, kStage2 = v1::STAGE_HIDDEN_STATE_ALIGNMENT,
+                    kStage3 = v1::STAGE_END_TO_END;
+
+class TorchWorkshopTest : public testing::Test {
+ protected:
+  TorchWorkshopTest() { SetComputeThreads(1); }
+
+  TorchWorkshop NewWorkshop() {
+    return TorchWorkshop({.roots = {kTinyJobDirectory}, .memory_bytes = uint64_t{1} << 40}, log_);
+  }
+
+  // Trains END_TO_END in two processes' worth of work, cut after `cut` steps, and makes the result.
+  SavedLayer Finish(WorkshopRun& run, int cut) {
+    TorchWorkshop first = NewWorkshop(), second = NewWorkshop();
+    run.Train(first, kStage3, {0}, cut);
+    const v1::Slice slice = run.Slice(kStage3, {0}, WorkshopRun::kSteps);
+    auto work = second.Load(slice, run.kept, kNever, [](const LoadProgress&) {});
+    EXPECT_TRUE(work.ok()) << work.status();
+    for (int step = cut; step < static_cast<int>(WorkshopRun::kSteps); ++step) {
+      EXPECT_TRUE((*work)->Step(kNever).ok());
+    }
+    return (*work)->MakeResult(kNever).value();
+  }
+
+  static constexpr const std::atomic<bool>& kNever = WorkshopRun::kNever;
+  std::ostringstream lines_;
+  Log log_{v1::LOG_LEVEL_INFO, [] { return int64_t{0}; }, {StreamSink(lines_)}};
+};
+
+std::string FileOf(const SavedLayer& result, const std::string& name) {
+  for (const SavedTensor& tensor : result.tensors) {
+    if (tensor.name == name) return tensor.bytes;
+  }
+  ADD_FAILURE() << "no file " << name;
+  return "";
+}
+
+json WithoutTimes(json result) {
+  for (json& stage : result["stages"]) stage.erase("seconds");
+  for (const char* key : {"seconds", "peak_memory_bytes", "tokens_per_second"}) result.erase(key);
+  return result;
+}
+
+std::vector<json> MetricsWithoutTimes(const std::string& text) {
+  std::vector<json> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) {
+    lines.push_back(json::parse(line));
+    lines.back().erase("step_seconds");
+  }
+  return lines;
+}
+
+// Layers in other slices, cut anew and again, at mixed steps, over several workers.
+TEST_F(TorchWorkshopTest, MakesTheResultOfOneProcessHoweverTheLayersAreCut) {
+  const std::filesystem::path out = TestPath("local");
+  std::ostringstream shown;
+  Progress progress(shown, {}, [] { return 0.0; });
+  ASSERT_EQ(RunLocally({.job = TinyJobFile(), .roots = {kTinyJobDirectory}, .out_dir = out, .threads = 1},
+                       progress, kNever)
+                .value(),
+            RunEnd::kCompleted);
+
+  WorkshopRun run(TinyJobFile());
+  TorchWorkshop a = NewWorkshop(), b = NewWorkshop();
+  run.Prepare(a);
+  run.Train(a, kStage1, {0, 2}, 12);
+  run.Train(b, kStage1, {3}, 20);
+  run.Train(b, kStage2, {3}, 7);
+  run.Train(b, kStage1, {2}, 8);
+  run.Train(a, kStage1, {0}, 8);
+  run.Train(b, kStage2, {2, 3}, 9);  // layer 2 catches up, then both
+  run.Train(a, kStage2, {0, 2, 3}, 20);
+  const SavedLayer result = Finish(run, 9);
+
+  for (const auto& entry : std::filesystem::directory_iterator(out / "student")) {
+    const std::string name = entry.path().filename();
+    EXPECT_TRUE(FileOf(result, "student/" + name) == ReadFile(entry.path()).value()) << name;
+  }
+  EXPECT_EQ(WithoutTimes(json::parse(FileOf(result, "result.json"))),
+            WithoutTimes(json::parse(ReadFile(out / "result.json").value())));
+  EXPECT_EQ(MetricsWithoutTimes(FileOf(result, "metrics.jsonl")),
+            MetricsWithoutTimes(ReadFile(out / "metrics.jsonl").value()));
+}
+
+// A run whose stage 1 is done.
+class AfterStageOne : public TorchWorkshopTest {
+ protected:
+  AfterStageOne() {
+    run_.Prepare(workshop_);
+    run_.Train(workshop_, kStage1, {0, 2, 3}, WorkshopRun::kSteps);
+  }
+  absl::StatusOr<std::unique_ptr<SliceWork>> Load(const v1::Slice& slice) {
+    return workshop_.Load(slice, run_.kept, kNever, [&](const LoadProgress& p) { told_.push_back(p); });
+  }
+
+  TorchWorkshop workshop_ = NewWorkshop();
+  WorkshopRun run_{TinyJobFile()};
+  std::vector<LoadProgress> told_;
+};
+
+TEST_F(AfterStageOne, StageTwoFetchesTheStudentsTensorsOnly) {
+  run_.kept.fetched_.clear();
+  ASSERT_TRUE(Load(run_.Slice(kStage2, {2, 3}, 20)).ok());
+  EXPECT_THAT(run_.kept.fetched_, ElementsAre(testing::Pair(2, "student/"), testing::Pair(3, "student/")));
+}
+
+TEST_F(AfterStageOne, TheSlowestLayersTrainUntilTheyHaveCaughtUp) {
+  run_.Train(workshop_, kStage2, {2}, 2);
+  const auto work = Load(run_.Slice(kStage2, {0, 2}, 20)).value();
+  const auto trained = [&] {
+    std::vector<std::pair<uint32_t, uint64_t>> steps;
+    const StepReport report = work->Step(kNever).value();
+    for (const LayerStep& layer : report.layers) steps.emplace_back(layer.layer, layer.step);
+    return steps;
+  };
+  using testing::Pair;
+  EXPECT_THAT(trained(), ElementsAre(Pair(0, 1)));
+  EXPECT_THAT(trained(), ElementsAre(Pair(0, 2)));
+  EXPECT_THAT(trained(), ElementsAre(Pair(0, 3), Pair(2, 3)));
+  work->Drop({0});
+  EXPECT_THAT(trained(), ElementsAre(Pair(2, 4)));
+}
+
+TEST_F(AfterStageOne, ACheckpointHasStudentMomentsAndHistoryInTheOrderOfTheirNames) {
+  const auto work = Load(run_.Slice(kStage2, {2}, 20)).value();
+  const double first = work->Step(kNever)->layers[0].loss, second = work->Step(kNever)->layers[0].loss;
+  const SavedLayer saved = std::move(work->Copy({2})[0]);
+  EXPECT_EQ(saved.step, 2u);
+  EXPECT_DOUBLE_EQ(saved.loss, (first + second) / 2);
+  std::vector<std::string> names;
+  for (const SavedTensor& tensor : saved.tensors) names.push_back(tensor.name);
+  EXPECT_TRUE(std::is_sorted(names.begin(), names.end()));
+  EXPECT_EQ(names.size(), 16u + 32u + 2u);
+  EXPECT_THAT(names, testing::IsSupersetOf({"student/model.layers.2.mamba.A_log", "history/loss",
+                                            "adam/model.layers.2.mamba.out_proj.weight/v"}));
+  const double third = work->Step(kNever)->layers[0].loss;
+  EXPECT_DOUBLE_EQ(work->Copy({2})[0].loss, third);
+}
+
+TEST_F(AfterStageOne, AStepThatIsStoppedIsAppliedToNoLayer) {
+  const auto work = Load(run_.Slice(kStage2, {0, 2}, 20)).value();
+  const SavedLayer before = std::move(work->Copy({2})[0]);
+  const std::atomic<bool> stop = true;
+  EXPECT_EQ(work->Step(stop).status().code(), absl::StatusCode::kCancelled);
+  EXPECT_THAT(work->failed_layers(), testing::IsEmpty());
+  const SavedLayer after = std::move(work->Copy({2})[0]);
+  EXPECT_EQ(after.step, 0u);
+  for (size_t i = 0; i < before.tensors.size(); ++i)
+    EXPECT_TRUE(before.tensors[i].bytes == after.tensors[i].bytes);
+}
+
+TEST_F(AfterStageOne, ALossThatIsNotANumberNamesItsLayer) {
+  SavedLayer& spoilt = run_.kept.at(run_.last_.at({kStage1, 2}));
+  for (SavedTensor& tensor : spoilt.tensors) {
+    if (tensor.name == "student/model.layers.2.mamba.out_proj.weight")
+      tensor.bytes[3] = tensor.bytes[2] = '\xff';
+  }
+  const auto work = Load(run_.Slice(kStage2, {0, 2, 3}, 20)).value();
+  const absl::Status status = work->Step(kNever).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("layer 2: the loss is"));
+  EXPECT_THAT(work->failed_layers(), ElementsAre(2));
+}
+
+TEST_F(AfterStageOne, RefusesACheckpointThatLacksATensor) {
+  run_.kept.at(run_.last_.at({kStage1, 2})).tensors.pop_back();  // the last by name
+  const absl::Status status = Load(run_.Slice(kStage2, {2}, 20)).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("matrix_orientation, layer 2"),
+                                                   HasSubstr("student/model.layers.2.mamba.z_proj.weight")));
+}
+
+TEST_F(AfterStageOne, RefusesAHandOverThatLacksALayer) {
+  run_.Train(workshop_, kStage2, {0, 2, 3}, 20);
+  v1::Slice slice = run_.Slice(kStage3, {0}, 20);
+  slice.mutable_handover()->DeleteSubrange(4, 1);
+  const absl::Status status = Load(slice).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("lacks layer 2 of hidden_state_alignment"));
+}
+
+TEST_F(AfterStageOne, RefusesOtherContentOfAnInputByNameWithBothHashes) {
+  v1::Slice slice = run_.Slice(kStage2, {2}, 20);
+  slice.mutable_inputs()->mutable_data(1)->set_sha256(std::string(32, '\x11'));
+  const absl::Status status = Load(slice).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("corpus/eval.bin"), HasSubstr(std::string(64, '1')),
+                    testing::Not(HasSubstr("train.bin"))));
+}
+
+TEST_F(AfterStageOne, RefusesARunOfOtherNumericsByName) {
+  v1::Slice slice = run_.Slice(kStage2, {2}, 20);
+  slice.mutable_numerics()->set_threads(7);
+  const absl::Status status = Load(slice).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("threads is 1, the run's is 7"));
+}
+
+TEST_F(AfterStageOne, SaysThatItMeasuresAndLogsTheAssembledStudentOnce) {
+  run_.Train(workshop_, kStage2, {0, 2, 3}, 20);
+  ASSERT_TRUE(Load(run_.Slice(kStage3, {0}, 20)).ok());
+  ASSERT_EQ(told_.size(), 3u);
+  EXPECT_EQ(told_[0].planned_memory_bytes, 0u);
+  EXPECT_GT(told_[1].planned_memory_bytes, uint64_t{300} << 20);
+  EXPECT_EQ(told_[1].phase, v1::SLICE_PHASE_LOADING);
+  EXPECT_EQ(told_[2].phase, v1::SLICE_PHASE_MEASURING);
+  EXPECT_THAT(lines_.str(), HasSubstr("the student assembled after hidden_state_alignment: perplexity"));
+  run_.Train(workshop_, kStage3, {0}, 1);
+  lines_.str("");
+  ASSERT_TRUE(Load(run_.Slice(kStage3, {0}, 20)).ok());
+  EXPECT_EQ(lines_.str(), "") << "a restart measures nothing again";
+}
+
+TEST_F(TorchWorkshopTest, PreparingReportsHashesAndShapeAndRefusesAJobThatDoesNotFit) {
+  TorchWorkshop workshop = NewWorkshop();
+  v1::JobSpec job = TinyJobFile();
+  const v1::PreparedRun prepared = workshop.Prepare(job, kNever).value();
+  EXPECT_EQ(prepared.shape().layers(), 4u);
+  EXPECT_EQ(prepared.shape().vocab_size(), 512u);
+  EXPECT_TRUE(prepared.shape().tied_head());
+  EXPECT_EQ(prepared.inputs().teacher_sha256().size(), 32u);
+  EXPECT_EQ(prepared.inputs().data_size(), 3);
+  EXPECT_EQ(prepared.inputs().data(2).path(), "corpus/off_domain.bin");
+  job.mutable_student()->set_groups(3);
+  EXPECT_EQ(workshop.Prepare(job, kNever).status().code(), absl::StatusCode::kInvalidArgument);
+  job = TinyJobFile();
+  job.mutable_data()->set_eval("corpus/absent.bin");
+  const absl::Status absent = workshop.Prepare(job, kNever).status();
+  EXPECT_EQ(absent.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(absent.message()), HasSubstr("corpus/absent.bin"));
+}
+
+TEST_F(TorchWorkshopTest, AJobWithoutStageThreeEndsWithItsAssembledStudent) {
+  v1::JobSpec job = TinyJobFile();
+  job.mutable_stages()->clear_end_to_end();
+  job.mutable_stages()->clear_matrix_orientation();
+  WorkshopRun run(job);
+  TorchWorkshop workshop = NewWorkshop();
+  run.Prepare(workshop);
+  run.Train(workshop, kStage2, {0, 2, 3}, 20);
+  const v1::Slice slice = run.Slice(kStage3, {0}, 0);
+  const auto work = workshop.Load(slice, run.kept, kNever, [](const LoadProgress&) {}).value();
+  EXPECT_EQ(work->Copy({0})[0].step, 0u);
+  const SavedLayer result = work->MakeResult(kNever).value();
+  const json described = json::parse(FileOf(result, "result.json"));
+  EXPECT_EQ(described["stages"].size(), 1u);
+  EXPECT_EQ(described["student"], described["stages"][0]["student"]);
+  EXPECT_EQ(MetricsWithoutTimes(FileOf(result, "metrics.jsonl")).size(), 60u);
+}
+
+}  // namespace
+}  // namespace retort
