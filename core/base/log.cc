@@ -18,7 +18,7 @@ constexpr size_t kMaxBatchLines = 1000;
 constexpr size_t kMaxBatchBytes = size_t{1} << 20;
 
 // Bytes of the UTF-8 character at the start of `text`; 0 when there is none.
-size_t CharacterBytes(std::string_view text) {
+size_t CharacterBytes(absl::string_view text) {
   const auto lead = static_cast<uint8_t>(text[0]);
   if (lead < 0x80) return 1;
   const size_t size = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
@@ -48,7 +48,7 @@ const char* LevelName(v1::LogLevel level) {
 
 }  // namespace
 
-void Log::Write(v1::LogLevel level, std::string_view text, const LogContext& context) {
+void Log::Write(v1::LogLevel level, absl::string_view text, const LogContext& context) {
   if (level < min_level_) return;
   v1::LogLine line;
   line.set_level(level);
@@ -62,17 +62,17 @@ void Log::Write(v1::LogLevel level, std::string_view text, const LogContext& con
   for (const LogSink& sink : sinks_) sink(line);
 }
 
-std::string LogText(std::string_view text, size_t max_bytes) {
+std::string LogText(absl::string_view text, size_t max_bytes) {
   RETORT_CHECK(max_bytes > 3) << max_bytes;
   std::string clean;
   size_t cut = 0;  // where a character ends that "..." still fits behind
   while (!text.empty()) {
     const size_t size = CharacterBytes(text);
-    const std::string_view character = size == 0                            ? "?"
-                                       : text[0] == '\n' || text[0] == '\r' ? " "
-                                                                            : text.substr(0, size);
+    const absl::string_view character = size == 0                            ? "?"
+                                        : text[0] == '\n' || text[0] == '\r' ? " "
+                                                                             : text.substr(0, size);
     if (clean.size() + character.size() > max_bytes) return clean.substr(0, cut) + "...";
-    clean += character;
+    absl::StrAppend(&clean, character);
     if (clean.size() + 3 <= max_bytes) cut = clean.size();
     text.remove_prefix(std::max<size_t>(size, 1));
   }

@@ -8,9 +8,9 @@
 #include <functional>
 #include <iosfwd>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "core/base/mutex.h"
 #include "retort/v1/work.pb.h"
 
@@ -40,18 +40,18 @@ class Log {
 
   // The text is brought into a line's form (work.proto): newlines become spaces, what is not UTF-8 becomes
   // '?', a long text is cut and ends in "...".
-  void Write(v1::LogLevel level, std::string_view text, const LogContext& context = {});
+  void Write(v1::LogLevel level, absl::string_view text, const LogContext& context = {});
 
-  void Debug(std::string_view text, const LogContext& context = {}) {
+  void Debug(absl::string_view text, const LogContext& context = {}) {
     Write(v1::LOG_LEVEL_DEBUG, text, context);
   }
-  void Info(std::string_view text, const LogContext& context = {}) {
+  void Info(absl::string_view text, const LogContext& context = {}) {
     Write(v1::LOG_LEVEL_INFO, text, context);
   }
-  void Warning(std::string_view text, const LogContext& context = {}) {
+  void Warning(absl::string_view text, const LogContext& context = {}) {
     Write(v1::LOG_LEVEL_WARNING, text, context);
   }
-  void Error(std::string_view text, const LogContext& context = {}) {
+  void Error(absl::string_view text, const LogContext& context = {}) {
     Write(v1::LOG_LEVEL_ERROR, text, context);
   }
 
@@ -63,7 +63,7 @@ class Log {
 };
 
 // A text in a line's form. `max_bytes` > 3.
-std::string LogText(std::string_view text, size_t max_bytes = kMaxLogTextBytes);
+std::string LogText(absl::string_view text, size_t max_bytes = kMaxLogTextBytes);
 
 // "2026-03-04T05:06:07.890Z INFO text run=3 stage=end_to_end token=41 step=250 worker=w1", without what the
 // line does not say.

@@ -62,4 +62,19 @@ void Apply(const Changes& changes, State& state) {
   if (changes.placement_stale) state.placement_stale = true;
 }
 
+void KeepRenewals(const State& state, Changes& changes) {
+  RETORT_CHECK(changes.ended_leases.empty() && changes.removed_workers.empty());
+  for (Lease& lease : changes.lease_states) {
+    const Lease* const now = state.FindLease(lease.record.token());
+    if (now == nullptr) continue;
+    lease.deadline_steady_ms = now->deadline_steady_ms;
+    lease.heartbeat_seen = now->heartbeat_seen;
+    lease.progress = now->progress;
+  }
+  for (Worker& worker : changes.workers) {
+    const Worker* const now = state.FindWorker(worker.id());
+    if (now != nullptr) worker.last_heartbeat_steady_ms = now->last_heartbeat_steady_ms;
+  }
+}
+
 }  // namespace retort::orchestrator

@@ -66,4 +66,8 @@ struct NoReply {};
 
 void Apply(const Changes& changes, State& state);
 
+// For changes that were decided on an earlier copy of `state` and end no lease: what heartbeats have brought
+// since stays.
+void KeepRenewals(const State& state, Changes& changes);
+
 }  // namespace retort::orchestrator
