@@ -1,0 +1,70 @@
+// What must hold whatever happens, checked after every event that can break it. It knows the truth that the
+// processes do not: the one clock, both sides' states, and what an undisturbed run would have.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "core/store/store.h"
+#include "orchestrator/state/options.h"
+#include "orchestrator/state/state.h"
+#include "tests/sim/chain.h"
+#include "tests/sim/world.h"
+
+namespace retort::sim {
+
+class Oracle {
+ public:
+  Oracle(World& world, const orchestrator::Options& options, uint32_t teacher_layers)
+      : world_(world), options_(options), teacher_layers_(teacher_layers) {}
+
+  // A call that was answered, and the states before and after it. `claim`: who called under which token; 0:
+  // nobody, time did it.
+  struct Claim {
+    std::string call;
+    uint64_t worker_id = 0;
+    uint64_t token = 0;
+  };
+  void OnChange(const Claim& claim, const orchestrator::State& before, const orchestrator::State& after);
+  // An answer that a correct caller that waited for it must never get.
+  void OnAnswer(const std::string& call, bool is_awaited, const absl::Status& status);
+  // A user's call: the first reply is the reply.
+  void OnUserAnswer(const std::string& request_id, const absl::Status& status, const std::string& reply);
+
+  // A checkpoint that counts now, or still does after a start: it can be read, and has the right bytes.
+  void CheckManifest(Store& store, const ManifestKey& key, const orchestrator::State& state);
+
+  // A start on what a crash left. `is_exact`: nothing was being written when it came.
+  void OnStart(Store& store, const orchestrator::State& before, const orchestrator::State& loaded,
+               bool is_exact);
+
+  // The orchestrator has renewed, or granted, the lease: it lasts until then by the one clock.
+  void OnRenewed(uint64_t token, int64_t until_ms) { lasts_until_ms_[token] = until_ms; }
+  void OnOrchestratorUp(int64_t grace_until_ms);
+  // A worker begins a step under the token.
+  void OnStepBegins(const std::string& worker, uint64_t token);
+
+  Undisturbed& UndisturbedOf(const orchestrator::Run& run);
+
+ private:
+  void CheckRowChange(const Claim& claim, const orchestrator::State& before, const v1::TaskRecord& was,
+                      const v1::TaskRecord& is);
+
+  World& world_;
+  const orchestrator::Options options_;
+  const uint32_t teacher_layers_;
+  std::map<uint64_t, int64_t> lasts_until_ms_;  // by token
+  int64_t grace_until_ms_ = 0;                  // of every lease, after a start
+  std::map<std::string, std::string> first_replies_;
+  std::map<uint64_t, std::unique_ptr<Undisturbed>> undisturbed_;  // by run
+};
+
+// All tensors of a kept checkpoint.
+absl::StatusOr<SavedLayer> ReadSaved(Store& store, const ManifestKey& key);
+
+}  // namespace retort::sim
