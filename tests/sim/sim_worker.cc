@@ -181,6 +181,10 @@ void SimWorker::Send(const ProcessPtr& process, const std::string& name,
 }
 
 void SimWorker::Make(const ProcessPtr& process, const AgentCall& call) {
+  const bool is_write = std::holds_alternative<v1::BeginPublishRequest>(call) ||
+                        std::holds_alternative<v1::CommitPublishRequest>(call) ||
+                        std::holds_alternative<v1::CompleteRequest>(call);
+  if (is_write && world_.Chance(faults_.late_write)) Stop(world_.DrawMs(15'000, 50'000));
   const int64_t short_ms = Ms(kCallDeadline), synced_ms = Ms(kSyncedWriteDeadline);
   if (const auto* request = std::get_if<v1::RegisterRequest>(&call)) {
     Send(process, "Register", &Coordinator::Register, *request, short_ms);
@@ -263,7 +267,7 @@ void SimWorker::Upload(const ProcessPtr& process, const UploadOrder& order) {
       return call->End(v1::UploadChunksReply());
     }
     if (!status.ok()) return call->Break(status);
-    world_.After(network_.DelayMs() / 4 + 1, [stream] {
+    world_.After(world_.DrawMs(1, profile_.chunk_ms), [stream] {
       const auto next = stream->next;
       if (next) next();
     });
