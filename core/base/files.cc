@@ -209,6 +209,12 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(const_cast<char*>(data_), size_);
 }
 
+void MappedFile::Release(size_t offset, size_t bytes) const {
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t begin = (offset + page - 1) / page * page, end = (offset + bytes) / page * page;
+  if (begin < end) madvise(const_cast<char*>(data_) + begin, end - begin, MADV_DONTNEED);
+}
+
 absl::StatusOr<DirectoryLock> DirectoryLock::Acquire(const fs::path& directory) {
   const fs::path file = directory / ".lock";
   const int fd = OpenRetrying(file, O_RDWR | O_CREAT, 0666);

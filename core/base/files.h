@@ -70,6 +70,9 @@ class MappedFile {
   const char* data() const { return data_; }
   size_t size() const { return size_; }
 
+  // The pages that lie wholly within these bytes leave this process's memory until they are touched again.
+  void Release(size_t offset, size_t bytes) const;
+
  private:
   MappedFile(const char* data, size_t size) : data_(data), size_(size) {}
 

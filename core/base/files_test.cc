@@ -150,6 +150,14 @@ TEST_F(Files, MapsContents) {
   EXPECT_EQ(std::string(file.data(), file.size()), "mapped");
 }
 
+TEST_F(Files, AMappedFileHasTheSameBytesAfterTheyWereReleased) {
+  const std::string contents(20'000, 'x');
+  ASSERT_TRUE(WriteFileAtomically(directory_ / "x", contents).ok());
+  const MappedFile file = MappedFile::Open(directory_ / "x").value();
+  file.Release(1, 19'998);
+  EXPECT_EQ(std::string(file.data(), file.size()), contents);
+}
+
 TEST_F(Files, MapsAnEmptyFile) {
   Put("x", "");
   EXPECT_EQ(MappedFile::Open(directory_ / "x").value().size(), 0u);

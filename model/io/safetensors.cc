@@ -157,6 +157,7 @@ absl::StatusOr<at::Tensor> SafetensorsFile::Read(const std::string& name) const 
   const Entry& entry = it->second;
   at::Tensor tensor = at::empty(entry.shape, at::TensorOptions().dtype(entry.type));
   if (entry.bytes > 0) std::memcpy(tensor.data_ptr(), file_.data() + entry.begin, entry.bytes);
+  file_.Release(entry.begin, entry.bytes);  // a tensor is read once; else a loaded model would stand here twice
   return tensor;
 }
 

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -38,6 +39,13 @@ absl::StatusOr<std::vector<std::filesystem::path>> ListFiles(const std::filesyst
   return std::vector(files.begin(), files.end());
 }
 
+// One pass without a temporary: either extreme is a NaN when any element is.
+bool IsFinite(const at::Tensor& tensor) {
+  if (tensor.numel() == 0) return true;
+  const auto [least, most] = tensor.aminmax();
+  return std::isfinite(least.item<double>()) && std::isfinite(most.item<double>());
+}
+
 }  // namespace
 
 absl::StatusOr<WeightsDirectory> WeightsDirectory::Open(const std::filesystem::path& directory) {
@@ -71,7 +79,7 @@ absl::StatusOr<at::Tensor> WeightsDirectory::Read(const std::string& name,
                                                    ", not floating point"));
   }
   const at::Tensor tensor = stored.to(at::kFloat);
-  if (!tensor.isfinite().all().item<bool>()) {
+  if (!IsFinite(tensor)) {
     return absl::InvalidArgumentError(
         absl::StrCat(directory_, ": tensor ", name, " holds a NaN or an infinity"));
   }

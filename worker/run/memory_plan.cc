@@ -9,9 +9,7 @@ namespace {
 
 constexpr uint64_t kFloatBytes = 4;
 // The libraries, their thread stacks and tables; gRPC's buffers.
-constexpr uint64_t kProcessBytes = uint64_t{300} << 20;
-// Of a checkpoint: the one that is being sent, and the next one.
-constexpr uint64_t kCopies = 2;
+constexpr uint64_t kProcessBytes = uint64_t{160} << 20;
 
 uint64_t BytesOf(const std::vector<int64_t>& shape) {
   uint64_t bytes = kFloatBytes;
@@ -48,15 +46,21 @@ uint64_t BlockPassBytes(const ModelConfig& config, uint64_t tokens) {
 
 // Of what a block's forward pass keeps for its backward pass.
 uint64_t BlockKeptBytes(const ModelConfig& config, uint64_t tokens) {
-  const int64_t floats = 5 * config.hidden_size + 10 * config.mamba2.inner() +
+  const int64_t floats = 4 * config.hidden_size + 8 * config.mamba2.inner() +
                          6 * config.mamba2.group_channels() + 3 * config.intermediate_size;
   return kFloatBytes * tokens * static_cast<uint64_t>(floats);
 }
 
 // Logits of 256 positions and what is computed from them, of teacher and student.
 uint64_t HeadBytes(const ModelConfig& config) {
-  constexpr uint64_t kPositions = 256, kArrays = 8;
+  constexpr uint64_t kPositions = 256, kArrays = 6;
   return kFloatBytes * kPositions * kArrays * static_cast<uint64_t>(config.vocab_size);
+}
+
+// While a checkpoint is sent, the next one is copied or a pass is made.
+uint64_t PeakBytes(uint64_t teacher, uint64_t own, uint64_t trained, uint64_t pass) {
+  const uint64_t checkpoint = own + 2 * trained;
+  return kProcessBytes + teacher + own + 3 * trained + checkpoint + std::max(checkpoint, pass);
 }
 
 }  // namespace
@@ -74,24 +78,21 @@ uint64_t PlanLayersBytes(const StagePlan& plan, const ModelConfig& teacher, cons
   });
   const uint64_t trained =
       plan.stage == Stage::kMatrixOrientation ? layers.size() * MatrixPartsBytes(student) : own;
-  const uint64_t checkpoint = own + 2 * trained;
   const auto tokens = static_cast<uint64_t>(plan.micro_batch * plan.seq_len);
-  return kProcessBytes + TeacherBytes(teacher, layers.back() + 1) + own + 3 * trained + kCopies * checkpoint +
-         BlockPassBytes(student, tokens);
+  const uint64_t of_teacher = TeacherBytes(teacher, layers.back() + 1);
+  return PeakBytes(of_teacher, own, trained, BlockPassBytes(student, tokens));
 }
 
 uint64_t PlanEndToEndBytes(const v1::JobSpec& job, const ModelConfig& teacher, const ModelConfig& student) {
   const auto all = [](const auto&) { return true; };
   const auto mixers = [](const auto& tensor) { return tensor.of_mamba2; };
   const bool whole = job.stages().end_to_end().train() == v1::TRAIN_SCOPE_ALL;
-  const uint64_t teacher_bytes = ModelBytes(teacher, all);
   const uint64_t own = whole ? ModelBytes(student, all) : ModelBytes(student, mixers);
   const uint64_t trained = job.stages().has_end_to_end() ? own : 0;
-  const uint64_t saved = std::max(kCopies * (own + 2 * trained), ModelBytes(student, all));
   const uint64_t tokens = uint64_t{job.micro_batch()} * job.data().seq_len();
-  const uint64_t pass = trained == 0 ? 0 : student.num_layers() * BlockKeptBytes(student, tokens);
-  return kProcessBytes + teacher_bytes + own + 3 * trained + saved + pass + BlockPassBytes(student, tokens) +
-         HeadBytes(student);
+  const uint64_t kept = trained == 0 ? 0 : student.num_layers() * BlockKeptBytes(student, tokens);
+  const uint64_t pass = kept + BlockPassBytes(student, tokens) + HeadBytes(student);
+  return PeakBytes(ModelBytes(teacher, all), own, trained, std::max(pass, ModelBytes(student, all)));
 }
 
 }  // namespace retort

@@ -13,14 +13,12 @@ namespace retort {
 // Of the teacher's tensors at places below `blocks` (ModelTensor::place).
 uint64_t TeacherBytes(const ModelConfig& teacher, int64_t blocks);
 
-// Teacher blocks up to the last of `layers`, ascending; the layers' own tensors, gradients and moments; two
-// copies of a checkpoint, of which one is being sent; what one pass of one layer leaves for its backward
-// pass.
+// Teacher blocks up to the last of `layers`, ascending; the layers' own tensors, gradients and moments; a
+// checkpoint that is being sent, and beside it the next one or one layer's pass.
 uint64_t PlanLayersBytes(const StagePlan& plan, const ModelConfig& teacher, const ModelConfig& student,
                          const std::vector<int64_t>& layers);
 
-// Teacher and student whole, what END_TO_END trains with gradients and moments, two copies of its checkpoint
-// or the result, one pass through all layers, one window of the evaluation.
+// The same of END_TO_END: teacher and student whole, a pass through all layers or the result's bytes.
 uint64_t PlanEndToEndBytes(const v1::JobSpec& job, const ModelConfig& teacher, const ModelConfig& student);
 
 }  // namespace retort
