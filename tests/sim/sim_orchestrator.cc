@@ -89,7 +89,7 @@ bool SimOrchestrator::Outlived(const Oracle::Claim& claim) {
   if (coordinator_->changes() != state_at_change_) {
     state_at_change_ = coordinator_->changes();
     const orchestrator::State before = std::exchange(state_, coordinator_->state());
-    oracle_.OnChange(claim, before, state_);
+    oracle_.OnChange(claim, SteadyMs(), before, state_);
     CheckPublished(before);
     PlanTick(world_.now_ms());
     world_.After(0, [this] { AskAgain(); });
@@ -155,7 +155,7 @@ void SimOrchestrator::AskAgain() {
       const orchestrator::Lease* const lease = state_.FindLease(reply->slice().token());
       if (lease != nullptr) {
         const double left_ms = static_cast<double>(lease->deadline_steady_ms - SteadyMs()) / clock_rate_;
-        oracle_.OnRenewed(reply->slice().token(), world_.now_ms() + static_cast<int64_t>(left_ms));
+        oracle_.OnGranted(reply->slice().token(), world_.now_ms() + static_cast<int64_t>(left_ms));
       }
     }
     if (reply.ok() && !reply->has_slice() && !is_over) {

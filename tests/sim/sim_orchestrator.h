@@ -111,8 +111,11 @@ void SimOrchestrator::Serve(const std::string& name, Method<Reply, Request> meth
     const bool is_renewed = reply.ok() && (reply->verdict().action() == v1::LEASE_ACTION_CONTINUE ||
                                            reply->verdict().action() == v1::LEASE_ACTION_YIELD);
     if (is_renewed) {
-      oracle_.OnRenewed(request.progress().token(), world_.now_ms() + options_.lease_ttl_ms);
+      oracle_.OnRenewed(request.progress().token(), world_.now_ms() + options_.lease_ttl_ms, state_);
     }
+  }
+  if constexpr (std::is_same_v<Request, v1::BeginPublishRequest>) {
+    if (reply.ok()) oracle_.OnBegun(request, state_);
   }
   if constexpr (requires { request.request_id(); }) {
     oracle_.OnUserAnswer(request.request_id(), reply.status(), reply.ok() ? reply->SerializeAsString() : "");
