@@ -25,7 +25,7 @@ void LogTail::Poll(const std::function<void(const std::string& text)>& on_line) 
   Stream::Step step;
   while ((step = stream_->Read(reply, std::chrono::milliseconds(0))) == Stream::Step::kMessage) {
     for (const v1::LogLine& line : reply.lines()) {
-      on_line(line.text());
+      if (!line.worker_name().empty()) on_line(line.text());
       request_.set_since_unix_ms(line.time_unix_ms() + 1);
     }
   }

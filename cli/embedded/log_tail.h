@@ -1,5 +1,5 @@
-// The log lines of a run's last stage as they come: what it measured, which its snapshots do not tell. Used
-// by one thread.
+// The workers' log lines of a run's last stage as they come: what they measured, which snapshots do not tell.
+// Used by one thread.
 #pragma once
 
 #include <functional>
