@@ -9,28 +9,38 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
 
 namespace retort {
 
-absl::Status BecomeSibling(const std::string& name, const std::vector<std::string>& args) {
+absl::StatusOr<std::filesystem::path> ProgramDirectory() {
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
   if (error) {
     return absl::InternalError(
         absl::StrCat("cannot tell where this program lies: /proc/self/exe: ", error.message()));
   }
-  const std::string program = (self.parent_path() / name).string();
-  std::vector<char*> argv = {const_cast<char*>(program.c_str())};
-  for (const std::string& arg : args) {
-    argv.push_back(const_cast<char*>(arg.c_str()));
-  }
-  argv.push_back(nullptr);
+  return self.parent_path();
+}
+
+void SetWaitingOfThreads() {
   // Read when libgomp is loaded, so only a parent can set them. Waiting threads that spin for long lose a
   // factor of 7 and more beside a busy neighbour; threads that sleep at once cost 12 to 16 % alone on two
   // cores, because a step has thousands of parallel regions a few microseconds apart. Spinning for about 20
   // microseconds first costs 2 % alone and 9 % beside a neighbour.
   setenv("OMP_WAIT_POLICY", "passive", /*overwrite=*/0);
   setenv("GOMP_SPINCOUNT", "1000", /*overwrite=*/0);
+}
+
+absl::Status BecomeSibling(const std::string& name, const std::vector<std::string>& args) {
+  ASSIGN_OR_RETURN(const std::filesystem::path directory, ProgramDirectory());
+  const std::string program = (directory / name).string();
+  std::vector<char*> argv = {const_cast<char*>(program.c_str())};
+  for (const std::string& arg : args) {
+    argv.push_back(const_cast<char*>(arg.c_str()));
+  }
+  argv.push_back(nullptr);
+  SetWaitingOfThreads();
   execv(program.c_str(), argv.data());
   return absl::Status(absl::ErrnoToStatusCode(errno),
                       absl::StrCat("cannot execute ", program, ": ", std::strerror(errno),

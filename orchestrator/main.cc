@@ -86,7 +86,8 @@ int Main(const Args& args) {
        "retort-orchestrator restore --state /var/lib/retort --from /backup/retort-monday"},
       {{"backup", "Copy a store", BackUp},
        {"restore", "Make a store out of a backup", Restore},
-       {"serve", "Be the orchestrator", Serve},
+       {"serve", "Be the orchestrator",
+        [](const Args& verb_args) { return Serve(verb_args, std::cout, std::cerr); }},
        {"verify", "Read everything and report damage", Verify}},
   };
   return DispatchVerb(verbs, args, std::cout, std::cerr);

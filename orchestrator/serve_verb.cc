@@ -3,9 +3,9 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <filesystem>
-#include <iostream>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <thread>
 
 #include "core/base/command_line.h"
@@ -25,7 +25,8 @@ struct Command {
   std::filesystem::path address_file;  // empty: none
 };
 
-std::optional<int> Parse(const std::vector<std::string>& args, Command& command) {
+std::optional<int> Parse(const std::vector<std::string>& args, std::ostream& out, std::ostream& err,
+                         Command& command) {
   CLI::App app;
   DescribeCommand(app, kServe,
                   "Keeps runs, grants their work to workers, and answers users, until SIGTERM or Ctrl-C.",
@@ -41,7 +42,7 @@ std::optional<int> Parse(const std::vector<std::string>& args, Command& command)
   app.add_option("--address-file", command.address_file, "Write HOST:PORT here once it serves")
       ->type_name("FILE");
   app.add_flag("--reflection", command.server.reflection, "Let tools like grpcurl ask for the services");
-  return ParseCommand(app, args, std::cout, std::cerr);
+  return ParseCommand(app, args, out, err);
 }
 
 absl::Status ServeUntilInterrupted(const Command& command, const std::atomic<bool>& stop) {
@@ -59,13 +60,13 @@ absl::Status ServeUntilInterrupted(const Command& command, const std::atomic<boo
 
 }  // namespace
 
-int Serve(const std::vector<std::string>& args) {
+int Serve(const std::vector<std::string>& args, std::ostream& out, std::ostream& err) {
   Command command;
-  if (const std::optional<int> exit_code = Parse(args, command)) return *exit_code;
+  if (const std::optional<int> exit_code = Parse(args, out, err, command)) return *exit_code;
   const std::atomic<bool>& stop = InstallInterruptHandler();
-  command.server.log = &std::cerr;
+  command.server.log = &err;
   const absl::Status status = ServeUntilInterrupted(command, stop);
-  return status.ok() ? kExitOk : ReportError(kServe, status, std::cerr);
+  return status.ok() ? kExitOk : ReportError(kServe, status, err);
 }
 
 }  // namespace retort

@@ -127,9 +127,10 @@ void Server::KeepTime() {
     const auto begin = std::chrono::steady_clock::now();
     const auto wait = std::min<std::chrono::steady_clock::duration>(
         kPoll, std::chrono::milliseconds(std::max<int64_t>(due_steady_ms - SteadyMs(), 1)));
-    std::unique_lock<Mutex> lock(mutex_);
-    woken_.wait_until(lock, begin + kRest, [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return is_stopping_; });
-    woken_.wait_until(lock, begin + wait,
+    MutexLock lock(mutex_);
+    woken_.wait_until(mutex_, begin + kRest,
+                      [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return is_stopping_; });
+    woken_.wait_until(mutex_, begin + wait,
                       [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return is_stopping_ || is_woken_; });
     if (is_stopping_) return;
     is_woken_ = false;

@@ -22,11 +22,11 @@
 namespace retort::orchestrator {
 
 struct ServerOptions {
-  std::filesystem::path state_directory;
-  std::string listen;  // HOST:PORT; port 0: one that is free
+  std::filesystem::path state_directory = {};
+  std::string listen = {};  // HOST:PORT; port 0: one that is free
   bool reflection = false;
   std::ostream* log = nullptr;  // where log lines go too
-  Options scheduling;
+  Options scheduling = {};
 };
 
 // Thread-safe but for construction and destruction.

@@ -35,8 +35,9 @@ void WorkPool::Run() {
   while (true) {
     std::function<void()> task;
     {
-      std::unique_lock<Mutex> lock(mutex_);
-      changed_.wait(lock, [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return is_ending_ || !tasks_.empty(); });
+      MutexLock lock(mutex_);
+      changed_.wait(mutex_,
+                    [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return is_ending_ || !tasks_.empty(); });
       if (tasks_.empty()) return;
       task = std::move(tasks_.front());
       tasks_.pop_front();

@@ -101,6 +101,7 @@ void Simulation::AddWorkers() {
   const uint64_t count = world_.Draw(1, 5);
   const WorkFaults faults = {.machine = world_.Chance(0.3) ? 0.02 : 0,
                              .wrong_input = world_.Chance(0.2) ? 0.05 : 0};
+  has_wrong_inputs_ = faults.wrong_input > 0;
   for (uint64_t i = 0; i < count; ++i) {
     SimWorker::Profile profile;
     profile.name = absl::StrCat("w", i);
@@ -212,6 +213,8 @@ void Simulation::Mend() {
     orchestrator_.CrashWithin(-1);
     for (const auto& worker : workers_) {
       worker->Continue();
+      // A run that a registration has refused is not offered to it again: the user mends and restarts it.
+      if (has_wrong_inputs_) worker->Kill();
       worker->SetFaults({});
       worker->SetSpeed(0.1);
     }

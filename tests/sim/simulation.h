@@ -69,6 +69,7 @@ class Simulation {
   SimOrchestrator orchestrator_;
   std::vector<std::unique_ptr<SimWorker>> workers_;
   Faults faults_;
+  bool has_wrong_inputs_ = false;
   int64_t faults_end_ms_ = 0;
   uint64_t questions_ = 0;
   uint64_t open_questions_ = 0;

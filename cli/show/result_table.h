@@ -1,0 +1,14 @@
+// result.json (docs/formats.md) as the table that a person reads. Pure.
+#pragma once
+
+#include <string>
+
+#include "nlohmann/json.hpp"
+
+namespace retort {
+
+// One row for the teacher, the untrained student and the student after each stage; then the stages' losses
+// and times. `result` is a whole result.json.
+std::string RenderResult(const nlohmann::json& result);
+
+}  // namespace retort

@@ -1,0 +1,246 @@
+// The services over real connections, with a real store.
+#include <thread>
+
+#include "gmock/gmock.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "orchestrator/service/service_fixture.h"
+#include "tests/support/child_process.h"
+
+namespace retort::orchestrator {
+namespace {
+
+using absl::StatusCode;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+class ServiceTest : public testing::Test {
+ protected:
+  ServiceTest() { Restart(); }
+
+  void Restart() {
+    server_.reset();
+    options_.state_directory = directory_.path();
+    auto started = Server::Start(options_);
+    ASSERT_TRUE(started.ok()) << started.status();
+    server_ = *std::move(started);
+    user_ = v1::RunService::NewStub(MakeChannel(server_->address()));
+  }
+
+  // A worker that holds the slice of stage 1 of a run.
+  v1::Slice TakeFirstSlice(FakeWorker& worker) {
+    EXPECT_EQ(worker.Register(), absl::OkStatus());
+    EXPECT_EQ(SubmitSix(*user_).status(), absl::OkStatus());
+    EXPECT_EQ(worker.DoSlice(worker.Lease().value()), absl::OkStatus());
+    return worker.Lease().value();
+  }
+
+  TemporaryDirectory directory_;
+  ServerOptions options_ = {.listen = "127.0.0.1:0"};
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<UserStub> user_;
+};
+
+// All of a Watch until it ends.
+struct Watched {
+  std::vector<v1::EventKind> events;
+  std::vector<v1::RunStatus> snapshots;
+  absl::Status status;
+};
+
+Watched WatchAll(UserStub& user, uint64_t run_id, uint64_t after_sequence = 0) {
+  v1::WatchRequest request;
+  request.mutable_run()->set_id(run_id);
+  request.set_after_sequence(after_sequence);
+  grpc::ClientContext context;
+  const auto reader = user.Watch(&context, request);
+  Watched watched;
+  v1::WatchReply reply;
+  while (reader->Read(&reply)) {
+    if (reply.has_event()) watched.events.push_back(reply.event().kind());
+    if (reply.has_snapshot()) watched.snapshots.push_back(reply.snapshot());
+  }
+  watched.status = FromGrpc(reader->Finish());
+  return watched;
+}
+
+TEST_F(ServiceTest, TakesARunFromSubmitToItsFilesWhileAUserWatches) {
+  FakeWorker worker(server_->address(), "w1");
+  ASSERT_EQ(worker.Register(), absl::OkStatus());
+  absl::StatusOr<v1::Slice> first;
+  std::thread waiting([&] { first = worker.Lease(); });  // before there is work
+  const uint64_t run_id = SubmitSix(*user_).value();
+  Watched watched;
+  std::thread watching([&] { watched = WatchAll(*user_, run_id); });
+  waiting.join();
+  ASSERT_TRUE(first.ok()) << first.status();
+  ASSERT_EQ(worker.DoSlice(*first), absl::OkStatus());
+  for (int slices = 0; slices < 3; ++slices) {
+    const absl::StatusOr<v1::Slice> slice = worker.Lease();
+    ASSERT_TRUE(slice.ok()) << slice.status();
+    ASSERT_EQ(worker.DoSlice(*slice), absl::OkStatus());
+  }
+  watching.join();
+  EXPECT_EQ(watched.status, absl::OkStatus());
+  EXPECT_EQ(watched.events.front(), v1::EVENT_KIND_RUN_SUBMITTED);
+  EXPECT_EQ(watched.events.back(), v1::EVENT_KIND_RUN_STATE_CHANGED);
+  EXPECT_EQ(watched.snapshots.back().summary().state(), v1::RUN_STATE_SUCCEEDED);
+  EXPECT_EQ(WatchAll(*user_, run_id).events, watched.events) << "once more from the store";
+
+  v1::DownloadRequest request;
+  request.mutable_run()->set_id(run_id);
+  grpc::ClientContext context;
+  const auto reader = user_->Download(&context, request);
+  Tensors files;
+  v1::DownloadReply reply;
+  while (reader->Read(&reply)) {
+    for (const v1::FileInfo& file : reply.files().files()) files.push_back({file.path(), ""});
+    if (reply.has_chunk()) files[reply.chunk().index()].bytes += reply.chunk().data();
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_THAT(files, ElementsAre(FakeWorker::Files()[0], FakeWorker::Files()[2], FakeWorker::Files()[1]));
+}
+
+TEST_F(ServiceTest, ACheckpointComesBackAfterARestart) {
+  v1::Slice slice;
+  {
+    FakeWorker worker(server_->address(), "w1");
+    slice = TakeFirstSlice(worker);
+    ASSERT_EQ(worker.Publish(slice, 10, {{"a", Noise(3 * kChunkBytes, 1)}, {"b", ""}}), absl::OkStatus());
+  }
+  Restart();
+  FakeWorker worker(server_->address(), "w1");
+  ASSERT_EQ(worker.Register(), absl::OkStatus());
+  EXPECT_EQ(worker.Heartbeat(slice)->verdict().action(), v1::LEASE_ACTION_CONTINUE);
+  const v1::Slice again = worker.Lease().value();
+  EXPECT_EQ(again.token(), slice.token());
+  const auto tensors = worker.Fetch(again.run_id(), again.layers(0).checkpoint());
+  ASSERT_TRUE(tensors.ok()) << tensors.status();
+  EXPECT_THAT(*tensors, ElementsAre(NamedBytes{"a", Noise(3 * kChunkBytes, 1)}, NamedBytes{"b", ""}));
+}
+
+TEST_F(ServiceTest, ABrokenUploadDropsThePublish) {
+  FakeWorker worker(server_->address(), "w1");
+  const v1::Slice slice = TakeFirstSlice(worker);
+  const Tensors tensors = {{"a", Noise(3 * kChunkBytes, 1)}};
+  const auto begun = worker.Begin(slice, 10, tensors);
+  ASSERT_TRUE(begun.ok()) << begun.status();
+  {
+    grpc::ClientContext context;
+    v1::UploadChunksReply reply;
+    const auto writer = worker.stub->UploadChunks(&context, &reply);
+    v1::UploadChunksRequest message;
+    *message.mutable_header() = worker.From<v1::UploadHeader>();
+    message.mutable_header()->set_publish(begun->publish());
+    writer->Write(message);
+    writer->WritesDone();
+    EXPECT_EQ(writer->Finish().error_code(), grpc::StatusCode::FAILED_PRECONDITION) << "it ended too soon";
+  }
+  EXPECT_EQ(worker.Upload(*begun, tensors).code(), StatusCode::kNotFound);
+  EXPECT_EQ(worker.Publish(slice, 10, tensors), absl::OkStatus());
+}
+
+TEST_F(ServiceTest, LogsComeBackFilteredAndFollowARunToItsEnd) {
+  FakeWorker worker(server_->address(), "w1");
+  const v1::Slice slice = TakeFirstSlice(worker);
+  auto ship = worker.From<v1::ShipLogsRequest>();
+  v1::LogLine& line = *ship.add_lines();
+  line.set_level(v1::LOG_LEVEL_INFO);
+  line.set_text("step 10");
+  line.set_run_id(slice.run_id());
+  ASSERT_TRUE(Call(*worker.stub, &WorkerStub::ShipLogs, ship, kCallDeadline).ok());
+
+  v1::LogsRequest request;
+  request.mutable_run()->set_id(slice.run_id());
+  request.set_worker_name("w1");
+  request.set_follow(true);
+  grpc::ClientContext context;
+  const auto reader = user_->Logs(&context, request);
+  v1::LogsReply reply;
+  ASSERT_TRUE(reader->Read(&reply));
+  ASSERT_THAT(reply.lines(), SizeIs(1));
+  EXPECT_EQ(reply.lines(0).text(), "step 10");
+  EXPECT_EQ(reply.lines(0).worker_name(), "w1");
+  ship.set_first_line(1);
+  ship.mutable_lines(0)->set_text("step 11");
+  ASSERT_TRUE(Call(*worker.stub, &WorkerStub::ShipLogs, ship, kCallDeadline).ok());
+  ASSERT_TRUE(reader->Read(&reply));
+  EXPECT_EQ(reply.lines(0).text(), "step 11");
+  v1::CancelRequest cancel;
+  cancel.set_request_id("cancel");
+  cancel.mutable_run()->set_id(slice.run_id());
+  ASSERT_TRUE(Call(*user_, &UserStub::Cancel, cancel, kCallDeadline).ok());
+  ASSERT_TRUE(Call(*worker.stub, &WorkerStub::Leave, worker.From<v1::LeaveRequest>(), kCallDeadline).ok());
+  EXPECT_FALSE(reader->Read(&reply));
+  EXPECT_TRUE(reader->Finish().ok());
+}
+
+TEST_F(ServiceTest, AnswersWhatWaitsWhenItStops) {
+  FakeWorker worker(server_->address(), "w1");
+  ASSERT_EQ(worker.Register(), absl::OkStatus());
+  const uint64_t run_id = SubmitSix(*user_).value();
+  ASSERT_TRUE(worker.Lease().ok());
+  FakeWorker idle(server_->address(), "w2");
+  ASSERT_EQ(idle.Register(), absl::OkStatus());
+  absl::Status lease, watch;
+  std::thread leasing([&] { lease = idle.Lease().status(); });
+  std::thread watching([&] { watch = WatchAll(*user_, run_id).status; });
+  EXPECT_TRUE(Eventually(
+      5, [&] { return Call(*user_, &UserStub::ListWorkers, {}, kCallDeadline)->workers_size() == 2; }));
+  server_.reset();
+  leasing.join();
+  watching.join();
+  EXPECT_EQ(lease.code(), StatusCode::kUnavailable) << lease;
+  EXPECT_EQ(watch.code(), StatusCode::kUnavailable) << watch;
+}
+
+TEST_F(ServiceTest, ASecondServerIsRefusedTheDirectoryAndThePort) {
+  const auto same_directory = Server::Start(options_);
+  EXPECT_EQ(same_directory.status().code(), StatusCode::kFailedPrecondition);
+  const TemporaryDirectory other;
+  const auto same_port = Server::Start({.state_directory = other.path(), .listen = server_->address()});
+  EXPECT_EQ(same_port.status().code(), StatusCode::kUnavailable);
+  EXPECT_THAT(same_port.status().ToString(), HasSubstr("another program has the port"));
+}
+
+// A unary call of a service whose messages are not ours; the reply's bytes.
+absl::StatusOr<std::string> CallRaw(const std::string& address, const std::string& method) {
+  grpc::GenericStub stub(MakeChannel(address));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + kCallDeadline);
+  grpc::CompletionQueue queue;
+  const grpc::ByteBuffer request(nullptr, 0);
+  const auto call = stub.PrepareUnaryCall(&context, method, request, &queue);
+  call->StartCall();
+  grpc::ByteBuffer reply;
+  grpc::Status status;
+  call->Finish(&reply, &status, &queue);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  if (!status.ok()) return FromGrpc(status);
+  grpc::Slice bytes;
+  reply.DumpToSingleSlice(&bytes).ok();
+  return std::string(reinterpret_cast<const char*>(bytes.begin()), bytes.size());
+}
+
+TEST_F(ServiceTest, IsHealthy) {
+  EXPECT_EQ(CallRaw(server_->address(), "/grpc.health.v1.Health/Check").value(), "\x08\x01") << "SERVING";
+}
+
+TEST_F(ServiceTest, RefusesWhatBreaksALimit) {
+  FakeWorker worker(server_->address(), "w1");
+  const v1::Slice slice = TakeFirstSlice(worker);
+  EXPECT_EQ(worker.Publish(slice, 10, {{"b", "1"}, {"a", "2"}}).message(),
+            "BeginPublish: layer 0 lists a after b; names are unique and ascend");
+  auto ship = worker.From<v1::ShipLogsRequest>();
+  for (int i = 0; i < 1001; ++i) ship.add_lines()->set_text("x");
+  EXPECT_EQ(Call(*worker.stub, &WorkerStub::ShipLogs, ship, kCallDeadline).status().message(),
+            "ShipLogs: 1001 lines of 3003 bytes; at most 1000 and 1048576");
+  v1::ListRequest list;
+  list.set_page_size(1001);
+  EXPECT_EQ(Call(*user_, &UserStub::List, list, kCallDeadline).status().code(), StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace retort::orchestrator
