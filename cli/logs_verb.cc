@@ -8,11 +8,11 @@
 #include "cli/show/message_text.h"
 #include "cli/show/words.h"
 #include "cli/verbs.h"
+#include "core/base/clock.h"
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
 #include "core/base/interrupt.h"
 #include "core/base/log.h"
-#include "core/base/progress.h"
 
 namespace retort {
 namespace {
