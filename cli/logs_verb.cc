@@ -55,7 +55,7 @@ absl::StatusOr<v1::LogsRequest> MakeRequest(const LogsCommand& command) {
     const absl::StatusOr<double> seconds = ParseSeconds(command.since);
     if (!seconds.ok())
       return absl::InvalidArgumentError(absl::StrCat("--since: ", seconds.status().message()));
-    request.set_since_unix_ms(NowUnixMs() - static_cast<int64_t>(1000 * *seconds));
+    request.set_since_unix_ms(UnixMilliseconds() - static_cast<int64_t>(1000 * *seconds));
   }
   request.set_tail_lines(command.tail_lines);
   request.set_follow(command.follow);
