@@ -13,7 +13,6 @@
 #include "core/base/exit_code.h"
 #include "core/base/interrupt.h"
 #include "core/base/log.h"
-#include "core/base/progress.h"
 
 namespace retort {
 namespace {

@@ -10,7 +10,6 @@
 #include "cli/show/words.h"
 #include "core/base/clock.h"
 #include "core/base/exit_code.h"
-#include "core/base/progress.h"
 
 namespace retort {
 namespace {
