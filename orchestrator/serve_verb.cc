@@ -1,5 +1,8 @@
 #include "orchestrator/serve_verb.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <filesystem>
@@ -45,6 +48,14 @@ std::optional<int> Parse(const std::vector<std::string>& args, std::ostream& out
   return ParseCommand(app, args, out, err);
 }
 
+// Each worker has two connections; the usual soft limit of 1,024 descriptors would end at 500 workers.
+void RaiseDescriptorLimit() {
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 absl::Status ServeUntilInterrupted(const Command& command, const std::atomic<bool>& stop) {
   ASSIGN_OR_RETURN(const std::unique_ptr<orchestrator::Server> server,
                    orchestrator::Server::Start(command.server));
@@ -64,6 +75,8 @@ int Serve(const std::vector<std::string>& args, std::ostream& out, std::ostream&
   Command command;
   if (const std::optional<int> exit_code = Parse(args, out, err, command)) return *exit_code;
   const std::atomic<bool>& stop = InstallInterruptHandler();
+  signal(SIGPIPE, SIG_IGN);  // nobody has to read the log
+  RaiseDescriptorLimit();
   command.server.log = &err;
   const absl::Status status = ServeUntilInterrupted(command, stop);
   return status.ok() ? kExitOk : ReportError(kServe, status, err);

@@ -1,6 +1,7 @@
 // For tests: a coordinator on a store in memory with a virtual clock, and a worker's calls as verbs.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,8 +25,9 @@ class CoordinatorOnDisk {
     store.reset();
     ASSIGN_OR_RETURN(store, Store::Open(kMemoryPath, env));
     const auto clock = [this] {
-      ++now.random;
-      return now;
+      Moment moment = now;
+      moment.random = ++drawn;
+      return moment;
     };
     ASSIGN_OR_RETURN(coordinator, Coordinator::Start(*store, options, clock, log));
     return absl::OkStatus();
@@ -171,7 +173,8 @@ class CoordinatorOnDisk {
 
   rocksdb::Env* env;
   Options options;
-  Moment now = {.steady_ms = 1'000'000, .unix_ms = 1'700'000'000'000, .random = 1};
+  Moment now = {.steady_ms = 1'000'000, .unix_ms = 1'700'000'000'000, .random = 0};
+  std::atomic<uint64_t> drawn = 0;
   Log log{v1::LOG_LEVEL_ERROR, [] { return int64_t{0}; }, {}};
   std::unique_ptr<Store> store;
   std::unique_ptr<Coordinator> coordinator;

@@ -221,6 +221,15 @@ TEST_F(CoordinatorTest, RefusesAStoreWhoseRecordsDoNotFitTogether) {
   EXPECT_THAT(status.ToString(), HasSubstr("tasks/1/2/0, but no run 1"));
 }
 
+TEST_F(CoordinatorTest, AnEarlierCheckpointGoesWithTheCommitOfABetterOne) {
+  const v1::Slice slice = TakeFirstSlice("w1");
+  ASSERT_EQ(Publish("w1", slice, 10, {{"a", Noise(100, 1)}}), absl::OkStatus());
+  const std::vector<uint64_t> first = Ranges(*store);
+  ASSERT_EQ(Publish("w1", slice, 20, {{"a", Noise(100, 2)}}), absl::OkStatus());
+  EXPECT_THAT(Ranges(*store), ElementsAre(first.at(0) + 1));
+  EXPECT_EQ(StoredTask(v1::STAGE_MATRIX_ORIENTATION, 0).step(), 20u);
+}
+
 TEST_F(CoordinatorTest, ACancelledRunKeepsNoCheckpoints) {
   const v1::Slice slice = TakeFirstSlice("w1");
   ASSERT_EQ(Publish("w1", slice, 10, {{"a", Noise(100, 1)}}), absl::OkStatus());

@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <chrono>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/rpc/channel.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/impl/server_builder_option.h"
+#include "grpcpp/impl/server_builder_plugin.h"
 #include "grpcpp/resource_quota.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
@@ -28,6 +31,15 @@ constexpr std::chrono::milliseconds kPoll{100};
 // And not more often than this, however much changes.
 constexpr std::chrono::milliseconds kRest{10};
 constexpr std::chrono::seconds kShutdown{2};
+
+// gRPC's reflection library adds its plugin to every server of a program that links it.
+class WithoutReflection final : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    std::erase_if(*plugins, [](const auto& plugin) { return plugin->name() == "proto_server_reflection"; });
+  }
+};
 
 std::vector<LogSink> Sinks(LogStore& logs, std::ostream* out) {
   std::vector<LogSink> sinks = {logs.Sink()};
@@ -68,8 +80,9 @@ absl::Status Server::Listen(const ServerOptions& options) {
   run_service_ = std::make_unique<RunService>(parts);
 
   grpc::EnableDefaultHealthCheckService(true);
-  if (options.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
+  if (!options.reflection) builder.SetOption(std::make_unique<WithoutReflection>());
   SetServerArguments(builder);
   builder.SetResourceQuota(grpc::ResourceQuota().Resize(kNetworkBytes));
   int port = 0;

@@ -228,6 +228,18 @@ TEST_F(ServiceTest, IsHealthy) {
   EXPECT_EQ(CallRaw(server_->address(), "/grpc.health.v1.Health/Check").value(), "\x08\x01") << "SERVING";
 }
 
+TEST_F(ServiceTest, TellsItsServicesOnlyWhenAsked) {
+  const std::string method = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+  EXPECT_EQ(CallRaw(server_->address(), method).status().code(), StatusCode::kUnimplemented);
+  options_.reflection = true;
+  Restart();
+  // The method streams, so this call of it fails; but it is there.
+  EXPECT_NE(CallRaw(server_->address(), method).status().code(), StatusCode::kUnimplemented);
+  options_.reflection = false;
+  Restart();
+  EXPECT_EQ(CallRaw(server_->address(), method).status().code(), StatusCode::kUnimplemented);
+}
+
 TEST_F(ServiceTest, RefusesWhatBreaksALimit) {
   FakeWorker worker(server_->address(), "w1");
   const v1::Slice slice = TakeFirstSlice(worker);

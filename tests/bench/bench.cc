@@ -18,8 +18,6 @@
 namespace retort {
 namespace {
 
-bool json = false;
-
 std::map<std::string, void (*)()>& Benches() {
   static auto& benches = *new std::map<std::string, void (*)()>;
   return benches;
@@ -47,26 +45,6 @@ std::vector<double> TimeInterleaved(int rounds, const std::vector<std::function<
     }
   }
   return best;
-}
-
-void Report(const std::string& name, double value, const std::string& unit, BenchGoal goal) {
-  const bool at_least = goal.kind == BenchGoal::kAtLeast;
-  const bool met = at_least ? value >= goal.value : value <= goal.value;
-  char wanted[64] = "";
-  if (goal.kind != BenchGoal::kNone)
-    std::snprintf(wanted, sizeof(wanted), "%s %g", at_least ? ">=" : "<=", goal.value);
-  if (json) {
-    const char* const quote = *wanted ? "\"" : "";
-    std::printf("{\"name\": \"%s\", \"value\": %.6g, \"unit\": \"%s\", \"goal\": %s%s%s, \"met\": %s}\n",
-                name.c_str(), value, unit.c_str(), quote, *wanted ? wanted : "null", quote,
-                !*wanted ? "null"
-                : met    ? "true"
-                         : "false");
-  } else {
-    std::printf("%-64s %10.4g %-10s %-9s %s\n", name.c_str(), value, unit.c_str(), wanted,
-                *wanted ? (met ? "met" : "MISSED") : "");
-  }
-  std::fflush(stdout);
 }
 
 bool RegisterBench(const std::string& name, void (*run)()) { return Benches().emplace(name, run).second; }
@@ -102,7 +80,7 @@ int RunBenches(int argc, char** argv) {
   std::vector<std::string> names;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--json") == 0) {
-      json = true;
+      ReportAsJson();
     } else if (Benches().count(argv[i]) != 0) {
       names.push_back(argv[i]);
     } else {
@@ -115,7 +93,7 @@ int RunBenches(int argc, char** argv) {
   if (names.empty()) {
     for (const auto& [name, run] : Benches()) names.push_back(name);
   }
-  if (!json) std::printf("instruction set %s\n", Name(ActiveInstructionSet()).data());
+  if (!ReportsAsJson()) std::printf("instruction set %s\n", Name(ActiveInstructionSet()).data());
   for (const std::string& name : names) Benches()[name]();
   return 0;
 }

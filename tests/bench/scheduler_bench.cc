@@ -1,9 +1,7 @@
 // scheduler_bench [--json]: how long the orchestrator's decisions take in a cluster of 1,024 workers and 16
-// runs of 96 layers. Prints figures as kernel_bench does: {"name", "value", "unit", "goal", "met"}, one
-// object a line.
+// runs of 96 layers.
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -13,6 +11,7 @@
 #include "orchestrator/state/membership.h"
 #include "orchestrator/state/prepared.h"
 #include "orchestrator/state/replan.h"
+#include "tests/bench/report.h"
 
 namespace retort::orchestrator {
 namespace {
@@ -21,25 +20,6 @@ constexpr uint64_t kWorkers = 1024;
 constexpr uint64_t kRuns = 16;
 constexpr uint32_t kLayers = 96;
 constexpr int kRounds = 20;
-
-bool json = false;
-
-// At most `goal_ms`; 0: there is no goal.
-void Report(const std::string& name, double ms, double goal_ms) {
-  const bool met = ms <= goal_ms;
-  char goal[32] = "";
-  if (goal_ms > 0) std::snprintf(goal, sizeof(goal), "<= %g", goal_ms);
-  if (json && goal_ms > 0) {
-    std::printf("{\"name\": \"%s\", \"value\": %.6g, \"unit\": \"ms\", \"goal\": \"%s\", \"met\": %s}\n",
-                name.c_str(), ms, goal, met ? "true" : "false");
-  } else if (json) {
-    std::printf("{\"name\": \"%s\", \"value\": %.6g, \"unit\": \"ms\", \"goal\": null, \"met\": null}\n",
-                name.c_str(), ms);
-  } else {
-    std::printf("%-64s %10.4g %-10s %-9s %s\n", name.c_str(), ms, "ms", goal,
-                goal_ms == 0 ? "" : (met ? "met" : "MISSED"));
-  }
-}
 
 template <class Function>
 double Milliseconds(const Function& function) {
@@ -120,7 +100,7 @@ void Bench() {
   for (uint64_t worker_id = 1; worker_id <= kWorkers; ++worker_id) AddWorker(worker_id, now, state);
 
   const double first_ms = Milliseconds([&] { Apply(DecideReplan(now, state, options).changes, state); });
-  Report("plan of all, nothing held", first_ms, 1000);
+  Report("plan of all, nothing held", first_ms, "ms", AtMost(1000));
 
   double slowest_lease_ms = 0;
   size_t granted = 0;
@@ -134,7 +114,7 @@ void Bench() {
     slowest_lease_ms = std::max(slowest_lease_ms, decide_ms + apply_ms);
     granted += decision.reply.has_slice();
   }
-  Report("lease decision, slowest of 1024", slowest_lease_ms, 10);
+  Report("lease decision, slowest of 1024", slowest_lease_ms, "ms", AtMost(10));
   RETORT_CHECK(granted > kWorkers * 3 / 4) << granted << " leases";
 
   double slowest_plan_ms = 0, slowest_sweep_ms = 0, slowest_heartbeat_ms = 0;
@@ -154,16 +134,16 @@ void Bench() {
       slowest_heartbeat_ms = std::max(slowest_heartbeat_ms, ms);
     }
   }
-  Report("plan of all, everything held", slowest_plan_ms, 1000);
-  Report("sweep, slowest: the last one ends all leases", slowest_sweep_ms, 0);
-  Report("heartbeat, slowest", slowest_heartbeat_ms, 0);
+  Report("plan of all, everything held", slowest_plan_ms, "ms", AtMost(1000));
+  Report("sweep, slowest: the last one ends all leases", slowest_sweep_ms, "ms");
+  Report("heartbeat, slowest", slowest_heartbeat_ms, "ms");
 }
 
 }  // namespace
 }  // namespace retort::orchestrator
 
 int main(int argc, char** argv) {
-  retort::orchestrator::json = argc > 1 && std::strcmp(argv[1], "--json") == 0;
+  if (argc > 1 && std::strcmp(argv[1], "--json") == 0) retort::ReportAsJson();
   retort::orchestrator::Bench();
   return 0;
 }
