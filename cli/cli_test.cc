@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <sstream>
 
 #include "cli/verb_table.h"
@@ -70,16 +71,14 @@ Outcome Execute(const std::string& program, const Args& args) {
 
 Outcome Retort(const Args& args) { return Execute(kRetort, args); }
 
-// A copy of retort beside shell scripts that stand for the other programs: they print their name and
-// arguments, one a line, and exit with 7.
+// A copy of retort beside a shell script that stands for retort-model: it prints its name and arguments, one
+// a line, and exits with 7.
 class WithStandIns : public JobFixture {
  protected:
   WithStandIns() {
     fs::copy_file(kRetort, directory_ / "retort");
-    for (const char* name : {"retort-worker", "retort-model"}) {
-      Put(name, "#!/bin/sh\nbasename \"$0\"\nprintf '%s\\n' \"$@\"\nexit 7\n");
-      fs::permissions(directory_ / name, fs::perms::owner_all);
-    }
+    Put("retort-model", "#!/bin/sh\nbasename \"$0\"\nprintf '%s\\n' \"$@\"\nexit 7\n");
+    fs::permissions(directory_ / "retort-model", fs::perms::owner_all);
     Put("job.yaml", kGood);
   }
   Outcome Retort(const Args& args) { return Execute(directory_ / "retort", args); }
@@ -117,14 +116,23 @@ TEST(Retort, TakesNoAbbreviatedVerb) { EXPECT_EQ(Retort({"gen"}).exit_code, 2); 
 
 TEST(Retort, UsesNoColourWithoutATerminal) { EXPECT_THAT(Retort({"evla"}).err, Not(HasSubstr("\033"))); }
 
+// From the first line that `heading` matches to the next heading.
+std::string Section(const std::string& docs, const std::string& heading) {
+  std::smatch match;
+  if (!std::regex_search(docs, match, std::regex("\n## " + heading))) return "";
+  const size_t begin = match.position() + 1;
+  return docs.substr(begin, docs.find("\n## ", begin) - begin);
+}
+
 TEST(Retort, HasEveryVerbAndFlagInItsDocs) {
   const std::string docs = Contents(RETORT_SOURCE_DIR "/docs/commands.md");
+  const std::string common = Section(docs, "Verbs that talk to an orchestrator");
   for (const VerbInfo& verb : VerbTable()) {
-    EXPECT_THAT(docs, HasSubstr("retort " + verb.name));
-    const size_t section = docs.find("## retort " + verb.name);
+    const std::string section = Section(docs, "retort [a-z, ]*\\b" + verb.name + "\\b");
+    EXPECT_THAT(section, HasSubstr("retort " + verb.name));
+    const bool asks_orchestrator = testing::Value(verb.flags, testing::Contains("--orchestrator"));
     for (const std::string& flag : verb.flags) {
-      EXPECT_THAT(docs.substr(section, docs.find("\n## ", section) - section),
-                  testing::ContainsRegex("`" + flag + "[` ]"))
+      EXPECT_THAT(section + (asks_orchestrator ? common : ""), testing::ContainsRegex("`" + flag + "[` ]"))
           << verb.name;
     }
   }
@@ -160,7 +168,7 @@ TEST(RetortRun, SuggestsTheNearestFlag) {
               StartsWith("retort run: error: unknown flag '--thread'; did you mean '--threads'?\n"));
 }
 
-TEST_F(WithStandIns, RunRefusesABadJobAtItsPlaceBeforeTheWorkerStarts) {
+TEST_F(WithStandIns, RunRefusesABadJobAtItsPlaceBeforeAnythingStarts) {
   Put("job.yaml", Edited("state_size", "state_sise"));
   const Outcome outcome = Retort({"run", Job()});
   EXPECT_EQ(outcome.exit_code, 2);
@@ -168,23 +176,30 @@ TEST_F(WithStandIns, RunRefusesABadJobAtItsPlaceBeforeTheWorkerStarts) {
   EXPECT_THAT(outcome.err, AllOf(HasSubstr(Job() + ":5:3: "), HasSubstr("state_size")));
 }
 
-TEST_F(WithStandIns, RunBecomesTheWorkerBesideIt) {
-  const Outcome outcome =
-      Retort({"run", Job(), "--root", "a", "--root", "b c", "--out", "runs/x", "--threads", "3"});
-  EXPECT_EQ(outcome.exit_code, 7);
-  EXPECT_EQ(outcome.out,
-            "retort-worker\n--local\n" + Job() + "\n--root\na\n--root\nb c\n--out\nruns/x\n--threads\n3\n");
+TEST_F(WithStandIns, RunGivesUpOnAnOrchestratorThatDoesNotKnowItsVerb) {
+  Put("retort-orchestrator", "#!/bin/sh\necho \"$@\"\nexit 2\n");
+  fs::permissions(directory_ / "retort-orchestrator", fs::perms::owner_all);
+  const Outcome outcome = Retort({"run", Job(), "--out", directory_ / "out"});
+  EXPECT_EQ(outcome.exit_code, 10);
+  EXPECT_THAT(outcome.err, AllOf(StartsWith("retort run: error: retort-orchestrator ended with exit code 2"),
+                                 HasSubstr((directory_ / "out/service/orchestrator.log").string())));
+  EXPECT_THAT(Contents(directory_ / "out/service/orchestrator.log"),
+              StartsWith("serve --state " + (directory_ / "out/service/store").string() +
+                         " --listen 127.0.0.1:0 --address-file "));
 }
 
-TEST_F(WithStandIns, RunLeavesDefaultsToTheWorker) {
-  EXPECT_EQ(Retort({"run", Job()}).out, "retort-worker\n--local\n" + Job() + "\n");
+TEST_F(WithStandIns, RunSaysWhichProgramItLacks) {
+  const Outcome outcome = Retort({"run", Job(), "--out", directory_ / "out"});
+  EXPECT_EQ(outcome.exit_code, 4);
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("retort-orchestrator ended with exit code 127"), HasSubstr("./dev build")));
 }
 
 TEST_F(WithStandIns, CheckPrintsThePlanAndStops) {
   const Outcome outcome = Retort({"run", Job(), "--check"});
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_THAT(outcome.out, AllOf(HasSubstr("job smollm2-hybrid is valid\n"),
-                                 HasSubstr("hidden_state_alignment"), Not(HasSubstr("retort-worker"))));
+                                 HasSubstr("hidden_state_alignment"), Not(HasSubstr("error"))));
 }
 
 TEST_F(WithStandIns, ModelVerbsHandTheirArgumentsOnUnchanged) {

@@ -7,6 +7,7 @@
 #include "cli/service_flags.h"
 #include "cli/show/words.h"
 #include "cli/verbs.h"
+#include "core/base/clock.h"
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
 #include "core/base/files.h"

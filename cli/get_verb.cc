@@ -4,6 +4,7 @@
 #include "cli/service_flags.h"
 #include "cli/show/run_tables.h"
 #include "cli/verbs.h"
+#include "core/base/clock.h"
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
 #include "core/base/status_macros.h"
@@ -18,7 +19,7 @@ absl::Status Get(const std::string& run, const ServiceFlags& flags) {
   v1::GetRequest request;
   *request.mutable_run() = ParseRunRef(run);
   ASSIGN_OR_RETURN(const v1::GetReply reply, orchestrator.Call(&v1::RunService::Stub::Get, request));
-  PrintReply(flags, reply, RenderRun(reply, flags.output == OutputFormat::kWide, NowUnixMs()));
+  PrintReply(flags, reply, RenderRun(reply, flags.output == OutputFormat::kWide, UnixMilliseconds()));
   return absl::OkStatus();
 }
 

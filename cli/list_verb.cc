@@ -6,6 +6,7 @@
 #include "cli/show/run_tables.h"
 #include "cli/show/words.h"
 #include "cli/verbs.h"
+#include "core/base/clock.h"
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
 #include "core/base/status_macros.h"
@@ -41,7 +42,7 @@ absl::Status List(const ListCommand& command) {
   ASSIGN_OR_RETURN(Orchestrator orchestrator, Connect(command.flags));
   ASSIGN_OR_RETURN(const v1::ListReply reply, Fetch(orchestrator, command));
   PrintReply(command.flags, reply,
-             RenderRuns(reply, command.flags.output == OutputFormat::kWide, NowUnixMs()));
+             RenderRuns(reply, command.flags.output == OutputFormat::kWide, UnixMilliseconds()));
   if (reply.next_before_run_id() != 0 && !command.flags.for_programs()) {
     std::cerr << kName << ": there are older runs; --limit shows more\n";
   }

@@ -8,11 +8,11 @@
 #include "cli/show/message_text.h"
 #include "cli/show/words.h"
 #include "cli/verbs.h"
+#include "core/base/clock.h"
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
 #include "core/base/interrupt.h"
 #include "core/base/log.h"
-#include "core/base/progress.h"
 
 namespace retort {
 namespace {
@@ -55,7 +55,7 @@ absl::StatusOr<v1::LogsRequest> MakeRequest(const LogsCommand& command) {
     const absl::StatusOr<double> seconds = ParseSeconds(command.since);
     if (!seconds.ok())
       return absl::InvalidArgumentError(absl::StrCat("--since: ", seconds.status().message()));
-    request.set_since_unix_ms(NowUnixMs() - static_cast<int64_t>(1000 * *seconds));
+    request.set_since_unix_ms(UnixMilliseconds() - static_cast<int64_t>(1000 * *seconds));
   }
   request.set_tail_lines(command.tail_lines);
   request.set_follow(command.follow);

@@ -4,7 +4,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <iostream>
 #include <map>
 
@@ -130,12 +129,6 @@ absl::StatusOr<double> ParseSeconds(const std::string& text) {
         absl::StrCat("'", text, "' is no time from 0 on; write 90s, 10m or 1h30m"));
   }
   return absl::ToDoubleSeconds(duration);
-}
-
-int64_t NowUnixMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
 }
 
 }  // namespace retort

@@ -52,6 +52,4 @@ int ReportRunEnd(const std::string& command, const absl::Status& status, int exi
 // "90", "90s", "1m30s", "2h" in seconds, not negative.
 absl::StatusOr<double> ParseSeconds(const std::string& text);
 
-int64_t NowUnixMs();
-
 }  // namespace retort

@@ -18,7 +18,7 @@ const std::vector<VerbInfo>& VerbTable() {
       {"run",
        "Distil a teacher into a student, on this machine",
        {},
-       {"--root", "--out", "--threads", "--check"}},
+       {"--root", "--out", "--workers", "--threads", "--check"}},
       {"submit",
        "Give a job to an orchestrator",
        {},

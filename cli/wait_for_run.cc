@@ -8,8 +8,8 @@
 #include "cli/show/event_text.h"
 #include "cli/show/run_tables.h"
 #include "cli/show/words.h"
+#include "core/base/clock.h"
 #include "core/base/exit_code.h"
-#include "core/base/progress.h"
 
 namespace retort {
 namespace {

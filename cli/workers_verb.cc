@@ -7,6 +7,7 @@
 #include "cli/service_flags.h"
 #include "cli/show/worker_table.h"
 #include "cli/verbs.h"
+#include "core/base/clock.h"
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
 #include "core/base/progress.h"
@@ -22,7 +23,7 @@ absl::Status ListWorkers(const ServiceFlags& flags) {
   ASSIGN_OR_RETURN(Orchestrator orchestrator, Connect(flags));
   ASSIGN_OR_RETURN(const v1::ListWorkersReply reply,
                    orchestrator.Call(&v1::RunService::Stub::ListWorkers, v1::ListWorkersRequest()));
-  PrintReply(flags, reply, RenderWorkers(reply, flags.output == OutputFormat::kWide, NowUnixMs()));
+  PrintReply(flags, reply, RenderWorkers(reply, flags.output == OutputFormat::kWide, UnixMilliseconds()));
   return absl::OkStatus();
 }
 

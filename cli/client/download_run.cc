@@ -11,9 +11,9 @@
 #include "absl/strings/str_split.h"
 #include "cli/client/follow_run.h"
 #include "cli/client/server_stream.h"
+#include "core/base/clock.h"
 #include "core/base/crc32c.h"
 #include "core/base/files.h"
-#include "core/base/progress.h"
 #include "core/base/sha256.h"
 #include "core/base/status_macros.h"
 

@@ -4,7 +4,7 @@
 
 #include "cli/client/server_stream.h"
 #include "cli/show/words.h"
-#include "core/base/progress.h"
+#include "core/base/clock.h"
 
 namespace retort {
 namespace {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "core/base/backoff.h"
+#include "core/base/clock.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
 #include "core/base/version.h"

@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
-#include "core/base/progress.h"
+#include "core/base/clock.h"
 
 namespace retort {
 namespace {

@@ -41,13 +41,18 @@ TEST(JudgeEnd, GivesUpAtOnceWhereAnotherStartCannotHelp) {
   struct Case {
     int exit_code, run_exit_code;
   };
-  for (const Case& c :
-       {Case{5, kExitConflict}, {2, kExitFailed}, {127, kExitNotFound}, {126, kExitNotFound}}) {
+  for (const Case& c : {Case{2, kExitFailed}, {127, kExitNotFound}, {126, kExitNotFound}}) {
     const absl::Status error =
         JudgeEnd("worker-1", "log", {.exit_code = c.exit_code, .lived_seconds = 900}, 0, 7).error;
     EXPECT_EQ(RunExitCode(error), c.run_exit_code) << c.exit_code;
     EXPECT_THAT(std::string(error.message()), HasSubstr("exit code " + std::to_string(c.exit_code)));
   }
+}
+
+TEST(JudgeEnd, WaitsForAConflictToPass) {
+  EXPECT_TRUE(JudgeEnd("worker-1", "log", {.exit_code = 5, .lived_seconds = 1}, 3, 7).error.ok());
+  EXPECT_EQ(ExitCode(JudgeEnd("worker-1", "log", {.exit_code = 5, .lived_seconds = 1}, 4, 7).error),
+            kExitConflict);
 }
 
 TEST(JudgeEnd, StartsAChildAgainThatLeftByItself) {

@@ -7,11 +7,13 @@
 #include "absl/strings/str_cat.h"
 #include "cli/client/download_run.h"
 #include "cli/client/follow_run.h"
+#include "cli/embedded/log_tail.h"
 #include "cli/embedded/run_directory.h"
 #include "cli/embedded/run_progress.h"
 #include "cli/embedded/services.h"
 #include "cli/embedded/stuck.h"
 #include "cli/show/event_text.h"
+#include "core/base/clock.h"
 #include "core/base/files.h"
 #include "core/base/status_macros.h"
 
@@ -29,7 +31,6 @@ constexpr double kCallSeconds = 10;
 bool IsNoteworthy(const v1::Event& event) {
   switch (event.kind()) {
     case v1::EVENT_KIND_RUN_PREPARED:
-    case v1::EVENT_KIND_NUMERICS_RESOLVED:
     case v1::EVENT_KIND_WORKER_LOST:
     case v1::EVENT_KIND_TASK_RETRIED:
     case v1::EVENT_KIND_TASK_FAILED:
@@ -147,10 +148,12 @@ class EmbeddedRun {
   absl::StatusOr<v1::RunStatus> Follow(uint64_t run_id) {
     FollowOptions follow = {.first_patience_seconds = kNeverSeconds, .patience_seconds = kNeverSeconds};
     follow.run.set_id(run_id);
+    LogTail tail(*orchestrator_, run_id, start_unix_ms_);
     absl::Status failure;
     const absl::StatusOr<v1::RunStatus> ended =
         FollowRun(*orchestrator_, follow, [&](const v1::WatchReply* part) {
           if (part != nullptr) Take(*part);
+          tail.Poll([this](const std::string& line) { progress_.Note(line); });
           failure = LookAfter();
           return failure.ok() && !stop_;
         });
@@ -179,18 +182,12 @@ class EmbeddedRun {
     const absl::StatusOr<v1::ListWorkersReply> workers =
         retort::Call(orchestrator_->stub(), &v1::RunService::Stub::ListWorkers, v1::ListWorkersRequest(),
                      std::chrono::seconds(1));
-    if (!workers.ok() || !IsStuck(last_, *workers, services_.worker_count(), UnixMs())) {
+    if (!workers.ok() || !IsStuck(last_, *workers, services_.worker_count(), UnixMilliseconds())) {
       stuck_since_seconds_ = now;
     } else if (now - stuck_since_seconds_ >= kStuckSeconds) {
       return StuckError(last_, *workers, refusal_);
     }
     return absl::OkStatus();
-  }
-
-  static int64_t UnixMs() {
-    return std::chrono::duration_cast<std::chrono::milliseconds>(
-               std::chrono::system_clock::now().time_since_epoch())
-        .count();
   }
 
   absl::StatusOr<RunEnd> EndInterrupted() {
@@ -238,7 +235,7 @@ class EmbeddedRun {
   std::optional<Orchestrator> orchestrator_;
   v1::RunStatus last_;
   std::string refusal_;  // what a worker last said of the inputs
-  const int64_t start_unix_ms_ = UnixMs();
+  const int64_t start_unix_ms_ = UnixMilliseconds();
   double asked_seconds_ = 0;
   double stuck_since_seconds_ = MonotonicSeconds();
 };
@@ -268,7 +265,6 @@ absl::StatusOr<RunEnd> RunEmbedded(const EmbeddedRunOptions& options, Progress& 
                                absl::StrCat("cannot create directory ", options.out_dir.string()));
   }
   ASSIGN_OR_RETURN(const DirectoryLock lock, DirectoryLock::Acquire(options.out_dir));
-  RemoveStaleTemporaries(options.out_dir);
   ASSIGN_OR_RETURN(const nlohmann::json result, ReadResult(options.out_dir));
   const fs::path state_dir = options.out_dir / "service";
   if (!result.is_null()) {

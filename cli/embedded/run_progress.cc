@@ -35,10 +35,10 @@ uint64_t RunProgress::TokensPerStep(v1::Stage stage) const {
 void RunProgress::ShowStage(v1::Stage stage, const StageSum& sum) {
   const auto step = static_cast<int64_t>(sum.steps / sum.tasks);
   if (phase_ != stage) {
-    progress_.StartPhase(Word(stage), step, static_cast<int64_t>(sum.total_steps));
+    progress_.StartPhase(Word(stage), first_ ? step : 0, static_cast<int64_t>(sum.total_steps));
     phase_ = stage;
   }
-  StepReport report = {.step = step};
+  PhaseStep report = {.step = step};
   if (sum.with_loss > 0) report.loss = sum.losses / sum.with_loss;
   if (sum.steps_per_second > 0) {
     report.tokens_per_second = sum.steps_per_second / sum.tasks * static_cast<double>(TokensPerStep(stage));

@@ -14,8 +14,8 @@ class RunProgress {
   // `progress` and `job` outlive this object.
   RunProgress(Progress& progress, const v1::JobSpec& job) : progress_(progress), job_(job) {}
 
-  // Stages that were done before the first snapshot are not shown; a stage that passes by between two
-  // snapshots is.
+  // Stages that were done before the first snapshot are not shown; one that passed by between two snapshots
+  // is.
   void Show(const v1::RunStatus& run);
 
   // Ends the phase under way.

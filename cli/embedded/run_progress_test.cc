@@ -68,7 +68,7 @@ TEST_F(ShowsARun, WithStagesThatPassedBetweenTwoSnapshots) {
   EXPECT_EQ(Lines(),
             "matrix_orientation  step 20/20  loss 1.5  ETA 0s\nmatrix_orientation  step 20/20  loss 1.5  "
             "done in 20s\n"
-            "hidden_state_alignment  resumes at step 20/20\nhidden_state_alignment  step 20/20  loss 3.5  "
+            "hidden_state_alignment  starts at step 0/20\nhidden_state_alignment  step 20/20  loss 3.5  "
             "done in 0s\n");
 }
 
@@ -86,11 +86,11 @@ TEST_F(ShowsARun, WithTheLastStageOnceItTakesSteps) {
   Show({20, 20, 20, 20, 0});
   EXPECT_EQ(Lines(), "");
   Show({20, 20, 20, 20, 1});
-  EXPECT_EQ(Lines(), "end_to_end  resumes at step 1/20\n");
+  EXPECT_EQ(Lines(), "end_to_end  starts at step 0/20\n");
   Show({20, 20, 20, 20, 12});
   shown_.End();
   EXPECT_EQ(Lines(),
-            "end_to_end  step 12/20  loss 5  2.0k tok/s  ETA 15s\nend_to_end  step 12/20  loss 5  2.0k tok/s "
+            "end_to_end  step 12/20  loss 5  2.0k tok/s  ETA 13s\nend_to_end  step 12/20  loss 5  2.0k tok/s "
             " stopped after 20s\n");
 }
 

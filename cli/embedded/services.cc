@@ -6,8 +6,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "cli/client/orchestrator.h"
+#include "core/base/clock.h"
 #include "core/base/files.h"
-#include "core/base/progress.h"
 #include "core/base/status_macros.h"
 
 namespace retort {

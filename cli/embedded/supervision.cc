@@ -23,8 +23,6 @@ ChildVerdict JudgeEnd(const std::string& name, const std::string& log_file, cons
                       int failures_before, uint64_t random) {
   const std::string what = absl::StrCat(name, " ended with ", EndText(end), "; its log is ", log_file);
   switch (end.signal == 0 ? end.exit_code : kExitInternal) {
-    case kExitConflict:
-      return {.error = absl::FailedPreconditionError(what)};
     case kExitUsage:
       return {.error = absl::InternalError(what)};
     case kCannotExecute:
@@ -37,9 +35,12 @@ ChildVerdict JudgeEnd(const std::string& name, const std::string& log_file, cons
   ChildVerdict verdict;
   verdict.failures_in_a_row = end.lived_seconds >= kSoundLifeSeconds ? 1 : failures_before + 1;
   if (verdict.failures_in_a_row >= kMaxFailuresInARow) {
-    verdict.error = absl::DataLossError(absl::StrCat(
-        name, " ended ", verdict.failures_in_a_row, " times in a row, last with ", EndText(end),
-        "; its log is ", log_file, ". What was saved is kept: the same command goes on from there"));
+    const bool conflict = end.signal == 0 && end.exit_code == kExitConflict;
+    verdict.error =
+        absl::Status(conflict ? absl::StatusCode::kFailedPrecondition : absl::StatusCode::kDataLoss,
+                     absl::StrCat(name, " ended ", verdict.failures_in_a_row, " times in a row, last with ",
+                                  EndText(end), "; its log is ", log_file,
+                                  ". What was saved is kept: the same command goes on from there"));
     return verdict;
   }
   verdict.wait_seconds = static_cast<double>(RepeatWaitMs(verdict.failures_in_a_row, random)) / 1000;

@@ -26,9 +26,9 @@ struct ChildVerdict {
 // "exit code 1", "signal 9 (Killed)".
 std::string EndText(const ChildEnd& end);
 
-// A child that nobody asked to end. Codes that say what will not pass by itself (a wrong command line, a
-// conflict, a missing program) end the run at once, everything else after kMaxFailuresInARow in a row.
-// `name` and `log_file` are for the message.
+// A child that nobody asked to end. A wrong command line and a missing program end the run at once,
+// everything else after kMaxFailuresInARow in a row; a conflict too, as it may be with a predecessor that is
+// still dying. `name` and `log_file` are for the message.
 ChildVerdict JudgeEnd(const std::string& name, const std::string& log_file, const ChildEnd& end,
                       int failures_before, uint64_t random);
 

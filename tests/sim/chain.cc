@@ -102,6 +102,23 @@ absl::StatusOr<ChainState> Restore(const SavedLayer& saved) {
   return state;
 }
 
+v1::PreparedRun Prepare(const v1::JobSpec& job, uint32_t teacher_layers) {
+  v1::PreparedRun prepared;
+  v1::ModelShape& shape = *prepared.mutable_shape();
+  shape.set_layers(teacher_layers);
+  shape.set_hidden_size(256);
+  shape.set_intermediate_size(768);
+  shape.set_query_heads(4);
+  shape.set_kv_heads(2);
+  shape.set_head_dim(64);
+  shape.set_vocab_size(1000);
+  prepared.mutable_inputs()->set_teacher_sha256(std::string(32, 't'));
+  for (int i = 0; i < job.data().train_size() + 1; ++i) {
+    prepared.mutable_inputs()->add_data()->set_sha256(std::string(32, 'd'));
+  }
+  return prepared;
+}
+
 SavedLayer MakeResult(const v1::JobSpec& job, const ChainState& state) {
   SavedLayer result = {.layer = 0, .step = state.step, .loss = 1, .tensors = {}};
   result.tensors.push_back(

@@ -32,6 +32,7 @@ SavedLayer Save(const v1::JobSpec& job, v1::Stage stage, uint32_t layer, const C
 // takes.
 absl::StatusOr<ChainState> Restore(const SavedLayer& saved);
 
+v1::PreparedRun Prepare(const v1::JobSpec& job, uint32_t teacher_layers);
 SavedLayer MakeResult(const v1::JobSpec& job, const ChainState& state);
 
 // A job whose third step of stage 1's (or, without it, END_TO_END's) first layer always fails, by its own

@@ -100,7 +100,47 @@ void Oracle::CheckRowChange(const Claim& claim, const State& before, const v1::T
   }
 }
 
-void Oracle::OnChange(const Claim& claim, const State& before, const State& after) {
+int64_t Oracle::LastsUntilMs(uint64_t token) const {
+  const auto lasts = lasts_until_ms_.find(token);
+  return std::max(grace_until_ms_, lasts == lasts_until_ms_.end() ? 0 : lasts->second);
+}
+
+void Oracle::CheckExpiries(const State& before, const State& after, int64_t steady_ms) {
+  constexpr int64_t kClockRatesMs = 100;  // 0.2 % of a lease, and rounding
+  for (const auto& [token, lease] : before.leases) {
+    const bool was_revoked =
+        lease.yield && lease.yield->deadline_steady_ms && *lease.yield->deadline_steady_ms <= steady_ms;
+    if (after.FindLease(token) != nullptr || was_revoked) continue;
+    if (world_.now_ms() + kClockRatesMs < LastsUntilMs(token)) {
+      world_.Violation("the lease under token ", token, " was ended by time before its time, ",
+                       LastsUntilMs(token));
+    }
+  }
+}
+
+void Oracle::OnBegun(const v1::BeginPublishRequest& request, const State& state) {
+  const orchestrator::Lease* const lease = state.FindLease(request.token());
+  for (const v1::LayerCheckpoint& layer : request.layers()) {
+    const v1::TaskRecord* const task =
+        lease == nullptr ? nullptr
+                         : state.FindTask(lease->record.run_id(), {lease->record.stage(), layer.layer()});
+    if (task == nullptr || !IsHeld(*task, request.token()) ||
+        lease->record.worker_id() != request.worker_id()) {
+      world_.Violation("BeginPublish under token ", request.token(), " was accepted for layer ",
+                       layer.layer(), ", which that token does not hold");
+    }
+  }
+}
+
+void Oracle::OnRenewed(uint64_t token, int64_t until_ms, const State& state) {
+  lasts_until_ms_[token] = until_ms;
+  if (state.FindLease(token) == nullptr) {
+    world_.Violation("a heartbeat renewed the lease under token ", token, ", which does not stand");
+  }
+}
+
+void Oracle::OnChange(const Claim& claim, int64_t steady_ms, const State& before, const State& after) {
+  if (claim.call == "Tick") CheckExpiries(before, after, steady_ms);
   for (const std::string& wrong : orchestrator::CheckInvariants(after))
     world_.Violation(claim.call, ": ", wrong);
   for (const std::string& wrong : orchestrator::CheckProgress(before, after)) {
@@ -171,8 +211,7 @@ void Oracle::OnStart(Store& store, const State& before, const State& loaded, boo
 void Oracle::OnOrchestratorUp(int64_t grace_until_ms) { grace_until_ms_ = grace_until_ms; }
 
 void Oracle::OnStepBegins(const std::string& worker, uint64_t token) {
-  const auto lasts = lasts_until_ms_.find(token);
-  const int64_t until_ms = std::max(grace_until_ms_, lasts == lasts_until_ms_.end() ? 0 : lasts->second);
+  const int64_t until_ms = LastsUntilMs(token);
   if (world_.now_ms() >= until_ms) {
     world_.Violation(worker, " begins a step under token ", token, " though its lease has been over since ",
                      until_ms);

@@ -30,7 +30,9 @@ class Oracle {
     uint64_t worker_id = 0;
     uint64_t token = 0;
   };
-  void OnChange(const Claim& claim, const orchestrator::State& before, const orchestrator::State& after);
+  // `steady_ms`: the orchestrator's clock.
+  void OnChange(const Claim& claim, int64_t steady_ms, const orchestrator::State& before,
+                const orchestrator::State& after);
   // An answer that a correct caller that waited for it must never get.
   void OnAnswer(const std::string& call, bool is_awaited, const absl::Status& status);
   // A user's call: the first reply is the reply.
@@ -43,8 +45,12 @@ class Oracle {
   void OnStart(Store& store, const orchestrator::State& before, const orchestrator::State& loaded,
                bool is_exact);
 
-  // The orchestrator has renewed, or granted, the lease: it lasts until then by the one clock.
-  void OnRenewed(uint64_t token, int64_t until_ms) { lasts_until_ms_[token] = until_ms; }
+  // BeginPublish was accepted.
+  void OnBegun(const v1::BeginPublishRequest& request, const orchestrator::State& state);
+
+  // The orchestrator has granted the lease, or renewed it by an answer: it lasts until then by the one clock.
+  void OnGranted(uint64_t token, int64_t until_ms) { lasts_until_ms_[token] = until_ms; }
+  void OnRenewed(uint64_t token, int64_t until_ms, const orchestrator::State& state);
   void OnOrchestratorUp(int64_t grace_until_ms);
   // A worker begins a step under the token.
   void OnStepBegins(const std::string& worker, uint64_t token);
@@ -52,6 +58,9 @@ class Oracle {
   Undisturbed& UndisturbedOf(const orchestrator::Run& run);
 
  private:
+  // Leases that time has ended, and not a yield's end: not before they were over.
+  void CheckExpiries(const orchestrator::State& before, const orchestrator::State& after, int64_t steady_ms);
+  int64_t LastsUntilMs(uint64_t token) const;
   void CheckRowChange(const Claim& claim, const orchestrator::State& before, const v1::TaskRecord& was,
                       const v1::TaskRecord& is);
 

@@ -25,6 +25,7 @@ SimOrchestrator::SimOrchestrator(World& world, Network& network, Oracle& oracle,
       network_(network),
       oracle_(oracle),
       options_(options),
+      flaky_disk_(disk_.env()),
       log_(v1::LOG_LEVEL_INFO, [] { return int64_t{0}; },
            {[&world](const v1::LogLine& line) { world.Trace("  orchestrator: ", line.text()); }}) {}
 
@@ -45,8 +46,9 @@ orchestrator::Moment SimOrchestrator::Now() {
 
 void SimOrchestrator::Start() {
   RETORT_CHECK(!is_up());
+  flaky_disk_.Mend();
   disk_.CutAfter(-1);
-  absl::StatusOr<std::unique_ptr<Store>> store = Store::Open(kPath, disk_.env());
+  absl::StatusOr<std::unique_ptr<Store>> store = Store::Open(kPath, flaky_disk_.env());
   if (!store.ok()) return world_.Violation("the store does not open: ", store.status().ToString());
   store_ = *std::move(store);
   auto coordinator = orchestrator::Coordinator::Start(
@@ -65,7 +67,7 @@ void SimOrchestrator::Start() {
 
 void SimOrchestrator::Crash(bool loses_power, int64_t down_ms) {
   if (!is_up()) return;
-  is_exact_ = !disk_.is_cut();
+  is_exact_ = !disk_.is_cut() && coordinator_->failure().ok();
   world_.Trace("orchestrator dies", is_exact_ ? "" : " within a call", loses_power ? ", power lost" : "");
   if (loses_power) disk_.CutAfter(1);
   coordinator_.reset();
@@ -78,7 +80,7 @@ void SimOrchestrator::Crash(bool loses_power, int64_t down_ms) {
 
 bool SimOrchestrator::Outlived(const Oracle::Claim& claim) {
   if (disk_.is_cut() || !coordinator_->failure().ok()) {
-    if (!disk_.is_cut()) {
+    if (!disk_.is_cut() && !flaky_disk_.TakeHasFailed()) {
       world_.Violation("the orchestrator ends itself: ", coordinator_->failure().ToString());
     }
     Crash(/*loses_power=*/true, world_.DrawMs(100, 20'000));
@@ -87,7 +89,7 @@ bool SimOrchestrator::Outlived(const Oracle::Claim& claim) {
   if (coordinator_->changes() != state_at_change_) {
     state_at_change_ = coordinator_->changes();
     const orchestrator::State before = std::exchange(state_, coordinator_->state());
-    oracle_.OnChange(claim, before, state_);
+    oracle_.OnChange(claim, SteadyMs(), before, state_);
     CheckPublished(before);
     PlanTick(world_.now_ms());
     world_.After(0, [this] { AskAgain(); });
@@ -153,7 +155,7 @@ void SimOrchestrator::AskAgain() {
       const orchestrator::Lease* const lease = state_.FindLease(reply->slice().token());
       if (lease != nullptr) {
         const double left_ms = static_cast<double>(lease->deadline_steady_ms - SteadyMs()) / clock_rate_;
-        oracle_.OnRenewed(reply->slice().token(), world_.now_ms() + static_cast<int64_t>(left_ms));
+        oracle_.OnGranted(reply->slice().token(), world_.now_ms() + static_cast<int64_t>(left_ms));
       }
     }
     if (reply.ok() && !reply->has_slice() && !is_over) {

@@ -12,6 +12,7 @@
 #include "core/base/log.h"
 #include "core/store/store.h"
 #include "orchestrator/coordinator/coordinator.h"
+#include "tests/sim/flaky_disk.h"
 #include "tests/sim/network.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/world.h"
@@ -30,6 +31,7 @@ class SimOrchestrator {
   void Crash(bool loses_power, int64_t down_ms);
   // At the n-th change of the disk from now on.
   void CrashWithin(int64_t disk_changes) { disk_.CutAfter(disk_changes); }
+  FlakyDisk& disk() { return flaky_disk_; }
   void JumpWallClock(int64_t by_ms) { wall_offset_ms_ += by_ms; }
   void SetClockRate(double rate) { clock_rate_ = rate; }
 
@@ -80,6 +82,7 @@ class SimOrchestrator {
   Oracle& oracle_;
   const orchestrator::Options options_;
   PowerCutDisk disk_;
+  FlakyDisk flaky_disk_;
   Log log_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<orchestrator::Coordinator> coordinator_;
@@ -108,8 +111,11 @@ void SimOrchestrator::Serve(const std::string& name, Method<Reply, Request> meth
     const bool is_renewed = reply.ok() && (reply->verdict().action() == v1::LEASE_ACTION_CONTINUE ||
                                            reply->verdict().action() == v1::LEASE_ACTION_YIELD);
     if (is_renewed) {
-      oracle_.OnRenewed(request.progress().token(), world_.now_ms() + options_.lease_ttl_ms);
+      oracle_.OnRenewed(request.progress().token(), world_.now_ms() + options_.lease_ttl_ms, state_);
     }
+  }
+  if constexpr (std::is_same_v<Request, v1::BeginPublishRequest>) {
+    if (reply.ok()) oracle_.OnBegun(request, state_);
   }
   if constexpr (requires { request.request_id(); }) {
     oracle_.OnUserAnswer(request.request_id(), reply.status(), reply.ok() ? reply->SerializeAsString() : "");

@@ -21,23 +21,6 @@ int64_t Ms(Duration duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
 
-v1::PreparedRun Prepare(const v1::JobSpec& job, uint32_t teacher_layers) {
-  v1::PreparedRun prepared;
-  v1::ModelShape& shape = *prepared.mutable_shape();
-  shape.set_layers(teacher_layers);
-  shape.set_hidden_size(256);
-  shape.set_intermediate_size(768);
-  shape.set_query_heads(4);
-  shape.set_kv_heads(2);
-  shape.set_head_dim(64);
-  shape.set_vocab_size(1000);
-  prepared.mutable_inputs()->set_teacher_sha256(std::string(32, 't'));
-  for (int i = 0; i < job.data().train_size() + 1; ++i) {
-    prepared.mutable_inputs()->add_data()->set_sha256(std::string(32, 'd'));
-  }
-  return prepared;
-}
-
 }  // namespace
 
 // ---- the process
@@ -198,6 +181,10 @@ void SimWorker::Send(const ProcessPtr& process, const std::string& name,
 }
 
 void SimWorker::Make(const ProcessPtr& process, const AgentCall& call) {
+  const bool is_write = std::holds_alternative<v1::BeginPublishRequest>(call) ||
+                        std::holds_alternative<v1::CommitPublishRequest>(call) ||
+                        std::holds_alternative<v1::CompleteRequest>(call);
+  if (is_write && world_.Chance(faults_.late_write)) Stop(world_.DrawMs(15'000, 50'000));
   const int64_t short_ms = Ms(kCallDeadline), synced_ms = Ms(kSyncedWriteDeadline);
   if (const auto* request = std::get_if<v1::RegisterRequest>(&call)) {
     Send(process, "Register", &Coordinator::Register, *request, short_ms);
@@ -280,7 +267,7 @@ void SimWorker::Upload(const ProcessPtr& process, const UploadOrder& order) {
       return call->End(v1::UploadChunksReply());
     }
     if (!status.ok()) return call->Break(status);
-    world_.After(network_.DelayMs() / 4 + 1, [stream] {
+    world_.After(world_.DrawMs(1, profile_.chunk_ms), [stream] {
       const auto next = stream->next;
       if (next) next();
     });

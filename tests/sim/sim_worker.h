@@ -21,10 +21,11 @@
 
 namespace retort::sim {
 
-// What goes wrong in its work, by chance; per piece of work.
-struct WorkFaults {
+// What goes wrong in it, by chance; per piece of work, or per write.
+struct WorkerFaults {
   double machine = 0;      // INFRASTRUCTURE
   double wrong_input = 0;  // WRONG_INPUT
+  double late_write = 0;   // stopped for longer than a lease between deciding a write and sending it
 };
 
 class SimWorker {
@@ -34,6 +35,7 @@ class SimWorker {
     double seconds_per_layer = 0.3;  // of a step
     double clock_rate = 1;
     uint32_t teacher_layers = 6;
+    int64_t chunk_ms = 10;  // what a chunk takes on its link, at most
   };
 
   SimWorker(World& world, Network& network, SimOrchestrator& orchestrator, Oracle& oracle, Profile profile)
@@ -53,7 +55,7 @@ class SimWorker {
   void Continue();
   void Terminate(int64_t grace_ms);
   void SetSpeed(double seconds_per_layer) { profile_.seconds_per_layer = seconds_per_layer; }
-  void SetFaults(const WorkFaults& faults) { faults_ = faults; }
+  void SetFaults(const WorkerFaults& faults) { faults_ = faults; }
   uint64_t token() const;
 
  private:
@@ -110,7 +112,7 @@ class SimWorker {
   SimOrchestrator& orchestrator_;
   Oracle& oracle_;
   Profile profile_;
-  WorkFaults faults_;
+  WorkerFaults faults_;
   ProcessPtr process_;
   int64_t stopped_until_ms_ = 0;
   uint64_t stops_ = 0;

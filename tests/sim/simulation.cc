@@ -32,7 +32,7 @@ v1::JobSpec DrawJob(World& world, uint64_t number) {
   job.set_micro_batch(4);
   job.mutable_checkpoint()->set_every_steps(static_cast<uint32_t>(world.Draw(2, 8)));
   const auto set = [&](v1::StageBudget& budget) {
-    budget.set_tokens(world.Draw(4, 24) * 512);
+    budget.set_tokens(world.Draw(4, 40) * 512);
     budget.set_tokens_per_step(512);
     budget.set_lr(1e-3);
   };
@@ -84,7 +84,7 @@ void Simulation::DrawFaults() {
   const auto kind = [&](double probability, double most) {
     return world_.Chance(probability) ? world_.DrawUnit() * most : 0;
   };
-  faults_end_ms_ = world_.DrawMs(20'000, 150'000);
+  faults_end_ms_ = world_.DrawMs(20'000, 200'000);
   faults_.orchestrator_crashes = kind(0.6, 6);
   faults_.kills = kind(0.5, 6);
   faults_.stops = kind(0.5, 6);
@@ -94,13 +94,17 @@ void Simulation::DrawFaults() {
   faults_.questions = kind(0.5, 10);
   faults_.stragglers = kind(0.4, 8);
   faults_.wall_jumps = kind(0.3, 4);
+  faults_.disk_errors = kind(0.3, 8);
+  faults_.full_disks = kind(0.3, 3);
   network_.SetWeather({.loss = kind(0.5, 0.1), .duplicate = kind(0.5, 0.2), .slow = kind(0.4, 0.1)});
 }
 
 void Simulation::AddWorkers() {
   const uint64_t count = world_.Draw(1, 5);
-  const WorkFaults faults = {.machine = world_.Chance(0.3) ? 0.02 : 0,
-                             .wrong_input = world_.Chance(0.2) ? 0.05 : 0};
+  const WorkerFaults faults = {.machine = world_.Chance(0.3) ? 0.02 : 0,
+                               .wrong_input = world_.Chance(0.2) ? 0.05 : 0,
+                               .late_write = world_.Chance(0.4) ? 0.05 : 0};
+  chunk_ms_ = world_.Chance(0.4) ? world_.DrawMs(50, 5'000) : 10;
   has_wrong_inputs_ = faults.wrong_input > 0;
   for (uint64_t i = 0; i < count; ++i) {
     SimWorker::Profile profile;
@@ -109,6 +113,7 @@ void Simulation::AddWorkers() {
     // Two clocks may differ by 1 % of a lease.
     profile.clock_rate = 0.996 + 0.008 * world_.DrawUnit();
     profile.teacher_layers = teacher_layers_;
+    profile.chunk_ms = chunk_ms_;
     workers_.push_back(std::make_unique<SimWorker>(world_, network_, orchestrator_, oracle_, profile));
     workers_.back()->SetFaults(faults);
     SimWorker* const worker = workers_.back().get();
@@ -195,6 +200,11 @@ void Simulation::Disturb() {
   if (strikes(faults_.cuts)) network_.Cut(any().name(), world_.now_ms() + world_.DrawMs(1'000, 45'000));
   if (strikes(faults_.stragglers)) any().SetSpeed(0.05 * static_cast<double>(world_.Draw(1, 40)));
   if (strikes(faults_.wall_jumps)) orchestrator_.JumpWallClock(world_.DrawMs(0, 20'000) - 10'000);
+  if (strikes(faults_.disk_errors)) orchestrator_.disk().FailOnce(world_.Chance(0.2));
+  if (strikes(faults_.full_disks)) {
+    orchestrator_.disk().SetFull(true);
+    world_.After(world_.DrawMs(1'000, 30'000), [this] { orchestrator_.disk().SetFull(false); });
+  }
   if (strikes(faults_.questions)) AskAboutARun();
   if (strikes(faults_.drains)) {
     v1::DrainWorkerRequest request;
@@ -211,6 +221,7 @@ void Simulation::Mend() {
     network_.SetWeather({});
     network_.MendAll();
     orchestrator_.CrashWithin(-1);
+    orchestrator_.disk().Mend();
     for (const auto& worker : workers_) {
       worker->Continue();
       // A run that a registration has refused is not offered to it again: the user mends and restarts it.

@@ -41,7 +41,7 @@ class Simulation {
   // Expected number of each kind of fault in the whole time of faults.
   struct Faults {
     double orchestrator_crashes = 0, kills = 0, stops = 0, terms = 0, cuts = 0, drains = 0, questions = 0,
-           stragglers = 0, wall_jumps = 0;
+           stragglers = 0, wall_jumps = 0, disk_errors = 0, full_disks = 0;
   };
 
   static orchestrator::Options DrawOptions(World& world);
@@ -70,6 +70,7 @@ class Simulation {
   std::vector<std::unique_ptr<SimWorker>> workers_;
   Faults faults_;
   bool has_wrong_inputs_ = false;
+  int64_t chunk_ms_ = 10;  // of a link, for a chunk
   int64_t faults_end_ms_ = 0;
   uint64_t questions_ = 0;
   uint64_t open_questions_ = 0;

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "core/base/files.h"
+#include "tests/support/cluster.h"
 #include "tests/system/tiny_run.h"
 #include "train/data/testing_dataset.h"
 
@@ -31,7 +32,7 @@ ProgramEnd RunWith(const std::filesystem::path& teacher) {
 TEST(Refusal, OfASecondRunInOneDirectoryNamesTheFirst) {
   const std::filesystem::path out = TestPath("run");
   ChildProcess first(Retort(TinyRunArguments(out)));
-  ASSERT_TRUE(Eventually(kDeadlineSeconds, [&] { return std::filesystem::exists(out / "metrics.jsonl"); }));
+  ASSERT_TRUE(Eventually(kDeadlineSeconds, [&] { return std::filesystem::exists(out / "service/address"); }));
   first.Signal(SIGSTOP);
   const ProgramEnd second = RunRetort(TinyRunArguments(out));
   EXPECT_EQ(second.exit_code, 5);
@@ -42,15 +43,54 @@ TEST(Refusal, OfASecondRunInOneDirectoryNamesTheFirst) {
 }
 
 TEST(Refusal, OfAnotherJobsCheckpointNamesTheKey) {
-  const std::filesystem::path out = TestPath("run"), job = TestPath("job.yaml");
+  const std::filesystem::path out = TestPath("run"), job = TestPath("job.yaml"),
+                              address = out / "service/address";
   ChildProcess first(Retort(TinyRunArguments(out)));
-  ASSERT_TRUE(Eventually(kDeadlineSeconds, [&] { return CheckpointState(out).is_object(); }));
-  first.Signal(SIGKILL);
+  ASSERT_TRUE(Eventually(kDeadlineSeconds, [&] { return std::filesystem::exists(address); }));
+  {
+    const RunHistory history(ReadFile(address).value(), 1);
+    ASSERT_TRUE(Eventually(kDeadlineSeconds,
+                           [&] { return !history.OfKind(v1::EVENT_KIND_CHECKPOINT_PUBLISHED).empty(); }));
+    first.Signal(SIGKILL);
+  }
   first.Wait(kDeadlineSeconds);
   WriteChangedJob(job, {{"seed: 7", "seed: 8"}});
   const ProgramEnd end = RunRetort(RunArguments(job, out));
   EXPECT_EQ(end.exit_code, 5);
   EXPECT_THAT(end.err, AllOf(HasSubstr(out.string()), HasSubstr("data/seed was \"7\", is \"8\"")));
+}
+
+// Nothing was saved, so the command that was wrong is simply given again, corrected.
+TEST(Refusal, IsNoneOfAnotherJobBeforeAnythingIsSaved) {
+  const std::filesystem::path out = TestPath("run"), job = TestPath("job.yaml");
+  const std::string bad = WriteDocuments("bad", {{3, 512, 3}});
+  WriteChangedJob(job, {{"corpus/train.bin", bad}});
+  ASSERT_EQ(RunRetort(RunArguments(job, out)).exit_code, 10);
+  const ProgramEnd end = RunRetort(TinyRunArguments(out));
+  EXPECT_EQ(end.exit_code, 0) << end.err;
+}
+
+TEST(Refusal, OfChangedInputsSaysWhich) {
+  const std::filesystem::path teacher = CopyOfTheTeacher(), job = TestPath("job.yaml"), out = TestPath("run"),
+                              address = out / "service/address";
+  WriteChangedJob(job, {{"{path: teacher}", "{path: " + teacher.string() + "}"}});
+  ChildProcess first(Retort(RunArguments(job, out)));
+  ASSERT_TRUE(Eventually(kDeadlineSeconds, [&] { return std::filesystem::exists(address); }));
+  {
+    const RunHistory history(ReadFile(address).value(), 1);
+    ASSERT_TRUE(Eventually(kDeadlineSeconds,
+                           [&] { return !history.OfKind(v1::EVENT_KIND_CHECKPOINT_PUBLISHED).empty(); }));
+    first.Signal(SIGKILL);
+  }
+  first.Wait(kDeadlineSeconds);
+  std::fstream weights(teacher / "model.safetensors", std::ios::in | std::ios::out | std::ios::binary);
+  weights.seekp(-2, std::ios::end);
+  weights.write("\x00\x3c", 2);
+  weights.close();
+  const ProgramEnd end = RunRetort(RunArguments(job, out));
+  EXPECT_EQ(end.exit_code, 5) << end.err;
+  EXPECT_THAT(end.err,
+              AllOf(HasSubstr("teacher " + teacher.string() + " has SHA-256 "), HasSubstr("began with")));
 }
 
 TEST(Refusal, OfAnotherJobsResultNamesTheKey) {
@@ -76,7 +116,7 @@ TEST(Refusal, OfATeacherWithANanNamesTheTensor) {
   weights.write("\x00\x7e", 2);  // a half-precision NaN
   weights.close();
   const ProgramEnd end = RunWith(teacher);
-  EXPECT_EQ(end.exit_code, 2);
+  EXPECT_EQ(end.exit_code, 10);
   EXPECT_THAT(end.err, AllOf(HasSubstr(teacher.string()), HasSubstr("model.norm.weight"), HasSubstr("NaN")));
 }
 
@@ -84,7 +124,7 @@ TEST(Refusal, OfATeacherCutShortNamesTheFile) {
   const std::filesystem::path teacher = CopyOfTheTeacher(), weights = teacher / "model.safetensors";
   std::filesystem::resize_file(weights, std::filesystem::file_size(weights) - 1000);
   const ProgramEnd end = RunWith(teacher);
-  EXPECT_EQ(end.exit_code, 10);
+  EXPECT_EQ(end.exit_code, 5);
   EXPECT_THAT(end.err, AllOf(HasSubstr(weights.string()), HasSubstr("not a whole safetensors file")));
 }
 
@@ -127,9 +167,8 @@ TEST(Refusal, OfDataOfAnotherTokenizerComesBeforeTheTraining) {
   for (const char* good : {"corpus/train.bin", "corpus/eval.bin", "corpus/off_domain.bin"}) {
     WriteChangedJob(job, {{good, bad}});
     const ProgramEnd end = RunRetort(RunArguments(job, TestPath("run")));
-    EXPECT_EQ(end.exit_code, 2) << good;
+    EXPECT_EQ(end.exit_code, 10) << good;
     EXPECT_THAT(end.err, says) << good;
-    EXPECT_FALSE(std::filesystem::exists(TestPath("run") / "metrics.jsonl")) << good;
   }
   const ProgramEnd end =
       RunRetort({"eval", TinyJobDirectory() / "teacher", "--data", bad, "--max-tokens", "4"});
@@ -144,7 +183,7 @@ TEST(Refusal, OfAContextThatHoldsNoPrediction) {
     config["max_position_embeddings"] = context;
     ASSERT_TRUE(WriteFileAtomically(teacher / "config.json", config.dump()).ok());
     const ProgramEnd end = RunWith(teacher);
-    EXPECT_EQ(end.exit_code, 2) << context;
+    EXPECT_EQ(end.exit_code, 10) << context;
     EXPECT_THAT(end.err, AllOf(HasSubstr("max_position_embeddings"), HasSubstr(std::to_string(context))));
   }
 }

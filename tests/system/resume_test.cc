@@ -13,6 +13,7 @@
 #include "model/io/safetensors.h"
 #include "model/student/student_directory.h"
 #include "model/teacher/llama.h"
+#include "tests/support/cluster.h"
 #include "tests/system/tiny_run.h"
 #include "train/data/testing_dataset.h"
 
@@ -23,35 +24,74 @@ using nlohmann::json;
 using testing::HasSubstr;
 using testing::IsSupersetOf;
 
-constexpr int kSteps = 20;
+constexpr uint64_t kSteps = 100;
 
-std::filesystem::path TinyJob() { return TinyJobDirectory() / "job.yaml"; }
-
-// Starts or goes on with `job` in `out`, stops it where `there` first holds, proves that it still does, and
-// sends `signal`.
-ProgramEnd DisturbWhen(const std::function<bool()>& there, const std::filesystem::path& job,
-                       const std::filesystem::path& out, int signal) {
-  ChildProcess run(Retort(RunArguments(job, out)));
-  EXPECT_TRUE(Eventually(kDeadlineSeconds, [&] { return there() || !run.running(); }));
-  EXPECT_TRUE(run.running());
-  if (run.running()) {
-    run.Signal(SIGSTOP);
-    EXPECT_TRUE(there());
-    run.Signal(signal);
-    run.Signal(SIGCONT);
+// The tiny job with stages that last long enough for a disturbance to fall into them.
+std::filesystem::path LongerJob(std::vector<Edit> edits = {}) {
+  const std::filesystem::path job = TestPath("job.yaml");
+  for (const char* stage :
+       {"matrix_orientation:     ", "hidden_state_alignment: ", "end_to_end:             "}) {
+    edits.push_back({std::string(stage) + "{tokens: 5120", std::string(stage) + "{tokens: 25600"});
   }
-  return run.Wait(kDeadlineSeconds);
+  WriteChangedJob(job, edits);
+  return job;
 }
 
-// The same once step `step` of `stage` is logged and more are to come.
-ProgramEnd Disturb(const std::filesystem::path& job, const std::filesystem::path& out,
-                   const std::string& stage, int step, int signal) {
-  const auto there = [&] {
-    const std::vector<json> lines = Metrics(out);
-    return !lines.empty() && lines.back()["stage"] == stage && lines.back()["step"] >= step &&
-           lines.back()["step"] < kSteps;
-  };
-  return DisturbWhen(there, job, out, signal);
+// The longer job run to its end without a disturbance; once in this program.
+const std::filesystem::path& UndisturbedLongerRun() {
+  static const ScratchDirectory scratch;
+  static const std::filesystem::path out = [] {
+    std::filesystem::path directory = scratch.path() / "undisturbed";
+    const ProgramEnd end = RunRetort(RunArguments(LongerJob(), directory));
+    RETORT_CHECK(end.exit_code == 0) << end.err;
+    return directory;
+  }();
+  return out;
+}
+
+// Whether a checkpoint of `stage` short of its last step is published, and not all of the stage is done.
+bool IsWithin(v1::Stage stage, const RunHistory& history) {
+  for (const v1::Event& event : history.OfKind(v1::EVENT_KIND_TASK_COMPLETED)) {
+    if (event.stage() == stage) return false;
+  }
+  for (const v1::Event& event : history.OfKind(v1::EVENT_KIND_CHECKPOINT_PUBLISHED)) {
+    if (event.stage() == stage && event.steps(0) < kSteps) return true;
+  }
+  return false;
+}
+
+// Whether a worker measures before the first step of stage 3.
+bool IsMeasuring(const RunHistory& history) {
+  bool granted = false;
+  for (const v1::Event& event : history.events()) {
+    if (event.stage() != v1::STAGE_END_TO_END) continue;
+    granted |= event.kind() == v1::EVENT_KIND_LEASE_GRANTED;
+    if (event.kind() == v1::EVENT_KIND_CHECKPOINT_PUBLISHED) return false;
+  }
+  return granted;
+}
+
+// Starts or goes on with `job` in `out`, sends `signal` once `there` holds, and proves by the run's own
+// events that it held to the end of the command.
+ProgramEnd DisturbWhen(const std::function<bool(const RunHistory&)>& there, const std::filesystem::path& job,
+                       const std::filesystem::path& out, int signal) {
+  const std::filesystem::path address = out / "service/address";
+  std::filesystem::remove(address);
+  ChildProcess run(Retort(RunArguments(job, out)));
+  EXPECT_TRUE(
+      Eventually(kDeadlineSeconds, [&] { return std::filesystem::exists(address) || !run.running(); }));
+  const RunHistory history(ReadFile(address).value_or(""), 1);
+  EXPECT_TRUE(Eventually(kDeadlineSeconds, [&] { return there(history) || !run.running(); }));
+  if (run.running()) run.Signal(signal);
+  ProgramEnd end = run.Wait(kDeadlineSeconds);
+  EXPECT_TRUE(there(history)) << history.Render();
+  return end;
+}
+
+ProgramEnd Disturb(const std::filesystem::path& job, const std::filesystem::path& out, v1::Stage stage,
+                   int signal) {
+  return DisturbWhen([stage](const RunHistory& history) { return IsWithin(stage, history); }, job, out,
+                     signal);
 }
 
 std::vector<json> MetricsWithoutTimes(const std::filesystem::path& out) {
@@ -70,91 +110,53 @@ void ExpectGoesOnToTheSameBytes(const std::filesystem::path& job, const std::fil
                                 const std::filesystem::path& undisturbed) {
   const ProgramEnd end = RunRetort(RunArguments(job, out));
   ASSERT_EQ(end.exit_code, 0) << end.err;
-  EXPECT_THAT(end.err, HasSubstr("going on from"));
+  EXPECT_THAT(end.err, HasSubstr("going on with the run in " + (out / "service").string()));
   EXPECT_TRUE(StudentWeights(out) == StudentWeights(undisturbed));
   EXPECT_EQ(MetricsWithoutTimes(out), MetricsWithoutTimes(undisturbed));
   EXPECT_EQ(StagesWithoutTimes(out), StagesWithoutTimes(undisturbed));
   EXPECT_EQ(Result(out)["off_domain"], Result(undisturbed)["off_domain"]);
-  EXPECT_FALSE(std::filesystem::exists(out / "checkpoint.safetensors"));
+  EXPECT_FALSE(std::filesystem::exists(out / "service"));
 }
 
-void ExpectGoesOnToTheSameBytes(const std::filesystem::path& out) {
-  ExpectGoesOnToTheSameBytes(TinyJob(), out, UndisturbedRun());
-}
-
-TEST(Resume, AfterAKillInStageTwoEndsInTheSameBytes) {
-  const std::filesystem::path out = TestPath("run");
-  EXPECT_EQ(Disturb(TinyJob(), out, "hidden_state_alignment", 10, SIGKILL).signal, SIGKILL);
-  const json last = Metrics(out).back(), checkpoint = CheckpointState(out);
-  ASSERT_EQ(last["stage"], "hidden_state_alignment");
-  ASSERT_EQ(checkpoint["stage"], 1);  // counted from 0
-  ASSERT_EQ(checkpoint["step"].get<int>() % 8, 0);
-  ASSERT_GT(checkpoint["step"], 0);
-  ASSERT_LE(checkpoint["step"], last["step"]);
-  ExpectGoesOnToTheSameBytes(out);
+TEST(Resume, AfterAKillInEachStageEndsInTheSameBytes) {
+  const std::filesystem::path out = TestPath("run"), job = LongerJob();
+  for (const v1::Stage stage :
+       {v1::STAGE_MATRIX_ORIENTATION, v1::STAGE_HIDDEN_STATE_ALIGNMENT, v1::STAGE_END_TO_END}) {
+    EXPECT_EQ(Disturb(job, out, stage, SIGKILL).signal, SIGKILL) << stage;
+  }
+  ExpectGoesOnToTheSameBytes(job, out, UndisturbedLongerRun());
 }
 
 TEST(Resume, AfterCtrlCInStagesTwoAndThreeEndsInTheSameBytes) {
-  const std::filesystem::path out = TestPath("run");
-  const std::pair<std::string, int> places[] = {{"hidden_state_alignment", 3}, {"end_to_end", 11}};
-  for (const auto& [stage, step] : places) {
-    const ProgramEnd end = Disturb(TinyJob(), out, stage, step, SIGINT);
+  const std::filesystem::path out = TestPath("run"), job = LongerJob();
+  for (const v1::Stage stage : {v1::STAGE_HIDDEN_STATE_ALIGNMENT, v1::STAGE_END_TO_END}) {
+    const ProgramEnd end = Disturb(job, out, stage, SIGINT);
     EXPECT_EQ(end.exit_code, 12) << end.err;
     EXPECT_THAT(end.err, HasSubstr("interrupted; saved in " + out.string()));
     EXPECT_THAT(end.err, HasSubstr("run the same command again"));
-    const json last = Metrics(out).back();
-    EXPECT_EQ(last["stage"], stage);
-    EXPECT_LT(last["step"], kSteps);
-    EXPECT_EQ(CheckpointState(out)["step"], last["step"]);  // no step is repeated
   }
-  ExpectGoesOnToTheSameBytes(out);
-}
-
-TEST(Resume, AfterAKillInStageOneEndsInTheSameBytes) {
-  const std::filesystem::path out = TestPath("run");
-  EXPECT_EQ(Disturb(TinyJob(), out, "matrix_orientation", 9, SIGKILL).signal, SIGKILL);
-  ASSERT_EQ(Metrics(out).back()["stage"], "matrix_orientation");
-  ExpectGoesOnToTheSameBytes(out);
+  ExpectGoesOnToTheSameBytes(job, out, UndisturbedLongerRun());
 }
 
 TEST(Resume, AfterAKillAndACtrlCWhileMeasuringEndsInTheSameBytes) {
-  const std::filesystem::path out = TestPath("run");
-  const std::pair<int, int> places[] = {{0, SIGKILL}, {1, SIGINT}};
-  for (const auto& [stage, signal] : places) {
-    // The last step is saved, and the stage goes on only when its student is measured.
-    const auto measuring = [&, stage = stage] {
-      const json state = CheckpointState(out);
-      return state.is_object() && state["stage"] == stage && state["step"] == kSteps;
-    };
-    const ProgramEnd end = DisturbWhen(measuring, TinyJob(), out, signal);
-    EXPECT_EQ(end.signal, signal == SIGKILL ? SIGKILL : 0);
-    EXPECT_EQ(end.exit_code, signal == SIGKILL ? -1 : 12) << end.err;
-    EXPECT_TRUE(measuring());
-  }
-  ExpectGoesOnToTheSameBytes(out);
+  const std::filesystem::path out = TestPath("run"), job = LongerJob();
+  EXPECT_EQ(DisturbWhen(IsMeasuring, job, out, SIGKILL).signal, SIGKILL);
+  const ProgramEnd end = DisturbWhen(IsMeasuring, job, out, SIGTERM);
+  EXPECT_EQ(end.exit_code, 12) << end.err;
+  ExpectGoesOnToTheSameBytes(job, out, UndisturbedLongerRun());
 }
 
 TEST(Resume, AfterACtrlCBeforeTheFirstStepSaysThatNothingIsSaved) {
   const std::filesystem::path out = TestPath("run");
-  const auto measuring = [&] {
-    return std::filesystem::exists(out / "metrics.jsonl") && CheckpointState(out).is_null();
+  const auto not_granted = [](const RunHistory& history) {
+    return history.OfKind(v1::EVENT_KIND_LEASE_GRANTED).empty();
   };
-  const ProgramEnd end = DisturbWhen(measuring, TinyJob(), out, SIGINT);
+  const ProgramEnd end = DisturbWhen(not_granted, TinyJobDirectory() / "job.yaml", out, SIGINT);
   EXPECT_EQ(end.exit_code, 12);
   EXPECT_THAT(end.err, HasSubstr("interrupted before anything was trained"));
   const ProgramEnd again = RunRetort(TinyRunArguments(out));
   EXPECT_EQ(again.exit_code, 0) << again.err;
   EXPECT_TRUE(StudentWeights(out) == StudentWeights(UndisturbedRun()));
-}
-
-TEST(Resume, ClearsAwayWhatAKilledSaveLeft) {
-  const std::filesystem::path out = TestPath("run");
-  std::filesystem::create_directories(out / "student");
-  const std::filesystem::path stale[] = {out / "checkpoint.safetensors.tmp-123-4",
-                                         out / "student/model.safetensors.tmp-123-5"};
-  for (const auto& file : stale) ASSERT_TRUE(WriteFileAtomically(file, "half a file").ok());
-  Disturb(TinyJob(), out, "matrix_orientation", 1, SIGINT);
-  for (const auto& file : stale) EXPECT_FALSE(std::filesystem::exists(file)) << file;
 }
 
 // The tiny teacher with a head of its own, near the embedding that it had for one.
@@ -186,15 +188,15 @@ std::set<std::string> Moved(const std::filesystem::path& out, const std::filesys
 }
 
 TEST(Resume, OfWholeBlocksAndAnUntiedHeadEndsInTheSameBytes) {
-  const std::filesystem::path teacher = UntiedTeacher(), job = TestPath("job.yaml");
-  WriteChangedJob(job, {{"{path: teacher}", "{path: " + teacher.string() + "}"},
-                        {"lr: 3e-3}\n  end_to_end", "lr: 3e-3, target: block, train: block}\n  end_to_end"},
-                        {"train: mixer", "train: all"}});
+  const std::filesystem::path teacher = UntiedTeacher();
+  const std::filesystem::path job =
+      LongerJob({{"{path: teacher}", "{path: " + teacher.string() + "}"},
+                 {"lr: 3e-3}\n  end_to_end", "lr: 3e-3, target: block, train: block}\n  end_to_end"},
+                 {"train: mixer", "train: all"}});
   const std::filesystem::path undisturbed = TestPath("undisturbed"), out = TestPath("run");
   ASSERT_EQ(RunRetort(RunArguments(job, undisturbed)).exit_code, 0);
-  EXPECT_EQ(Disturb(job, out, "hidden_state_alignment", 10, SIGKILL).signal, SIGKILL);
-  EXPECT_EQ(Disturb(job, out, "end_to_end", 3, SIGINT).exit_code, 12);
-  EXPECT_EQ(Disturb(job, out, "end_to_end", 13, SIGKILL).signal, SIGKILL);
+  EXPECT_EQ(Disturb(job, out, v1::STAGE_HIDDEN_STATE_ALIGNMENT, SIGKILL).signal, SIGKILL);
+  EXPECT_EQ(Disturb(job, out, v1::STAGE_END_TO_END, SIGINT).exit_code, 12);
   ExpectGoesOnToTheSameBytes(job, out, undisturbed);
   const std::set<std::string> moved = Moved(out, teacher);
   EXPECT_THAT(
@@ -203,11 +205,10 @@ TEST(Resume, OfWholeBlocksAndAnUntiedHeadEndsInTheSameBytes) {
 }
 
 TEST(Resume, OfTheWholeStudentOnTextEndsInTheSameBytes) {
-  const std::filesystem::path job = TestPath("job.yaml");
-  WriteChangedJob(job, {{"train: mixer", "train: all, labels: text"}});
+  const std::filesystem::path job = LongerJob({{"train: mixer", "train: all, labels: text"}});
   const std::filesystem::path undisturbed = TestPath("undisturbed"), out = TestPath("run");
   ASSERT_EQ(RunRetort(RunArguments(job, undisturbed)).exit_code, 0);
-  EXPECT_EQ(Disturb(job, out, "end_to_end", 9, SIGKILL).signal, SIGKILL);
+  EXPECT_EQ(Disturb(job, out, v1::STAGE_END_TO_END, SIGKILL).signal, SIGKILL);
   ExpectGoesOnToTheSameBytes(job, out, undisturbed);
   EXPECT_THAT(Moved(out, TinyJobDirectory() / "teacher"),
               IsSupersetOf({"model.embed_tokens.weight", "model.layers.3.mlp.down_proj.weight"}));

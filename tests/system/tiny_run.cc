@@ -6,7 +6,6 @@
 
 #include "core/base/check.h"
 #include "core/base/files.h"
-#include "model/io/safetensors.h"
 #include "train/data/testing_dataset.h"
 
 namespace retort {
@@ -61,11 +60,6 @@ std::vector<json> Metrics(const std::filesystem::path& out) {
 
 std::string StudentWeights(const std::filesystem::path& out) {
   return ReadFile(out / "student/model.safetensors").value();
-}
-
-json CheckpointState(const std::filesystem::path& out) {
-  const auto file = SafetensorsFile::Open(out / "checkpoint.safetensors");
-  return file.ok() ? json::parse(file->metadata().at("state")) : json();
 }
 
 void WriteChangedJob(const std::filesystem::path& file, const std::vector<Edit>& edits) {

@@ -31,8 +31,6 @@ nlohmann::json Result(const std::filesystem::path& out);
 // The whole lines of metrics.jsonl; none when there is no such file.
 std::vector<nlohmann::json> Metrics(const std::filesystem::path& out);
 std::string StudentWeights(const std::filesystem::path& out);
-// Where the checkpoint of a run stands: worker/run/run_checkpoint.h. Null when there is none.
-nlohmann::json CheckpointState(const std::filesystem::path& out);
 
 struct Edit {
   std::string from, to;

@@ -198,20 +198,31 @@ TEST(TinyRun, MovesEveryMixerAndNothingElse) {
   }
 }
 
-TEST(TinyRun, LeavesNoCheckpointBehind) {
-  EXPECT_FALSE(std::filesystem::exists(UndisturbedRun() / "checkpoint.safetensors"));
+TEST(TinyRun, LeavesNothingOfItsServiceBehind) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(UndisturbedRun())) {
+    names.push_back(entry.path().filename());
+  }
+  EXPECT_THAT(names, UnorderedElementsAre(".lock", "metrics.jsonl", "result.json", "student"));
 }
 
-TEST(TinyRun, ShowsItsMeasurementsBesideItsStages) {
+TEST(TinyRun, ShowsItsStagesInTheirOrder) {
   const ProgramEnd end = RunRetort(TinyRunArguments(TestPath("run")));
   size_t at = 0;
   for (const char* line :
-       {"\nmeasuring the teacher  starts at window 0/65\n", "\nmeasuring the teacher  window 65/65  done in ",
-        "\nmeasuring the untrained student  window 65/65  done in ", "\nmatrix_orientation  step 20/20  ",
-        "\nmeasuring the student  window 65/65  done in ", "\nhidden_state_alignment  step 20/20  "}) {
+       {"\nmatrix_orientation  starts at step 0/20\n", "\nmatrix_orientation  step 20/20  loss ",
+        "\nhidden_state_alignment  step 20/20  loss ", "\nend_to_end  step 20/20  loss "}) {
     at = ("\n" + end.err).find(line, at);
     ASSERT_NE(at, std::string::npos) << line << "in\n" << end.err;
   }
+}
+
+TEST(TinyRun, HasTheSameBytesFromOneWorker) {
+  std::vector<std::string> arguments = TinyRunArguments(TestPath("alone"));
+  arguments.insert(arguments.end(), {"--workers", "1"});
+  const ProgramEnd end = RunRetort(arguments);
+  ASSERT_EQ(end.exit_code, 0) << end.err;
+  EXPECT_TRUE(StudentWeights(TestPath("alone")) == StudentWeights(UndisturbedRun()));
 }
 
 TEST(TinyRun, HasNothingToDoTheSecondTime) {

@@ -49,7 +49,11 @@ absl::Status TorchWorkshop::OpenMaterial(const v1::JobSpec& job, RunInputs input
 absl::StatusOr<v1::PreparedRun> TorchWorkshop::Prepare(const v1::JobSpec& job,
                                                        const std::atomic<bool>& stop) {
   UseComputeThreads();
-  return CatchTorch("preparing " + job.name(), [&] { return PrepareInTorch(job, stop); });
+  absl::StatusOr<v1::PreparedRun> prepared =
+      CatchTorch("preparing " + job.name(), [&] { return PrepareInTorch(job, stop); });
+  // A damaged input is another content, which no second attempt here would mend.
+  if (absl::IsDataLoss(prepared.status())) return absl::FailedPreconditionError(prepared.status().message());
+  return prepared;
 }
 
 absl::StatusOr<v1::PreparedRun> TorchWorkshop::PrepareInTorch(const v1::JobSpec& job,

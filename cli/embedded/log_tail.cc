@@ -1,0 +1,38 @@
+#include "cli/embedded/log_tail.h"
+
+#include "core/base/clock.h"
+
+namespace retort {
+
+LogTail::LogTail(Orchestrator& orchestrator, uint64_t run_id, int64_t since_unix_ms)
+    : orchestrator_(orchestrator) {
+  request_.mutable_run()->set_id(run_id);
+  request_.set_stage(v1::STAGE_END_TO_END);
+  request_.set_since_unix_ms(since_unix_ms);
+  request_.set_follow(true);
+}
+
+void LogTail::Poll(const std::function<void(const std::string& text)>& on_line) {
+  using Stream = ServerStream<v1::LogsReply>;
+  constexpr double kAgainAfterSeconds = 1;
+  if (stream_ == nullptr) {
+    if (MonotonicSeconds() < start_at_seconds_) return;
+    stream_ = std::make_unique<Stream>([this](grpc::ClientContext* context, grpc::CompletionQueue* queue) {
+      return orchestrator_.stub().AsyncLogs(context, request_, queue, nullptr);
+    });
+  }
+  v1::LogsReply reply;
+  Stream::Step step;
+  while ((step = stream_->Read(reply, std::chrono::milliseconds(0))) == Stream::Step::kMessage) {
+    for (const v1::LogLine& line : reply.lines()) {
+      if (!line.worker_name().empty()) on_line(line.text());
+      request_.set_since_unix_ms(line.time_unix_ms() + 1);
+    }
+  }
+  if (step == Stream::Step::kEnd) {
+    stream_.reset();
+    start_at_seconds_ = MonotonicSeconds() + kAgainAfterSeconds;
+  }
+}
+
+}  // namespace retort

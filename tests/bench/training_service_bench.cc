@@ -1,0 +1,298 @@
+// training_service_bench [--json]: what the service costs training. A worker's agent trains stage 2 of layers
+// of SmolLM2-135M's sizes for a real orchestrator on this machine, with a checkpoint every 100 steps (the
+// job's default) that is copied, hashed, sent and stored while training goes on. Beside it the bare loop of
+// the same layers, in turns of 100 steps, each with one checkpoint in its middle.
+#include <ATen/ATen.h>
+#include <stdlib.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "core/base/check.h"
+#include "core/base/clock.h"
+#include "core/base/files.h"
+#include "core/base/process.h"
+#include "model/io/safetensors.h"
+#include "nlohmann/json.hpp"
+#include "tests/bench/report.h"
+#include "tests/bench/step_models.h"
+#include "tests/support/cluster.h"
+#include "train/data/indexed_dataset_writer.h"
+#include "worker/agent/agent_process.h"
+#include "worker/run/this_machine.h"
+#include "worker/run/torch_workshop.h"
+
+namespace retort {
+namespace {
+
+constexpr int kLayers = 4, kVocabulary = 4096, kTurns = 3;
+constexpr int64_t kSeqLen = 256;
+constexpr size_t kTurnSteps = 100;  // checkpoint.every_steps
+// The first turn begins here: what warms up is over, and checkpoints lie in the middle of turns.
+constexpr size_t kFirstStep = 50;
+constexpr uint64_t kSteps = kFirstStep + kTurns * kTurnSteps + 1;
+
+// A random teacher and text, in a directory of their own.
+class Inputs {
+ public:
+  Inputs() {
+    std::string path = std::filesystem::temp_directory_path() / "retort_bench_XXXXXX";
+    RETORT_CHECK(mkdtemp(path.data()) != nullptr) << path;
+    directory_ = path;
+    ModelConfig config = SmolLmConfig();
+    config.vocab_size = kVocabulary;
+    config.layers.resize(kLayers);
+    WriteTeacher(config);
+    WriteTokens("train", 64 * kSeqLen);
+    WriteTokens("eval", kSeqLen);
+  }
+  ~Inputs() { std::filesystem::remove_all(directory_); }
+  const std::filesystem::path& directory() const { return directory_; }
+
+ private:
+  void WriteTeacher(const ModelConfig& config) {
+    const std::filesystem::path teacher = directory_ / "teacher";
+    std::filesystem::create_directory(teacher);
+    const nlohmann::json description = {{"model_type", "llama"},
+                                        {"vocab_size", config.vocab_size},
+                                        {"hidden_size", config.hidden_size},
+                                        {"intermediate_size", config.intermediate_size},
+                                        {"num_hidden_layers", config.num_layers()},
+                                        {"num_attention_heads", config.heads},
+                                        {"num_key_value_heads", config.kv_heads},
+                                        {"head_dim", config.head_dim},
+                                        {"max_position_embeddings", config.context},
+                                        {"rms_norm_eps", config.rms_eps},
+                                        {"rope_theta", config.rope_theta},
+                                        {"tie_word_embeddings", true},
+                                        {"hidden_act", "silu"}};
+    RETORT_CHECK(WriteFileAtomically(teacher / "config.json", description.dump()).ok());
+    LanguageModel model = RandomTeacher(config);
+    NamedTensors tensors;
+    for (const auto& tensor : ModelTensors(model)) tensors.emplace_back(tensor.name, *tensor.value);
+    RETORT_CHECK(WriteSafetensors(teacher / "model.safetensors", tensors, {}).ok());
+  }
+  void WriteTokens(const std::string& name, int64_t count) {
+    const at::Tensor ids = at::randint(kVocabulary, {count}, at::kInt);
+    const std::vector<int32_t> document(ids.data_ptr<int32_t>(), ids.data_ptr<int32_t>() + ids.numel());
+    auto writer = IndexedDatasetWriter::Create(directory_ / name, kVocabulary);
+    RETORT_CHECK(writer.ok() && writer->Add(document).ok() && writer->Finish().ok()) << name;
+  }
+
+  std::filesystem::path directory_;
+};
+
+v1::JobSpec BenchJob() {
+  v1::JobSpec job;
+  job.set_name("bench");
+  job.mutable_teacher()->set_path("teacher");
+  v1::StudentSpec& student = *job.mutable_student();
+  student.set_mixer(v1::MIXER_KIND_MAMBA2);
+  student.set_state_size(128);
+  student.set_groups(1);
+  student.set_init(v1::STUDENT_INIT_QKVO);
+  job.mutable_data()->add_train("train.bin");
+  job.mutable_data()->set_eval("eval.bin");
+  job.mutable_data()->set_seq_len(kSeqLen);
+  job.mutable_data()->set_seed(7);
+  job.set_micro_batch(4);
+  job.mutable_checkpoint()->set_every_steps(kTurnSteps);
+  job.mutable_evaluation()->set_tokens(kSeqLen);
+  v1::HiddenStateAlignmentSpec& stage = *job.mutable_stages()->mutable_hidden_state_alignment();
+  const uint64_t step_tokens = job.micro_batch() * kSeqLen;
+  stage.mutable_budget()->set_tokens(kSteps * step_tokens);
+  stage.mutable_budget()->set_tokens_per_step(step_tokens);
+  stage.mutable_budget()->set_lr(1e-4);
+  stage.set_target(v1::ALIGNMENT_TARGET_MIXER);
+  stage.set_train(v1::TRAIN_SCOPE_MIXER);
+  return job;
+}
+
+// Lets one of the two loops train at a time, and keeps the agent's times.
+class Turns {
+ public:
+  // Before the agent's step `step`; where a turn begins it waits until the bare loop has had its own.
+  void BeforeAgentStep(size_t step) {
+    std::unique_lock lock(mutex_);
+    if (step >= kFirstStep && (step - kFirstStep) % kTurnSteps == 0) {
+      if (step > kFirstStep) turn_seconds_.push_back(MonotonicSeconds() - turn_begin_);
+      agent_trains_ = false;
+      changed_.notify_all();
+      changed_.wait(lock, [this] { return agent_trains_ || over_; });
+      turn_begin_ = last_end_ = MonotonicSeconds();
+    }
+    if (step > kFirstStep) pauses_seconds_ += MonotonicSeconds() - last_end_;
+  }
+  void AfterAgentStep() {
+    std::unique_lock lock(mutex_);
+    last_end_ = MonotonicSeconds();
+  }
+
+  void AwaitBareTurn() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return !agent_trains_; });
+  }
+  void GiveAgentTurn() {
+    std::unique_lock lock(mutex_);
+    agent_trains_ = true;
+    changed_.notify_all();
+  }
+  void End() {
+    std::unique_lock lock(mutex_);
+    over_ = true;
+    changed_.notify_all();
+  }
+
+  const std::vector<double>& turn_seconds() const { return turn_seconds_; }
+  double pauses_seconds() const { return pauses_seconds_; }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool agent_trains_ = true, over_ = false;
+  double turn_begin_ = 0, last_end_ = 0;
+  double pauses_seconds_ = 0;  // between the agent's steps: orders, and the copies of checkpoints
+  std::vector<double> turn_seconds_;
+};
+
+// The torch workshop's slice of stage 2, step by step in turns.
+class TimedWork : public SliceWork {
+ public:
+  TimedWork(std::unique_ptr<SliceWork> work, Turns& turns) : work_(std::move(work)), turns_(turns) {}
+
+  absl::StatusOr<StepReport> Step(const std::atomic<bool>& stop) override {
+    turns_.BeforeAgentStep(step_++);
+    absl::StatusOr<StepReport> report = work_->Step(stop);
+    turns_.AfterAgentStep();
+    return report;
+  }
+  std::vector<uint32_t> failed_layers() const override { return work_->failed_layers(); }
+  std::vector<SavedLayer> Copy(const std::vector<uint32_t>& layers) override { return work_->Copy(layers); }
+  void Drop(const std::vector<uint32_t>& layers) override { work_->Drop(layers); }
+  absl::StatusOr<SavedLayer> MakeResult(const std::atomic<bool>& stop) override {
+    return work_->MakeResult(stop);
+  }
+
+ private:
+  const std::unique_ptr<SliceWork> work_;
+  Turns& turns_;
+  size_t step_ = 0;
+};
+
+class TimedWorkshop : public Workshop {
+ public:
+  TimedWorkshop(Workshop& workshop, Turns& turns) : workshop_(workshop), turns_(turns) {}
+
+  absl::StatusOr<v1::PreparedRun> Prepare(const v1::JobSpec& job, const std::atomic<bool>& stop) override {
+    return workshop_.Prepare(job, stop);
+  }
+  absl::StatusOr<std::unique_ptr<SliceWork>> Load(
+      const v1::Slice& slice, CheckpointSource& source, const std::atomic<bool>& stop,
+      const std::function<void(const LoadProgress&)>& on_progress) override {
+    auto work = workshop_.Load(slice, source, stop, on_progress);
+    if (!work.ok() || slice.stage() != v1::STAGE_HIDDEN_STATE_ALIGNMENT) return work;
+    return std::make_unique<TimedWork>(*std::move(work), turns_);
+  }
+
+ private:
+  Workshop& workshop_;
+  Turns& turns_;
+};
+
+// For a slice without checkpoints.
+class NoCheckpoints : public CheckpointSource {
+ public:
+  absl::StatusOr<SavedLayer> Fetch(const v1::CheckpointRef&, std::string_view) override {
+    return absl::NotFoundError("no checkpoint");
+  }
+};
+
+v1::Slice WholeSlice(const v1::JobSpec& job, const v1::PreparedRun& prepared) {
+  v1::Slice slice;
+  slice.set_stage(v1::STAGE_HIDDEN_STATE_ALIGNMENT);
+  *slice.mutable_job() = job;
+  *slice.mutable_inputs() = prepared.inputs();
+  *slice.mutable_numerics() = NumericsHere(job.micro_batch());
+  for (uint32_t layer = 0; layer < kLayers; ++layer) {
+    slice.add_layers()->set_layer(layer);
+    slice.mutable_layers(static_cast<int>(layer))->set_total_steps(kSteps);
+  }
+  return slice;
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+void Bench() {
+  const Inputs inputs;
+  const v1::JobSpec job = BenchJob();
+  const std::atomic<bool> never = false;
+  std::atomic<bool> stop = false;
+  LogBuffer shipped;
+  Log log(v1::LOG_LEVEL_WARNING, UnixMilliseconds, {StreamSink(std::cerr), shipped.Sink()});
+  const WorkshopOptions options = {.roots = {inputs.directory()}, .memory_bytes = MachineMemoryBytes()};
+  TorchWorkshop bare_workshop(options, log), workshop(options, log);
+  const v1::Slice slice = WholeSlice(job, bare_workshop.Prepare(job, never).value());
+  NoCheckpoints no_checkpoints;
+  const auto bare = bare_workshop.Load(slice, no_checkpoints, never, [](const LoadProgress&) {}).value();
+  for (size_t step = 0; step < kFirstStep; ++step) RETORT_CHECK(bare->Step(never).ok());
+
+  Turns turns;
+  TimedWorkshop timed(workshop, turns);
+  Cluster cluster(RETORT_BIN_DIR);
+  const AgentOptions agent = {.address = cluster.address(),
+                              .name = "bench",
+                              .build_version = "bench",
+                              .capabilities = MeasureCapabilities(options.memory_bytes)};
+  std::thread training([&] {
+    const absl::Status end = RunAgent(agent, timed, log, shipped, stop);
+    RETORT_CHECK(end.ok()) << end.ToString();
+  });
+  const uint64_t run_id = cluster.Submit(job);
+  const RunHistory history(cluster.address(), run_id);
+
+  std::vector<double> bare_seconds;
+  for (int turn = 0; turn < kTurns; ++turn) {
+    turns.AwaitBareTurn();
+    const double begin = MonotonicSeconds();
+    for (size_t step = 0; step < kTurnSteps; ++step) RETORT_CHECK(bare->Step(never).ok());
+    bare_seconds.push_back(MonotonicSeconds() - begin);
+    turns.GiveAgentTurn();
+  }
+  turns.AwaitBareTurn();
+  turns.End();
+  stop = true;
+  training.join();
+
+  std::vector<double> ratios;
+  double service_seconds = 0;
+  for (int turn = 0; turn < kTurns; ++turn) {
+    ratios.push_back(turns.turn_seconds()[turn] / bare_seconds[turn]);
+    service_seconds += turns.turn_seconds()[turn];
+  }
+  RETORT_CHECK(history.OfKind(v1::EVENT_KIND_CHECKPOINT_PUBLISHED).size() >= kTurns) << history.Render();
+  Report("bare training step of 4 layers, stage 2", Median(bare_seconds) / kTurnSteps, "s");
+  Report("training under the service over the bare loop", 100 * (Median(ratios) - 1), "%", AtMost(3));
+  Report("training stands still for checkpoints and orders", 100 * turns.pauses_seconds() / service_seconds,
+         "%", AtMost(2));
+}
+
+}  // namespace
+}  // namespace retort
+
+int main(int argc, char** argv) {
+  retort::PrepareNumericProcess();
+  if (argc > 1 && std::strcmp(argv[1], "--json") == 0) retort::ReportAsJson();
+  retort::SetComputeThreads(static_cast<int>(std::thread::hardware_concurrency()));
+  retort::Bench();
+  return 0;
+}
