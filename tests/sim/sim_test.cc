@@ -53,7 +53,7 @@ void Replay(uint64_t seed) {
 }
 
 TEST(Simulation, HoldsWhatIsPromisedInEveryHistory) {
-  std::signal(SIGABRT, OnAbort);
+  for (const int signal : {SIGABRT, SIGSEGV}) std::signal(signal, OnAbort);
   if (const uint64_t seed = FromEnvironment("RETORT_SIM_SEED", 0); seed != 0) return Replay(seed);
   const uint64_t first = FromEnvironment("RETORT_SIM_FIRST_SEED", 1);
   const uint64_t count = FromEnvironment("RETORT_SIM_SEEDS", kSeeds);

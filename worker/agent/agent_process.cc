@@ -81,6 +81,8 @@ class AgentProcess final : public CheckpointSource {
     Context(AgentProcess& process, Outgoing kind) : process_(process), kind_(kind) {
       MutexLock lock(process_.mutex_);
       process_.contexts_[kind_] = &context_;
+      // Ordered before the end, or the stop, and only now to begin.
+      if (process_.agent_.end() || (kind == kFetch && process_.stops_work_)) context_.TryCancel();
     }
     ~Context() {
       MutexLock lock(process_.mutex_);
