@@ -204,6 +204,26 @@ TEST_F(ServiceVerbs, WorkersAreNone) {
   EXPECT_EQ(Retort({"workers", "-o", "json"}).out, "{\n \"workers\": []\n}\n");
 }
 
+class EmbeddedService : public JobFixture {};
+
+// The real orchestrator beside a worker that dies at once.
+TEST_F(EmbeddedService, GivesUpOnAWorkerThatEndsAgainAndAgain) {
+  for (const char* program : {"retort", "retort-orchestrator"}) {
+    std::filesystem::copy_file(std::filesystem::path(RETORT_BIN_DIR) / program, directory_ / program);
+  }
+  Put("retort-worker", "#!/bin/sh\nexit 1\n");
+  std::filesystem::permissions(directory_ / "retort-worker", std::filesystem::perms::owner_all);
+  Put("job.yaml", kGood);
+  const std::filesystem::path out = directory_ / "out";
+  const ProgramEnd end = RunProgram(
+      {directory_ / "retort", "run", directory_ / "job.yaml", "--out", out, "--workers", "1"}, kSeconds);
+  EXPECT_EQ(end.exit_code, 10);
+  EXPECT_THAT(end.err, AllOf(HasSubstr("worker-1 ended with exit code 1; starting it again in "),
+                             HasSubstr("error: worker-1 ended 5 times in a row, last with exit code 1"),
+                             HasSubstr((out / "service/worker-1.log").string())));
+  EXPECT_TRUE(std::filesystem::exists(out / "service/store"));
+}
+
 TEST_F(ServiceVerbs, TheEnvironmentNamesTheOrchestratorToo) {
   setenv("RETORT_ORCHESTRATOR", cluster_.address().c_str(), 1);
   EXPECT_EQ(RunProgram({RETORT_BIN_DIR "/retort", "list"}, kSeconds).exit_code, 0);
