@@ -90,7 +90,7 @@ TEST_F(ShowsARun, WithTheLastStageOnceItTakesSteps) {
   Show({20, 20, 20, 20, 12});
   shown_.End();
   EXPECT_EQ(Lines(),
-            "end_to_end  step 12/20  loss 5  2.0k tok/s  ETA 15s\nend_to_end  step 12/20  loss 5  2.0k tok/s "
+            "end_to_end  step 12/20  loss 5  2.0k tok/s  ETA 13s\nend_to_end  step 12/20  loss 5  2.0k tok/s "
             " stopped after 20s\n");
 }
 

@@ -26,21 +26,6 @@ absl::StatusOr<std::vector<StudentFile>> StudentFiles(const LanguageModel& stude
   return files;
 }
 
-absl::Status SaveStudent(const LanguageModel& student, const std::filesystem::path& teacher_directory,
-                         const std::filesystem::path& directory) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  if (error) {
-    return absl::PermissionDeniedError(
-        absl::StrCat("cannot create ", directory.string(), ": ", error.message()));
-  }
-  ASSIGN_OR_RETURN(const std::vector<StudentFile> files, StudentFiles(student, teacher_directory));
-  for (const StudentFile& file : files) {
-    RETURN_IF_ERROR(WriteFileAtomically(directory / file.name, file.contents));
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<LanguageModel> LoadModel(const std::filesystem::path& directory) {
   ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
   return LoadWeights(directory, config);

@@ -21,11 +21,6 @@ struct StudentFile {
 absl::StatusOr<std::vector<StudentFile>> StudentFiles(const LanguageModel& student,
                                                       const std::filesystem::path& teacher_directory);
 
-// Writes them into `directory`, creating it. Weights go last and atomically, so a directory with weights is
-// whole.
-absl::Status SaveStudent(const LanguageModel& student, const std::filesystem::path& teacher_directory,
-                         const std::filesystem::path& directory);
-
 // A teacher or a student, whichever the directory holds.
 absl::StatusOr<LanguageModel> LoadModel(const std::filesystem::path& directory);
 

@@ -41,14 +41,22 @@ class StudentDirectory : public testing::Test {
   void SetUp() override { std::filesystem::remove_all(directory_); }
   void TearDown() override { std::filesystem::remove_all(directory_); }
 
+  void Write(const LanguageModel& student, const std::string& teacher) {
+    std::filesystem::create_directories(directory_);
+    const std::vector<StudentFile> files = StudentFiles(student, teacher).value();
+    for (const StudentFile& file : files) {
+      ASSERT_TRUE(WriteFileAtomically(directory_ / file.name, file.contents).ok());
+    }
+  }
+
   const std::filesystem::path directory_ = testing::TempDir() + "/student_directory_test_" +
                                            testing::UnitTest::GetInstance()->current_test_info()->name();
 };
 
 TEST_F(StudentDirectory, GivesBackTheSameStudentBitForBit) {
   LanguageModel student = MakeFrom(kTeacher, 16);
-  ASSERT_TRUE(SaveStudent(student, kTeacher, directory_ / "new" / "student").ok());
-  auto loaded = LoadModel(directory_ / "new" / "student");
+  Write(student, kTeacher);
+  auto loaded = LoadModel(directory_);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ(loaded->config.layers, student.config.layers);
   EXPECT_TRUE(loaded->head_VE.is_same(loaded->embedding_VE));
@@ -63,7 +71,7 @@ TEST_F(StudentDirectory, GivesBackTheSameStudentBitForBit) {
 TEST_F(StudentDirectory, KeepsAnUntiedHead) {
   const std::string teacher = RETORT_SOURCE_DIR "/tests/golden/llama/untied_mha";
   const LanguageModel student = MakeFrom(teacher, 4);
-  ASSERT_TRUE(SaveStudent(student, teacher, directory_).ok());
+  Write(student, teacher);
   const auto loaded = LoadModel(directory_);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_TRUE(at::equal(loaded->head_VE, student.head_VE));
@@ -75,7 +83,7 @@ TEST_F(StudentDirectory, SavesTensorsThatTrain) {
   LanguageModel student = MakeFrom(kTeacher, 16);
   auto& mixer = std::get<Mamba2Weights>(student.blocks[0].mixer);
   mixer.b_proj = mixer.b_proj.clone().requires_grad_();
-  ASSERT_TRUE(SaveStudent(student, kTeacher, directory_).ok());
+  Write(student, kTeacher);
   const auto loaded = LoadModel(directory_);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   const at::Tensor& b_proj = std::get<Mamba2Weights>(loaded->blocks[0].mixer).b_proj;
@@ -84,27 +92,27 @@ TEST_F(StudentDirectory, SavesTensorsThatTrain) {
 }
 
 TEST_F(StudentDirectory, HoldsTheTeachersTokenizer) {
-  ASSERT_TRUE(SaveStudent(MakeFrom(kTeacher, 16), kTeacher, directory_).ok());
+  Write(MakeFrom(kTeacher, 16), kTeacher);
   EXPECT_EQ(*ReadFile(directory_ / "tokenizer.json"), *ReadFile(kTeacher + std::string("/tokenizer.json")));
 }
 
 TEST_F(StudentDirectory, SaysThatItsTensorsAreForTorch) {
-  ASSERT_TRUE(SaveStudent(MakeFrom(kTeacher, 16), kTeacher, directory_).ok());
+  Write(MakeFrom(kTeacher, 16), kTeacher);
   EXPECT_THAT(SafetensorsFile::Open(directory_ / "model.safetensors")->metadata(),
               ElementsAre(Pair("format", "pt")));
 }
 
 TEST_F(StudentDirectory, ReplacesAnEarlierStudent) {
-  ASSERT_TRUE(SaveStudent(MakeFrom(kTeacher, 16), kTeacher, directory_).ok());
+  Write(MakeFrom(kTeacher, 16), kTeacher);
   const LanguageModel second = MakeFrom(kTeacher, 8);
-  ASSERT_TRUE(SaveStudent(second, kTeacher, directory_).ok());
+  Write(second, kTeacher);
   const auto loaded = LoadModel(directory_);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_TRUE(at::equal(LogitsOf(second), LogitsOf(*loaded)));
 }
 
 TEST_F(StudentDirectory, RefusesWeightsCutShort) {
-  ASSERT_TRUE(SaveStudent(MakeFrom(kTeacher, 16), kTeacher, directory_).ok());
+  Write(MakeFrom(kTeacher, 16), kTeacher);
   const std::filesystem::path weights = directory_ / "model.safetensors";
   std::filesystem::resize_file(weights, std::filesystem::file_size(weights) - 4);
   const absl::Status status = LoadModel(directory_).status();
@@ -113,21 +121,20 @@ TEST_F(StudentDirectory, RefusesWeightsCutShort) {
 }
 
 TEST_F(StudentDirectory, RefusesADirectoryWithoutWeights) {
-  ASSERT_TRUE(SaveStudent(MakeFrom(kTeacher, 16), kTeacher, directory_).ok());
+  Write(MakeFrom(kTeacher, 16), kTeacher);
   std::filesystem::remove(directory_ / "model.safetensors");
   EXPECT_EQ(LoadModel(directory_).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(StudentDirectory, IsNoTeacher) {
-  ASSERT_TRUE(SaveStudent(MakeFrom(kTeacher, 16), kTeacher, directory_).ok());
+  Write(MakeFrom(kTeacher, 16), kTeacher);
   const absl::Status status = LoadLlama(directory_).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("is a student"));
 }
 
-TEST_F(StudentDirectory, ReportsAPathThatCannotBecomeADirectory) {
-  ASSERT_TRUE(WriteFileAtomically(directory_, "a file").ok());
-  EXPECT_FALSE(SaveStudent(MakeFrom(kTeacher, 16), kTeacher, directory_ / "student").ok());
+TEST_F(StudentDirectory, HasItsWeightsLast) {
+  EXPECT_EQ(StudentFiles(MakeFrom(kTeacher, 16), kTeacher)->back().name, "model.safetensors");
 }
 
 TEST(LoadModel, ReadsATeacherToo) {

@@ -70,6 +70,16 @@ TEST(Refusal, IsNoneOfAnotherJobBeforeAnythingIsSaved) {
   EXPECT_EQ(end.exit_code, 0) << end.err;
 }
 
+TEST(Refusal, IsTakenBackWhenItsCauseIsMended) {
+  const std::filesystem::path out = TestPath("run"), job = TestPath("job.yaml");
+  const std::string data = WriteDocuments("data", {{3, 512, 3}});
+  WriteChangedJob(job, {{"corpus/train.bin", data}});
+  ASSERT_EQ(RunRetort(RunArguments(job, out)).exit_code, 10);
+  WriteDocuments("data", {std::vector<int32_t>(200, 3)});
+  const ProgramEnd end = RunRetort(RunArguments(job, out));
+  EXPECT_EQ(end.exit_code, 0) << end.err;
+}
+
 TEST(Refusal, OfChangedInputsSaysWhich) {
   const std::filesystem::path teacher = CopyOfTheTeacher(), job = TestPath("job.yaml"), out = TestPath("run"),
                               address = out / "service/address";

@@ -7,6 +7,7 @@
 
 #include <map>
 #include <set>
+#include <sstream>
 
 #include "core/base/check.h"
 #include "core/base/files.h"
@@ -144,6 +145,37 @@ TEST(Resume, AfterAKillAndACtrlCWhileMeasuringEndsInTheSameBytes) {
   const ProgramEnd end = DisturbWhen(IsMeasuring, job, out, SIGTERM);
   EXPECT_EQ(end.exit_code, 12) << end.err;
   ExpectGoesOnToTheSameBytes(job, out, UndisturbedLongerRun());
+}
+
+// The first child of `parent` that is called `name`; 0 when there is none.
+pid_t ChildNamed(pid_t parent, const std::string& name) {
+  const std::string id = std::to_string(parent);
+  std::istringstream children(ReadFile("/proc/" + id + "/task/" + id + "/children").value_or(""));
+  for (pid_t child = 0; children >> child;) {
+    const auto command = ReadFile("/proc/" + std::to_string(child) + "/cmdline");
+    if (command.ok() && command->find("/" + name + std::string(1, '\0')) != std::string::npos) return child;
+  }
+  return 0;
+}
+
+TEST(Resume, OfAChildThatIsKilledIsTheCommandsOwnBusiness) {
+  const std::filesystem::path out = TestPath("run"), address = out / "service/address";
+  ChildProcess run(Retort(RunArguments(LongerJob(), out)));
+  ASSERT_TRUE(Eventually(kDeadlineSeconds, [&] { return std::filesystem::exists(address); }));
+  const RunHistory history(ReadFile(address).value(), 1);
+  const std::pair<v1::Stage, std::string> kills[] = {{v1::STAGE_MATRIX_ORIENTATION, "retort-worker"},
+                                                     {v1::STAGE_END_TO_END, "retort-orchestrator"}};
+  for (const auto& [stage, child] : kills) {
+    ASSERT_TRUE(Eventually(kDeadlineSeconds, [&, stage = stage] { return IsWithin(stage, history); }))
+        << history.Render();
+    ASSERT_EQ(kill(ChildNamed(run.pid(), child), SIGKILL), 0) << child;
+    EXPECT_TRUE(IsWithin(stage, history));
+  }
+  const ProgramEnd end = run.Wait(kDeadlineSeconds);
+  ASSERT_EQ(end.exit_code, 0) << end.err;
+  EXPECT_THAT(end.err, HasSubstr("ended with signal 9 (Killed); starting it again in 0."));
+  EXPECT_THAT(end.err, HasSubstr("retort-orchestrator ended with signal 9 (Killed); starting it again"));
+  EXPECT_TRUE(StudentWeights(out) == StudentWeights(UndisturbedLongerRun()));
 }
 
 TEST(Resume, AfterACtrlCBeforeTheFirstStepSaysThatNothingIsSaved) {

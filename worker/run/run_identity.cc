@@ -5,8 +5,6 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "core/base/check.h"
 #include "core/base/version.h"
@@ -40,25 +38,6 @@ json RunIdentity(const v1::JobSpec& job, const v1::InputHashes& inputs, const v1
               {"threads", numerics.threads()},
               {"compute_path", ComputePathText(numerics.compute_path())},
               {"version", absl::StrCat(std::string(Version()), "+", numerics.numerics_id())}};
-}
-
-absl::Status CheckIdentity(const json& saved, const json& now, const std::filesystem::path& directory) {
-  if (saved == now) return absl::OkStatus();
-  const json before = saved.flatten(), after = now.flatten();
-  json keys = before;
-  keys.update(after);
-  std::vector<std::string> differences;
-  for (const auto& [key, unused] : keys.items()) {
-    const std::string was = before.contains(key) ? before[key].dump() : "absent";
-    const std::string is = after.contains(key) ? after[key].dump() : "absent";
-    if (was == is) continue;
-    const std::string name =
-        absl::StrReplaceAll(key.substr(1), {{"~1", "/"}, {"~0", "~"}});  // a JSON pointer
-    differences.push_back(absl::StrCat(name, " was ", was, ", is ", is));
-  }
-  return absl::FailedPreconditionError(absl::StrCat(
-      directory.string(), " holds a run that began otherwise: ", absl::StrJoin(differences, "; "),
-      ". Undo the change to go on with it, give another directory with --out, or remove this one"));
 }
 
 }  // namespace retort

@@ -1,9 +1,6 @@
-// What decides a run's numbers. A checkpoint or a result belongs to a job only when these agree.
+// What decides a run's numbers, as result.json says it.
 #pragma once
 
-#include <filesystem>
-
-#include "absl/status/status.h"
 #include "nlohmann/json.hpp"
 #include "retort/v1/job.pb.h"
 #include "retort/v1/work.pb.h"
@@ -17,9 +14,5 @@ v1::JobSpec DecidingJob(const v1::JobSpec& job);
 // the program's with numerics_id.
 nlohmann::json RunIdentity(const v1::JobSpec& job, const v1::InputHashes& inputs,
                            const v1::Numerics& numerics);
-
-// OK when equal; else FAILED_PRECONDITION that names each value that differs in `directory` and what to do.
-absl::Status CheckIdentity(const nlohmann::json& saved, const nlohmann::json& now,
-                           const std::filesystem::path& directory);
 
 }  // namespace retort

@@ -1,0 +1,244 @@
+// The verbs of the service, as a user's shell runs them, against the real orchestrator. No worker comes.
+#include <signal.h>
+
+#include <fstream>
+
+#include "cli/show/words.h"
+#include "core/base/files.h"
+#include "core/config/job_fixture.h"
+#include "gmock/gmock.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/cluster.h"
+
+namespace retort {
+namespace {
+
+using nlohmann::json;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::MatchesRegex;
+using testing::StartsWith;
+
+constexpr double kSeconds = 60;
+
+class ServiceVerbs : public JobFixture {
+ protected:
+  ServiceVerbs() { Put("job.yaml", kGood); }
+
+  std::vector<std::string> Argv(std::vector<std::string> args) {
+    args.insert(args.begin(), RETORT_BIN_DIR "/retort");
+    args.insert(args.end(), {"--orchestrator", cluster_.address()});
+    return args;
+  }
+  ProgramEnd Retort(const std::vector<std::string>& args) { return RunProgram(Argv(args), kSeconds); }
+  std::string Job() const { return directory_ / "job.yaml"; }
+  json Submitted() { return json::parse(Retort({"submit", Job(), "-o", "json"}).out); }
+
+  Cluster cluster_{RETORT_BIN_DIR};
+};
+
+TEST_F(ServiceVerbs, SubmitSaysTheIdAndWhatComesNext) {
+  const ProgramEnd end = Retort({"submit", Job()});
+  EXPECT_EQ(end.exit_code, 0) << end.err;
+  EXPECT_EQ(end.out,
+            "run smollm2-hybrid is submitted, id 1\n  retort watch smollm2-hybrid\n"
+            "  retort logs smollm2-hybrid --follow\n  retort download smollm2-hybrid\n");
+}
+
+TEST_F(ServiceVerbs, SubmitRepeatedUnderItsRequestIdMakesOneRun) {
+  for (int i = 0; i < 2; ++i) {
+    const ProgramEnd end = Retort({"submit", Job(), "--request-id", "nightly", "-o", "json"});
+    EXPECT_EQ(json::parse(end.out), (json{{"run_id", "1"}})) << end.err;
+  }
+  Put("job.yaml", Edited("seed: 7", "seed: 8"));
+  const ProgramEnd other = Retort({"submit", Job(), "--request-id", "nightly", "-o", "json"});
+  EXPECT_EQ(other.exit_code, 2);
+  const json error = json::parse(other.err)["error"];
+  EXPECT_EQ(error["code"], "INVALID_ARGUMENT");
+  EXPECT_EQ(error["exit_code"], 2);
+  EXPECT_EQ(error["request_id"], "nightly");
+}
+
+TEST_F(ServiceVerbs, SubmitNeedsNoneOfTheJobsFilesButRefusesABadJob) {
+  std::filesystem::remove_all(directory_ / "corpus");
+  std::filesystem::remove_all(directory_ / "models");
+  EXPECT_EQ(Retort({"submit", Job()}).exit_code, 0);
+  Put("job.yaml", Edited("state_size", "state_sise"));
+  const ProgramEnd bad = Retort({"submit", Job()});
+  EXPECT_EQ(bad.exit_code, 2);
+  EXPECT_THAT(bad.err, HasSubstr(Job() + ":5:3: "));
+}
+
+TEST_F(ServiceVerbs, SubmitOfANameThatLivesIsAConflict) {
+  Submitted();
+  const ProgramEnd end = Retort({"submit", Job()});
+  EXPECT_EQ(end.exit_code, 5);
+  EXPECT_THAT(end.err, AllOf(StartsWith("retort submit: error: "), HasSubstr("smollm2-hybrid")));
+}
+
+TEST_F(ServiceVerbs, WaitGivesUpWhenTheTimeIsOverAndSaysThatTheRunGoesOn) {
+  const ProgramEnd end = Retort({"submit", Job(), "--wait", "--timeout", "500ms"});
+  EXPECT_EQ(end.exit_code, 12);
+  EXPECT_THAT(end.err, AllOf(HasSubstr("run submitted"), HasSubstr("it goes on: 'retort watch 1'")));
+}
+
+TEST_F(ServiceVerbs, ListAndGetShowTheRun) {
+  EXPECT_EQ(Retort({"list"}).out, "NAME   ID   STATE   DONE   LEFT   WORKERS   AGE\n");
+  Submitted();
+  EXPECT_THAT(Retort({"list"}).out, HasSubstr("\nsmollm2-hybrid    1   queued     0%"));
+  EXPECT_EQ(Retort({"list", "--state", "failed"}).out, Retort({"list", "--state", "paused"}).out);
+  for (const char* run : {"smollm2-hybrid", "1"}) {
+    EXPECT_THAT(Retort({"get", run}).out,
+                AllOf(StartsWith("smollm2-hybrid (id 1): queued"), HasSubstr("\nprepare ")));
+    const json reply = json::parse(Retort({"get", run, "-o", "json"}).out);
+    EXPECT_EQ(reply["run"]["summary"]["state"], "RUN_STATE_QUEUED");
+    EXPECT_EQ(reply["job"]["data"]["seed"], "7");
+  }
+  EXPECT_THAT(Retort({"get", "1", "-o", "yaml"}).out, HasSubstr("    name: \"smollm2-hybrid\"\n"));
+}
+
+TEST_F(ServiceVerbs, ARunThatIsNotThereIsCode4InEveryVerb) {
+  for (const char* verb :
+       {"get", "watch", "logs", "plan", "pause", "resume", "cancel", "retry", "download"}) {
+    const ProgramEnd end = Retort({verb, "nosuch"});
+    EXPECT_EQ(end.exit_code, 4) << verb << end.err;
+    EXPECT_THAT(end.err, AllOf(StartsWith(std::string("retort ") + verb + ": error: "), HasSubstr("nosuch")))
+        << verb;
+    EXPECT_EQ(end.out, "") << verb;
+  }
+  EXPECT_EQ(Retort({"workers", "drain", "nosuch"}).exit_code, 4);
+}
+
+TEST_F(ServiceVerbs, PauseResumeAndCancelGoThroughTheirStates) {
+  Submitted();
+  const ProgramEnd paused = Retort({"pause", "1", "--wait"});
+  EXPECT_EQ(paused.exit_code, 0) << paused.err;
+  EXPECT_EQ(paused.out, "run 1 is paused; 'retort resume 1' goes on with it\n");
+  EXPECT_EQ(Retort({"resume", "1"}).exit_code, 0);
+  const ProgramEnd cancelled = Retort({"cancel", "1", "--wait"});
+  EXPECT_EQ(cancelled.exit_code, 0) << cancelled.err;
+  EXPECT_EQ(cancelled.out, "run 1 is cancelled\n");
+  EXPECT_EQ(Retort({"pause", "1"}).exit_code, 5);
+  EXPECT_EQ(Retort({"retry", "1"}).exit_code, 5);
+  EXPECT_EQ(Retort({"download", "1", "--out", directory_ / "out"}).exit_code, 5);
+}
+
+TEST_F(ServiceVerbs, WatchEndsWithTheRunAndItsCode) {
+  Submitted();
+  ChildProcess watch(Argv({"watch", "smollm2-hybrid"}));
+  Retort({"cancel", "1", "--wait"});
+  const ProgramEnd end = watch.Wait(kSeconds);
+  EXPECT_EQ(end.exit_code, 11);
+  EXPECT_THAT(end.out, MatchesRegex("(.*\n)*20..-..-..T..:..:..Z run submitted: smollm2-hybrid, priority 0\n"
+                                    "(.*\n)*20..-..-..T..:..:..Z run state changed to cancelled.*\n(.*\n)*"));
+  EXPECT_THAT(end.err, StartsWith("retort watch: error: run smollm2-hybrid (id 1): cancelled"));
+}
+
+TEST_F(ServiceVerbs, WatchAsJsonIsAnObjectALine) {
+  Submitted();
+  Retort({"cancel", "1", "--wait"});
+  const ProgramEnd end = Retort({"watch", "1", "-o", "json"});
+  EXPECT_EQ(end.exit_code, 11);
+  std::istringstream lines(end.out);
+  std::set<std::string> kinds;
+  for (std::string line; std::getline(lines, line);) {
+    for (const auto& [key, value] : json::parse(line).items()) kinds.insert(key);
+  }
+  EXPECT_THAT(kinds, testing::ElementsAre("event", "snapshot"));
+  EXPECT_EQ(json::parse(end.err)["error"]["exit_code"], 11);
+}
+
+TEST_F(ServiceVerbs, CtrlCEndsAWatchAndNotTheRun) {
+  Submitted();
+  ChildProcess watch(Argv({"watch", "1"}));
+  const auto said_something = [&] {
+    std::ifstream wchan("/proc/" + std::to_string(watch.pid()) + "/status");
+    const std::string status((std::istreambuf_iterator<char>(wchan)), std::istreambuf_iterator<char>());
+    const size_t caught = status.find("SigCgt:\t");
+    return caught != std::string::npos &&
+           std::stoull(status.substr(caught + 8, 16), nullptr, 16) & (1 << (SIGINT - 1));
+  };
+  ASSERT_TRUE(Eventually(kSeconds, said_something));  // it handles the signal by now
+  watch.Signal(SIGINT);
+  const ProgramEnd end = watch.Wait(kSeconds);
+  EXPECT_EQ(end.exit_code, 12);
+  EXPECT_EQ(end.err, "retort watch: ended; run 1 goes on\n");
+  EXPECT_THAT(Retort({"get", "1"}).out, StartsWith("smollm2-hybrid (id 1): queued"));
+}
+
+TEST_F(ServiceVerbs, WatchOutlivesARestartOfTheOrchestrator) {
+  Submitted();
+  ChildProcess watch(Argv({"watch", "1"}));
+  cluster_.EndOrchestrator(SIGKILL);
+  cluster_.StartOrchestrator();
+  EXPECT_EQ(Retort({"cancel", "1"}).exit_code, 0);
+  EXPECT_EQ(watch.Wait(kSeconds).exit_code, 11);
+}
+
+TEST_F(ServiceVerbs, PlanOfAJobReadsTheTeachersShape) {
+  Put("models/tiny/config.json", R"({"num_hidden_layers": 8, "hidden_size": 64, "intermediate_size": 128,
+      "num_attention_heads": 4, "vocab_size": 512, "max_position_embeddings": 2048})");
+  const ProgramEnd end = Retort({"plan", Job()});
+  EXPECT_EQ(end.exit_code, 0) << end.err;
+  EXPECT_THAT(end.out,
+              AllOf(HasSubstr("\nmatrix_orientation "), HasSubstr("assumed"), HasSubstr("in all about ")));
+  const json plan = json::parse(Retort({"plan", Job(), "-o", "json"}).out);
+  EXPECT_EQ(plan["stages"].size(), 3u);
+  EXPECT_EQ(plan["stages"][0]["slices"][0]["seconds_per_step"]["basis"], "BASIS_ASSUMED");
+  Submitted();
+  const ProgramEnd run = Retort({"plan", "smollm2-hybrid"});
+  EXPECT_EQ(run.exit_code, 5) << "not prepared";
+}
+
+TEST_F(ServiceVerbs, LogsShowWhatTheOrchestratorDid) {
+  Submitted();
+  const ProgramEnd end = Retort({"logs"});
+  EXPECT_EQ(end.exit_code, 0) << end.err;
+  EXPECT_THAT(end.out, HasSubstr(" INFO submitted smollm2-hybrid"));
+  EXPECT_EQ(Retort({"logs", "--level", "error"}).out, "");
+  EXPECT_THAT(Retort({"logs", "--since", "1 parsec"}).err, HasSubstr("'1 parsec' is no time"));
+}
+
+TEST_F(ServiceVerbs, WorkersAreNone) {
+  EXPECT_THAT(Retort({"workers"}).out, StartsWith("NAME   STATE"));
+  EXPECT_EQ(Retort({"workers", "-o", "json"}).out, "{\n \"workers\": []\n}\n");
+}
+
+class EmbeddedService : public JobFixture {};
+
+// The real orchestrator beside a worker that dies at once.
+TEST_F(EmbeddedService, GivesUpOnAWorkerThatEndsAgainAndAgain) {
+  for (const char* program : {"retort", "retort-orchestrator"}) {
+    std::filesystem::copy_file(std::filesystem::path(RETORT_BIN_DIR) / program, directory_ / program);
+  }
+  Put("retort-worker", "#!/bin/sh\nexit 1\n");
+  std::filesystem::permissions(directory_ / "retort-worker", std::filesystem::perms::owner_all);
+  Put("job.yaml", kGood);
+  const std::filesystem::path out = directory_ / "out";
+  const ProgramEnd end = RunProgram(
+      {directory_ / "retort", "run", directory_ / "job.yaml", "--out", out, "--workers", "1"}, kSeconds);
+  EXPECT_EQ(end.exit_code, 10);
+  EXPECT_THAT(end.err, AllOf(HasSubstr("worker-1 ended with exit code 1; starting it again in "),
+                             HasSubstr("error: worker-1 ended 5 times in a row, last with exit code 1"),
+                             HasSubstr((out / "service/worker-1.log").string())));
+  EXPECT_TRUE(std::filesystem::exists(out / "service/store"));
+}
+
+TEST_F(ServiceVerbs, TheEnvironmentNamesTheOrchestratorToo) {
+  setenv("RETORT_ORCHESTRATOR", cluster_.address().c_str(), 1);
+  EXPECT_EQ(RunProgram({RETORT_BIN_DIR "/retort", "list"}, kSeconds).exit_code, 0);
+  unsetenv("RETORT_ORCHESTRATOR");
+}
+
+TEST_F(ServiceVerbs, NobodyThereIsCode3) {
+  const ProgramEnd end = RunProgram(
+      {RETORT_BIN_DIR "/retort", "list", "--orchestrator", "127.0.0.1:1", "--timeout", "300ms", "-o", "json"},
+      kSeconds);
+  EXPECT_EQ(end.exit_code, 3);
+  const json error = json::parse(end.err)["error"];
+  EXPECT_EQ(error["code"], "UNAVAILABLE");
+  EXPECT_THAT(error["message"].get<std::string>(), HasSubstr("127.0.0.1:1"));
+}
+
+}  // namespace
+}  // namespace retort
