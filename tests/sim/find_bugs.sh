@@ -13,8 +13,8 @@ copy=$(mktemp --directory)
 trap 'rm -rf "$copy"' EXIT
 git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents --target-directory="$copy"
 
-# Without LibTorch's folders nothing of it is compiled: only what the simulator links.
-cmake -S "$copy" -B "$copy/build" -G Ninja -DCMAKE_BUILD_TYPE=Release --log-level=WARNING >/dev/null
+# -O1: compiling takes longer than looking.
+cmake -S "$copy" -B "$copy/build" -G Ninja -DCMAKE_CXX_FLAGS="-O1 -DNDEBUG" --log-level=WARNING >/dev/null
 build() { cmake --build "$copy/build" --target sim_test >"$copy/build.log" 2>&1 || { cat "$copy/build.log"; return 1; }; }
 build
 

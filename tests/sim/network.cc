@@ -2,10 +2,11 @@
 
 namespace retort::sim {
 
-bool Network::IsLost(const std::string& client) {
-  const auto cut = cut_until_ms_.find(client);
-  if (cut != cut_until_ms_.end() && world_.now_ms() < cut->second) return true;
-  return world_.Chance(weather_.loss);
+bool Network::IsLost(const std::string& client, bool is_answer) {
+  const auto cut = cuts_.find(client);
+  const bool is_cut = cut != cuts_.end() && world_.now_ms() < cut->second.until_ms &&
+                      (is_answer || !cut->second.of_answers_only);
+  return is_cut || world_.Chance(weather_.loss);
 }
 
 int64_t Network::DelayMs() {

@@ -63,9 +63,11 @@ class Network {
 
   void SetWeather(const Weather& weather) { weather_ = weather; }
   const Weather& weather() const { return weather_; }
-  // Nothing from or to this client passes until then.
-  void Cut(const std::string& client, int64_t until_ms) { cut_until_ms_[client] = until_ms; }
-  void MendAll() { cut_until_ms_.clear(); }
+  // Nothing to this client passes until then, and nothing from it, unless the cut is of its answers only.
+  void Cut(const std::string& client, int64_t until_ms, bool of_answers_only) {
+    cuts_[client] = {until_ms, of_answers_only};
+  }
+  void MendAll() { cuts_.clear(); }
 
   // For a stream: its end at the client. Whoever carries the messages ends it.
   template <class Reply>
@@ -92,7 +94,7 @@ class Network {
       world_.After(DelayMs(), [this, client, call, serve, copy] {
         serve({.is_awaited = copy == 0 && !call->has_ended()},
               [this, client, call](absl::StatusOr<Reply> reply) {
-                if (IsLost(client)) return;
+                if (IsLost(client, /*is_answer=*/true)) return;
                 world_.After(DelayMs(), [call, reply = std::move(reply)] { call->End(reply); });
               });
       });
@@ -103,16 +105,21 @@ class Network {
   // The server's process is gone: most callers hear of it, the others wait for their deadlines.
   void BreakAll();
 
-  bool IsLost(const std::string& client);
+  bool IsLost(const std::string& client, bool is_answer = false);
   int64_t DelayMs();
 
  private:
+  struct LinkCut {
+    int64_t until_ms;
+    bool of_answers_only;
+  };
+
   void Remember(const std::shared_ptr<PendingCall>& call);
   void BreakSoon(const std::shared_ptr<PendingCall>& call);
 
   World& world_;
   Weather weather_;
-  std::map<std::string, int64_t> cut_until_ms_;
+  std::map<std::string, LinkCut> cuts_;
   std::vector<std::weak_ptr<PendingCall>> calls_;
 };
 

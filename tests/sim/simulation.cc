@@ -197,7 +197,8 @@ void Simulation::Disturb() {
   if (strikes(faults_.stops))
     any().Stop(world_.Chance(0.3) ? world_.DrawMs(100, 5'000) : world_.DrawMs(10'000, 50'000));
   if (strikes(faults_.terms)) any().Terminate(world_.DrawMs(300, 25'000));
-  if (strikes(faults_.cuts)) network_.Cut(any().name(), world_.now_ms() + world_.DrawMs(1'000, 45'000));
+  if (strikes(faults_.cuts))
+    network_.Cut(any().name(), world_.now_ms() + world_.DrawMs(1'000, 45'000), world_.Chance(0.3));
   if (strikes(faults_.stragglers)) any().SetSpeed(0.05 * static_cast<double>(world_.Draw(1, 40)));
   if (strikes(faults_.wall_jumps)) orchestrator_.JumpWallClock(world_.DrawMs(0, 20'000) - 10'000);
   if (strikes(faults_.disk_errors)) orchestrator_.disk().FailOnce(world_.Chance(0.2));
