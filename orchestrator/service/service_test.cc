@@ -21,6 +21,7 @@ class ServiceTest : public testing::Test {
   void Restart() {
     server_.reset();
     options_.state_directory = directory_.path();
+    options_.scheduling.lease_ttl_ms = 600'000;  // these workers send no heartbeats, and may be slow
     auto started = Server::Start(options_);
     ASSERT_TRUE(started.ok()) << started.status();
     server_ = *std::move(started);

@@ -18,6 +18,7 @@
 #include "core/base/check.h"
 #include "core/base/clock.h"
 #include "core/base/files.h"
+#include "core/base/mutex.h"
 #include "core/base/process.h"
 #include "model/io/safetensors.h"
 #include "nlohmann/json.hpp"
@@ -120,46 +121,53 @@ class Turns {
  public:
   // Before the agent's step `step`; where a turn begins it waits until the bare loop has had its own.
   void BeforeAgentStep(size_t step) {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     if (step >= kFirstStep && (step - kFirstStep) % kTurnSteps == 0) {
       if (step > kFirstStep) turn_seconds_.push_back(MonotonicSeconds() - turn_begin_);
       agent_trains_ = false;
       changed_.notify_all();
-      changed_.wait(lock, [this] { return agent_trains_ || over_; });
+      while (!agent_trains_ && !over_) changed_.wait(mutex_);
       turn_begin_ = last_end_ = MonotonicSeconds();
     }
     if (step > kFirstStep) pauses_seconds_ += MonotonicSeconds() - last_end_;
   }
   void AfterAgentStep() {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     last_end_ = MonotonicSeconds();
   }
 
   void AwaitBareTurn() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return !agent_trains_; });
+    MutexLock lock(mutex_);
+    while (agent_trains_) changed_.wait(mutex_);
   }
   void GiveAgentTurn() {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     agent_trains_ = true;
     changed_.notify_all();
   }
   void End() {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     over_ = true;
     changed_.notify_all();
   }
 
-  const std::vector<double>& turn_seconds() const { return turn_seconds_; }
-  double pauses_seconds() const { return pauses_seconds_; }
+  std::vector<double> turn_seconds() const {
+    MutexLock lock(mutex_);
+    return turn_seconds_;
+  }
+  // Between the agent's steps: orders, and the copies of checkpoints.
+  double pauses_seconds() const {
+    MutexLock lock(mutex_);
+    return pauses_seconds_;
+  }
 
  private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool agent_trains_ = true, over_ = false;
-  double turn_begin_ = 0, last_end_ = 0;
-  double pauses_seconds_ = 0;  // between the agent's steps: orders, and the copies of checkpoints
-  std::vector<double> turn_seconds_;
+  mutable Mutex mutex_;
+  std::condition_variable_any changed_;
+  bool agent_trains_ ABSL_GUARDED_BY(mutex_) = true, over_ ABSL_GUARDED_BY(mutex_) = false;
+  double turn_begin_ ABSL_GUARDED_BY(mutex_) = 0, last_end_ ABSL_GUARDED_BY(mutex_) = 0;
+  double pauses_seconds_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<double> turn_seconds_ ABSL_GUARDED_BY(mutex_);
 };
 
 // The torch workshop's slice of stage 2, step by step in turns.
