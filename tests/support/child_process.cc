@@ -23,6 +23,14 @@ std::string Contents(const std::filesystem::path& file) {
   return text.str();
 }
 
+// As exec takes them: NULL at the end.
+std::vector<char*> Pointers(const std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  for (const std::string& text : texts) pointers.push_back(const_cast<char*>(text.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
 // Runs in the child between fork and exec: system calls only.
 void Redirect(int fd, const char* file, int flags) {
   const int opened = open(file, flags, 0600);
@@ -49,21 +57,24 @@ bool Eventually(double seconds, const std::function<bool()>& condition) {
   return true;
 }
 
-ChildProcess::ChildProcess(const std::vector<std::string>& argv) {
+ChildProcess::ChildProcess(const std::vector<std::string>& argv,
+                           const std::vector<std::string>& environment) {
   std::string directory = (std::filesystem::temp_directory_path() / "retort_child_XXXXXX").string();
   RETORT_CHECK(mkdtemp(directory.data()) != nullptr) << directory;
   directory_ = directory;
   const std::string out = directory_ / "out", err = directory_ / "err";
-  std::vector<char*> arguments;
-  for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
-  arguments.push_back(nullptr);
+  std::vector<char*> arguments = Pointers(argv);
+  std::vector<char*> variables = Pointers(environment);  // the first of a name counts
+  variables.pop_back();
+  for (char** own = environ; *own != nullptr; ++own) variables.push_back(*own);
+  variables.push_back(nullptr);
   pid_ = fork();
   RETORT_CHECK(pid_ >= 0) << "fork for " << argv[0];
   if (pid_ == 0) {
     Redirect(STDIN_FILENO, "/dev/null", O_RDONLY);
     Redirect(STDOUT_FILENO, out.c_str(), O_WRONLY | O_CREAT);
     Redirect(STDERR_FILENO, err.c_str(), O_WRONLY | O_CREAT);
-    execv(arguments[0], arguments.data());
+    execve(arguments[0], arguments.data(), variables.data());
     _exit(127);
   }
   pid_fd_ = static_cast<int>(syscall(SYS_pidfd_open, pid_, 0));

@@ -23,9 +23,11 @@ struct ProgramEnd {
 // Not thread-safe. A program that still runs is killed by the destructor.
 class ChildProcess {
  public:
-  // Starts argv[0], a path, with the other arguments. Its standard input is empty; its output goes to files
-  // that Wait reads. A program that cannot be started ends with exit code 127.
-  explicit ChildProcess(const std::vector<std::string>& argv);
+  // Starts argv[0], a path, with the other arguments, and `environment`, each NAME=VALUE, besides our own.
+  // Its standard input is empty; its output goes to files that Wait reads. A program that cannot be started
+  // ends with exit code 127.
+  explicit ChildProcess(const std::vector<std::string>& argv,
+                        const std::vector<std::string>& environment = {});
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;

@@ -108,12 +108,13 @@ std::string RunHistory::Render() const {
   return text.str();
 }
 
-Cluster::Cluster(std::filesystem::path bin) : bin_(std::move(bin)) {
+Cluster::Cluster(std::filesystem::path bin, const std::vector<std::string>& environment)
+    : bin_(std::move(bin)) {
   std::string directory = (std::filesystem::temp_directory_path() / "retort_cluster_XXXXXX").string();
   RETORT_CHECK(mkdtemp(directory.data()) != nullptr) << directory;
   directory_ = directory;
   state_ = directory_ / "state";
-  StartOrchestrator();
+  StartOrchestrator(environment);
 }
 
 Cluster::~Cluster() {
@@ -122,12 +123,13 @@ Cluster::~Cluster() {
   std::filesystem::remove_all(directory_);
 }
 
-void Cluster::StartOrchestrator() {
+void Cluster::StartOrchestrator(const std::vector<std::string>& environment) {
   const std::filesystem::path file = directory_ / "address";
   std::filesystem::remove(file);
   orchestrator_ = std::make_unique<ChildProcess>(
       std::vector<std::string>{bin_ / "retort-orchestrator", "serve", "--state", state_, "--listen",
-                               address_.empty() ? "127.0.0.1:0" : address_, "--address-file", file});
+                               address_.empty() ? "127.0.0.1:0" : address_, "--address-file", file},
+      environment);
   Eventually(kStartSeconds, [&] { return std::filesystem::exists(file) || !orchestrator_->running(); });
   const absl::StatusOr<std::string> address = ReadFile(file);
   RETORT_CHECK(address.ok()) << address.status().ToString() << "\n" << orchestrator_->Wait(0).err;
@@ -141,11 +143,12 @@ ProgramEnd Cluster::EndOrchestrator(int signal) {
 }
 
 void Cluster::StartWorker(const std::string& name, const std::filesystem::path& root,
-                          const std::vector<std::string>& more_arguments) {
+                          const std::vector<std::string>& more_arguments,
+                          const std::vector<std::string>& environment) {
   std::vector<std::string> argv = {
       bin_ / "retort-worker", "--orchestrator", address_, "--name", name, "--root", root, "--threads", "1"};
   argv.insert(argv.end(), more_arguments.begin(), more_arguments.end());
-  workers_[name] = std::make_unique<ChildProcess>(argv);
+  workers_[name] = std::make_unique<ChildProcess>(argv, environment);
 }
 
 ProgramEnd Cluster::EndWorker(const std::string& name, int signal) {

@@ -54,19 +54,20 @@ class RunHistory {
 // ends the test program with the orchestrator's or worker's own words.
 class Cluster {
  public:
-  // Starts an orchestrator. `bin`: where the programs lie.
-  explicit Cluster(std::filesystem::path bin);
+  // Starts an orchestrator. `bin`: where the programs lie. `environment`: NAME=VALUE, of this start only.
+  explicit Cluster(std::filesystem::path bin, const std::vector<std::string>& environment = {});
   ~Cluster();
 
   // Starts the orchestrator again, at the same address on the same state.
-  void StartOrchestrator();
+  void StartOrchestrator(const std::vector<std::string>& environment = {});
   ChildProcess& orchestrator() { return *orchestrator_; }
   // Ends it with `signal` and waits.
   ProgramEnd EndOrchestrator(int signal);
 
   // A worker with one compute thread that looks for files in `root`.
   void StartWorker(const std::string& name, const std::filesystem::path& root,
-                   const std::vector<std::string>& more_arguments = {});
+                   const std::vector<std::string>& more_arguments = {},
+                   const std::vector<std::string>& environment = {});
   ChildProcess& worker(const std::string& name) { return *workers_.at(name); }
   ProgramEnd EndWorker(const std::string& name, int signal);
   // With a registration that is alive, as ListWorkers has them.
