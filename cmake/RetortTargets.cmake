@@ -23,7 +23,7 @@ function(retort_program name)
   endif()
 endfunction()
 
-# retort_test(NAME SRCS a_test.cc ... DEPS x ... TIER unit|golden|system SECONDS n [TORCH] [PLAIN_TOO] [GRPC])
+# retort_test(NAME SRCS a_test.cc ... DEPS x ... TIER unit|golden|system|full SECONDS n [TORCH] [PLAIN_TOO] [GRPC])
 #   One test program = one ctest entry, labelled with its tier, limited to ten times the seconds it states
 #   (sanitizers and busy neighbours). PLAIN_TOO: a second entry, NAME_plain, runs it with RETORT_KERNELS=off.
 #   GRPC: it makes calls within its process; the thread sanitizer, which does not see the locks in Debian's gRPC

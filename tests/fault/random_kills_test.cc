@@ -38,7 +38,7 @@ TEST_F(ClusterTest, EveryMixerWeightDependsOnTheStepsOfStagesOneAndTwo) {
     const SafetensorsFile trained = Weights("trained", Undisturbed(job));
     int mixers = 0;
     for (const std::string& name : trained.names()) {
-      if (name.find(".mixer.") == std::string::npos) continue;
+      if (name.find(".mamba.") == std::string::npos) continue;
       ++mixers;
       EXPECT_FALSE(trained.Read(name)->equal(*barely.Read(name))) << name;
     }

@@ -164,7 +164,11 @@ void Agent::ObeyVerdict(int64_t now_ms, int64_t sent_ms, const v1::LeaseVerdict&
 bool Agent::StopsCall(int64_t now_ms) const {
   if (!call_) return false;
   const bool is_leave = std::holds_alternative<v1::LeaveRequest>(*call_);
-  if (end_ || (ending_ && ending_->leave_ms && now_ms >= *ending_->leave_ms && !is_leave)) return true;
+  if (end_) return true;
+  const std::optional<int64_t> latest_ms = !ending_   ? std::nullopt
+                                           : is_leave ? ending_->by_ms
+                                                      : ending_->leave_ms;
+  if (latest_ms && now_ms >= *latest_ms) return true;
   if (ending_ && std::holds_alternative<v1::LeaseRequest>(*call_)) return true;
   if (ending_ && !holding_ && std::holds_alternative<v1::RegisterRequest>(*call_)) return true;
   const UploadOrder* const upload = std::get_if<UploadOrder>(&*call_);

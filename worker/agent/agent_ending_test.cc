@@ -70,6 +70,16 @@ TEST_F(AgentTest, EndsWithTheGraceWhenNobodyHearsTheGoodBye) {
   EXPECT_EQ(agent.end()->code(), absl::StatusCode::kDeadlineExceeded);
 }
 
+TEST_F(AgentTest, BreaksOffAGoodByeThatIsNotAnsweredWithinTheGrace) {
+  Register();
+  agent.Terminate(now, 10'000);
+  TakeCall<v1::LeaveRequest>();
+  now += 9'999;
+  EXPECT_FALSE(agent.StopsCall(now));
+  now += 1;
+  EXPECT_TRUE(agent.StopsCall(now));
+}
+
 TEST_F(AgentTest, ABackOffDoesNotOutlastTheTimeForTheGoodBye) {
   Begin(SliceOf({4}));
   Step();

@@ -128,10 +128,11 @@ class AgentProcess final : public CheckpointSource {
     const auto cancel_if = [&](Outgoing kind, bool condition) {
       if (condition && contexts_[kind] != nullptr) contexts_[kind]->TryCancel();
     };
-    cancel_if(kCall, agent_.StopsCall(now_ms));
+    const bool stops_call = agent_.StopsCall(now_ms);
+    cancel_if(kCall, stops_call);
     cancel_if(kHeartbeat, has_ended);
     cancel_if(kFetch, stops_work_ || is_fetch_silent);
-    cancel_if(kShip, has_ended);
+    cancel_if(kShip, has_ended || stops_call);  // the good-bye waits for it
     if (has_ended) changed_.notify_all();
   }
 
