@@ -12,7 +12,8 @@ namespace retort {
 namespace {
 
 TEST_F(ClusterTest, AWorkerThatWakesAfterItsLeaseWritesNothing) {
-  constexpr ClusterJob kJob{.interval_steps = 1};  // a publish is nearly always under way
+  constexpr ClusterJob kJob{.alignment_steps = 400,
+                            .interval_steps = 1};  // a publish is nearly always under way
   Cluster cluster(RETORT_BIN_DIR);
   StartWorkers(cluster, {"a", "b"});
   const uint64_t run_id = cluster.Submit(kJob.Spec());

@@ -18,8 +18,8 @@ using Files = std::map<std::string, std::string>;  // contents by path
 // The tiny job with other numbers of steps, and a checkpoint every `interval_steps`.
 struct ClusterJob {
   uint64_t orientation_steps = 20;
-  uint64_t alignment_steps = 400;  // lasts for seconds, so that a disturbance can fall into it
-  uint64_t interval_steps = 20;
+  uint64_t alignment_steps = 1500;  // lasts for seconds, so that a disturbance can fall into it
+  uint64_t interval_steps = 50;
 
   v1::JobSpec Spec() const;
   uint64_t StepsOf(v1::Stage stage) const;  // 0: no stage of single layers

@@ -25,14 +25,14 @@ using nlohmann::json;
 using testing::HasSubstr;
 using testing::IsSupersetOf;
 
-constexpr uint64_t kSteps = 300;
+constexpr uint64_t kSteps = 160;
 
 // The tiny job with stages that last long enough for a disturbance to fall into them.
 std::filesystem::path LongerJob(std::vector<Edit> edits = {}) {
   const std::filesystem::path job = TestPath("job.yaml");
   for (const char* stage :
        {"matrix_orientation:     ", "hidden_state_alignment: ", "end_to_end:             "}) {
-    edits.push_back({std::string(stage) + "{tokens: 5120", std::string(stage) + "{tokens: 76800"});
+    edits.push_back({std::string(stage) + "{tokens: 5120", std::string(stage) + "{tokens: 40960"});
   }
   WriteChangedJob(job, edits);
   return job;
