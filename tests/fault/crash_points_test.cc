@@ -8,6 +8,8 @@
 namespace retort {
 namespace {
 
+constexpr ClusterJob kJob{.interval_steps = 20};
+
 struct Death {
   const char* point;
   int passage;  // so many come before the middle of stage 2
@@ -21,7 +23,7 @@ TEST_P(CrashPointTest, TheOrchestratorsDeathInTrainingChangesNoByte) {
   Cluster cluster(RETORT_BIN_DIR,
                   {absl::StrCat("RETORT_CRASH_AT=", GetParam().point, ":", GetParam().passage)});
   StartWorkers(cluster, {"a", "b"});
-  const uint64_t run_id = cluster.Submit(ClusterJob().Spec());
+  const uint64_t run_id = cluster.Submit(kJob.Spec());
   const RunHistory history(cluster.address(), run_id);
   ASSERT_TRUE(
       Eventually(kDeadlineSeconds, [&] { return !cluster.orchestrator().running() || history.HasEnded(0); }));
@@ -29,8 +31,8 @@ TEST_P(CrashPointTest, TheOrchestratorsDeathInTrainingChangesNoByte) {
   const ProgramEnd end = cluster.orchestrator().Wait(0);
   EXPECT_EQ(end.exit_code, 137) << end.err;
   cluster.StartOrchestrator();
-  ExpectTheUndisturbedStudent(ResultOf(cluster, history, run_id));
-  EXPECT_TRUE(FallsIntoTraining(history, death_ms)) << history.Render();
+  ExpectTheUndisturbedStudent(ResultOf(cluster, history, run_id), kJob);
+  EXPECT_TRUE(FallsIntoTraining(history, death_ms, kJob)) << history.Render();
 }
 
 INSTANTIATE_TEST_SUITE_P(EachPoint, CrashPointTest,

@@ -62,7 +62,7 @@ TEST_F(ClusterTest, AWorkerWithAnotherTeacherIsFoundOutAndTheOthersFinish) {
   for (const v1::Event& event : refusals()) {
     EXPECT_EQ(event.worker_name(), "other");
     EXPECT_TRUE(IsMidTraining(event)) << history.Render();
-    EXPECT_THAT(event.text(), AllOf(HasSubstr("teacher"), HasSubstr("model.safetensors")));
+    EXPECT_THAT(event.text(), AllOf(HasSubstr("teacher"), HasSubstr("has SHA-256")));
   }
   for (const v1::Event& event : history.OfKind(v1::EVENT_KIND_CHECKPOINT_PUBLISHED)) {
     EXPECT_NE(event.worker_name(), "other");
