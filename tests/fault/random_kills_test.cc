@@ -17,7 +17,7 @@
 namespace retort {
 namespace {
 
-constexpr ClusterJob kLongJob{.orientation_steps = 60, .alignment_steps = 800, .interval_steps = 20};
+constexpr ClusterJob kLongJob{.orientation_steps = 60, .alignment_steps = 1500, .interval_steps = 20};
 
 // RETORT_FAULT_SEED, else drawn.
 uint64_t Seed() {
