@@ -12,6 +12,7 @@
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
 #include "core/base/interrupt.h"
+#include "core/base/process.h"
 #include "core/base/status_macros.h"
 #include "core/config/job_file.h"
 

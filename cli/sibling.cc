@@ -1,7 +1,6 @@
 #include "cli/sibling.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -9,6 +8,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/process.h"
 #include "core/base/status_macros.h"
 
 namespace retort {
@@ -21,15 +21,6 @@ absl::StatusOr<std::filesystem::path> ProgramDirectory() {
         absl::StrCat("cannot tell where this program lies: /proc/self/exe: ", error.message()));
   }
   return self.parent_path();
-}
-
-void SetWaitingOfThreads() {
-  // Read when libgomp is loaded, so only a parent can set them. Waiting threads that spin for long lose a
-  // factor of 7 and more beside a busy neighbour; threads that sleep at once cost 12 to 16 % alone on two
-  // cores, because a step has thousands of parallel regions a few microseconds apart. Spinning for about 20
-  // microseconds first costs 2 % alone and 9 % beside a neighbour.
-  setenv("OMP_WAIT_POLICY", "passive", /*overwrite=*/0);
-  setenv("GOMP_SPINCOUNT", "1000", /*overwrite=*/0);
 }
 
 absl::Status BecomeSibling(const std::string& name, const std::vector<std::string>& args) {

@@ -13,9 +13,6 @@ namespace retort {
 // Where this program lies.
 absl::StatusOr<std::filesystem::path> ProgramDirectory();
 
-// How threads of programs that this process starts wait for each other.
-void SetWaitingOfThreads();
-
 // Replaces this process by the program `name` with `args` (without the program's name), so that its signals,
 // its terminal and its exit code are the user's. Returns only on failure: NOT_FOUND when the program is not
 // there.

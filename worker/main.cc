@@ -95,6 +95,7 @@ int Main(const std::vector<std::string>& args) {
 
 int main(int argc, char** argv) {
   retort::OccupyClosedStandardStreams();
+  retort::EnsureWaitingOfThreads(argv);
   retort::PrepareNumericProcess();
   const int exit_code = retort::Main(retort::Arguments(argc, argv));
   return retort::FinishOutput(retort::kName, exit_code, std::cout, std::cerr);

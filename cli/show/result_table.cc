@@ -46,7 +46,7 @@ std::string RenderResult(const json& result) {
   AddQualityRow(models, "student-untrained", result["initial"]);
   Table stages({{"STAGE"},
                 {"TOKENS", Align::kRight},
-                {"TIME", Align::kRight},
+                {"WORKER-TIME", Align::kRight},
                 {"TOK/S", Align::kRight},
                 {"FIRST-LOSS", Align::kRight},
                 {"LAST-LOSS", Align::kRight}});
@@ -59,10 +59,10 @@ std::string RenderResult(const json& result) {
                    Cell(stage, "loss_first", "%.4f"), Cell(stage, "loss_last", "%.4f")});
   }
   constexpr double kMebibyte = 1 << 20;
-  return absl::StrCat(
-      models.Render(), "\n", stages.Render(), "\n",
-      absl::StrFormat("%s in all, peak memory %.0f MiB\n", FormatDuration(result["seconds"].get<double>()),
-                      result["peak_memory_bytes"].get<double>() / kMebibyte));
+  return absl::StrCat(models.Render(), "\n", stages.Render(), "\n",
+                      absl::StrFormat("%s of workers' time, peak memory of one %.0f MiB\n",
+                                      FormatDuration(result["seconds"].get<double>()),
+                                      result["peak_memory_bytes"].get<double>() / kMebibyte));
 }
 
 }  // namespace retort

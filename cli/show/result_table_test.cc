@@ -33,10 +33,10 @@ TEST(RenderResult, HasARowPerModelAndOnePerStage) {
             "student-untrained            -   9.000       -              -       0.00            -\n"
             "after-end_to_end         31.26   0.510   0.600          0.250       3.00        50.00\n"
             "\n"
-            "STAGE        TOKENS    TIME   TOK/S   FIRST-LOSS   LAST-LOSS\n"
-            "end_to_end     5120   1m15s      68       3.5000      0.2500\n"
+            "STAGE        TOKENS   WORKER-TIME   TOK/S   FIRST-LOSS   LAST-LOSS\n"
+            "end_to_end     5120         1m15s      68       3.5000      0.2500\n"
             "\n"
-            "2m10s in all, peak memory 300 MiB\n");
+            "2m10s of workers' time, peak memory of one 300 MiB\n");
 }
 
 }  // namespace

@@ -10,4 +10,12 @@ namespace retort {
 // machine's memory as addresses, and occupies what it uses.
 void PrepareNumericProcess();
 
+// How threads of LibTorch wait for each other, in programs that this process executes from now on; what the
+// environment says already stays. OpenMP reads it when it is loaded, before main.
+void SetWaitingOfThreads();
+
+// For a main that computes and may have been started by anybody: executes the program again, in this process,
+// when nobody has set that. Returns when it is set, or cannot be.
+void EnsureWaitingOfThreads(char** argv);
+
 }  // namespace retort

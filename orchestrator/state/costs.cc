@@ -94,6 +94,15 @@ StageCosts CostsOfStage(const State& state, const Options& options, const Run& r
   return AssumedCosts(options, run.record, stage);
 }
 
+// A process and its libraries, as they are seen to occupy.
+constexpr double kProcessBytes = 160 << 20;
+
+// Floats: of what is trained weights, gradients and two moments, and twice a checkpoint of weights and
+// moments, one on its way and one just copied.
+double OccupiedBytes(double teacher, double trained) {
+  return kProcessBytes + 4 * (teacher + (4 + 2 * 3) * trained);
+}
+
 }  // namespace
 
 double RunCosts::TrainWork(v1::Stage stage, uint32_t layer) const {
@@ -143,26 +152,28 @@ double SliceBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t 
   const double teacher = parameters.embedding + (last_layer + 1.0) * parameters.teacher_block;
   const bool trains_block = job.stages().hidden_state_alignment().train() == v1::TRAIN_SCOPE_BLOCK;
   const double student = parameters.mixer + (trains_block ? parameters.mlp : 0);
-  // Weights, gradients and two moments of what is trained.
-  return 4 * (teacher + 4 * student * static_cast<double>(layers)) + ActivationBytes(job, shape);
+  return OccupiedBytes(teacher, student * static_cast<double>(layers)) + ActivationBytes(job, shape);
 }
 
 double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape) {
   const ModelParameters parameters = CountParameters(job, shape);
   const double teacher = parameters.embedding + parameters.head + shape.layers() * parameters.teacher_block;
-  const double trained =
-      job.stages().end_to_end().train() == v1::TRAIN_SCOPE_ALL ? teacher : shape.layers() * parameters.mixer;
-  return 4 * (teacher + 4 * trained) + shape.layers() * ActivationBytes(job, shape);
+  const double trained = job.stages().end_to_end().train() == v1::TRAIN_SCOPE_ALL
+                             ? teacher
+                             : static_cast<double>(ConvertedIn(job, shape).size()) * parameters.mixer;
+  return OccupiedBytes(teacher, trained) + shape.layers() * ActivationBytes(job, shape);
 }
 
 double EvaluationWork(const Options& options, const v1::JobSpec& job, const v1::ModelShape& shape) {
   const ModelParameters parameters = CountParameters(job, shape);
-  const double forward =
-      2 * (shape.layers() * parameters.teacher_block + parameters.head + parameters.embedding);
+  const double forward = 2 * (shape.layers() * parameters.teacher_block + parameters.embedding);
   const v1::StagesSpec& stages = job.stages();
-  // The teacher, the initial student, and the student after each stage.
-  const int passes =
-      2 + stages.has_matrix_orientation() + stages.has_hidden_state_alignment() + stages.has_end_to_end();
+  // The teacher; then the initial student and the student after each stage, beside the teacher on held-out
+  // text.
+  const int students =
+      1 + stages.has_matrix_orientation() + stages.has_hidden_state_alignment() + stages.has_end_to_end();
+  const int texts = job.data().off_domain().empty() ? 1 : 2;
+  const int passes = texts + students * (texts + 1);
   return passes * forward * static_cast<double>(job.evaluation().tokens()) / 1e9 / options.assumed_efficiency;
 }
 

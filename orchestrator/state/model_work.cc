@@ -1,5 +1,7 @@
 #include "orchestrator/state/model_work.h"
 
+#include "core/base/job_work.h"
+
 namespace retort::orchestrator {
 namespace {
 
@@ -53,6 +55,36 @@ ModelParameters CountParameters(const v1::JobSpec& job, const v1::ModelShape& sh
   return parameters;
 }
 
+std::vector<uint32_t> ConvertedIn(const v1::JobSpec& job, const v1::ModelShape& shape) {
+  // A job that does not fit its teacher fails before anything is planned.
+  return ConvertedLayers(shape.layers(), job.student().keep_attention()).value_or(std::vector<uint32_t>{});
+}
+
+namespace {
+
+// Per token. Below its first converted layer the student is the teacher and computed once; what is frozen
+// passes its gradient on, and what trains has one of its own too.
+double EndToEndFlops(const v1::JobSpec& job, const v1::ModelShape& shape) {
+  const ModelParameters parameters = CountParameters(job, shape);
+  const v1::EndToEndSpec& spec = job.stages().end_to_end();
+  const std::vector<uint32_t> converted = ConvertedIn(job, shape);
+  const bool whole = spec.train() == v1::TRAIN_SCOPE_ALL;
+  const double frozen_passes = whole ? 3 : 2;
+  const double attention = 2 * (parameters.teacher_block - parameters.mlp) + AttentionFlops(job, shape);
+  const double first = whole || converted.empty() ? 0 : converted.front();
+  const double own = shape.layers() - first;
+  const auto mixers = static_cast<double>(converted.size());
+  const double student = 3 * mixers * (2 * parameters.mixer + ScanFlops(job, shape)) +
+                         frozen_passes * ((own - mixers) * attention + own * 2 * parameters.mlp) +
+                         frozen_passes * 2 * parameters.embedding;
+  const bool soft = spec.labels() != v1::LABELS_TEXT;
+  const double teacher = (soft ? shape.layers() : first) * (2 * parameters.mlp + attention) +
+                         (soft ? 2 * parameters.embedding : 0);
+  return student + teacher;
+}
+
+}  // namespace
+
 StepFlops CountStepFlops(const v1::JobSpec& job, const v1::ModelShape& shape, v1::Stage stage) {
   const ModelParameters parameters = CountParameters(job, shape);
   const double tokens = TokensPerStep(job, stage);
@@ -69,9 +101,7 @@ StepFlops CountStepFlops(const v1::JobSpec& job, const v1::ModelShape& shape, v1
                                                                           : 2;
     flops.train = tokens * (3 * mixer_forward + mlp_passes * 2 * parameters.mlp);
   } else {
-    const double head = 2 * parameters.embedding;
-    const double student = shape.layers() * (mixer_forward + 2 * parameters.mlp) + head;
-    flops.train = shape.layers() * flops.teacher_block + tokens * (head + 3 * student);
+    flops.train = tokens * EndToEndFlops(job, shape);
   }
   return flops;
 }

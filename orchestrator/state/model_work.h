@@ -2,6 +2,9 @@
 // what plans assume where nothing was measured. Pure arithmetic.
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "retort/v1/job.pb.h"
 #include "retort/v1/work.pb.h"
 
@@ -22,6 +25,9 @@ struct ModelParameters {
   double mixer = 0;  // of a student's converted layer
 };
 ModelParameters CountParameters(const v1::JobSpec& job, const v1::ModelShape& shape);
+
+// The layers that do not stay attention, ascending.
+std::vector<uint32_t> ConvertedIn(const v1::JobSpec& job, const v1::ModelShape& shape);
 
 // Of one layer's forward and backward pass over one micro-batch.
 double ActivationBytes(const v1::JobSpec& job, const v1::ModelShape& shape);

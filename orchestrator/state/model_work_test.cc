@@ -60,6 +60,24 @@ TEST_F(ModelWork, CountsStageTwoByWhatItComparesAndTrains) {
   EXPECT_EQ(train(), 8 * (kMixer + 3 * 2 * 96));
 }
 
+TEST_F(ModelWork, CountsStageThreeByWhatTrainsAndWhatItLearnsFrom) {
+  job_.mutable_student()->mutable_keep_attention()->add_layers(0);
+  v1::EndToEndSpec& spec = *job_.mutable_stages()->mutable_end_to_end();
+  spec.mutable_budget()->set_tokens_per_step(8);
+  const auto train = [&] { return CountStepFlops(job_, shape_, v1::STAGE_END_TO_END).train; };
+  // A token: mixer 2 * 80 + 48, MLP 2 * 96, head 2 * 40, attention 2 * 48 + 32.
+  constexpr int kMixer = 208, kMlp = 192, kHead = 80, kAttention = 128;
+  constexpr int kTeacher = 2 * (kMlp + kAttention) + kHead;
+  spec.set_train(v1::TRAIN_SCOPE_MIXER);
+  spec.set_labels(v1::LABELS_TEACHER);
+  // The student's layer 0 is the teacher's, layer 1 is converted.
+  EXPECT_EQ(train(), 8 * (3 * kMixer + 2 * (kMlp + kHead) + kTeacher));
+  spec.set_labels(v1::LABELS_TEXT);
+  EXPECT_EQ(train(), 8 * (3 * kMixer + 2 * (kMlp + kHead) + kMlp + kAttention));
+  spec.set_train(v1::TRAIN_SCOPE_ALL);
+  EXPECT_EQ(train(), 8 * 3 * (kMixer + 2 * kMlp + kAttention + kHead));
+}
+
 TEST_F(ModelWork, CountsWhatARelayWouldSend) {
   EXPECT_EQ(BoundaryBytesPerStep(job_, shape_, v1::STAGE_MATRIX_ORIENTATION), 8 * 4 * 4);
 }

@@ -236,7 +236,7 @@ TEST_F(Replan, SaysWhatDoesNotFit) {
   cluster_.Register("a", 100, /*memory_bytes=*/1 << 20);
   const uint64_t run_id = cluster_.SubmitPrepared(SixLayerJob(), "a");
   cluster_.Replan();
-  EXPECT_THAT(cluster_.state.placement.run_reason.at(run_id), HasSubstr("1 have less than the 0.0 GiB"));
+  EXPECT_THAT(cluster_.state.placement.run_reason.at(run_id), HasSubstr("1 have less than the 0.2 GiB"));
 }
 
 TEST_F(Replan, IsDueSoonAfterAChangeAndElseSeldom) {

@@ -1,10 +1,13 @@
 #include "tests/support/cluster.h"
 
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <chrono>
+#include <iostream>
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
@@ -19,6 +22,16 @@ namespace {
 
 constexpr double kStartSeconds = 60, kEndSeconds = 60;
 constexpr std::chrono::milliseconds kReadDeadline{60'000};
+
+// What a failed test wants to know of a process that it has not waited for.
+void ShowEnd(const std::string& name, ChildProcess& process) {
+  if (process.pid() < 0) return;
+  constexpr size_t kBytes = 8'000;
+  const bool was_running = process.running();
+  const std::string err = process.Wait(0).err;
+  std::cerr << "---- " << name << (was_running ? ", running" : ", ended by itself") << "\n"
+            << err.substr(err.size() - std::min(err.size(), kBytes)) << "\n";
+}
 
 std::chrono::system_clock::time_point In(std::chrono::milliseconds time) {
   return std::chrono::system_clock::now() + time;
@@ -117,6 +130,10 @@ Cluster::Cluster(std::filesystem::path bin) : bin_(std::move(bin)) {
 }
 
 Cluster::~Cluster() {
+  if (testing::Test::HasFailure()) {
+    for (auto& [name, worker] : workers_) ShowEnd(name, *worker);
+    ShowEnd("orchestrator", *orchestrator_);
+  }
   workers_.clear();
   orchestrator_.reset();
   std::filesystem::remove_all(directory_);

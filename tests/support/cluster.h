@@ -50,7 +50,8 @@ class RunHistory {
   std::thread follower_;
 };
 
-// Not thread-safe. The destructor kills what still runs and removes the state directory. What cannot be done
+// Not thread-safe. The destructor kills what still runs and removes the state directory; in a test that has
+// failed it shows what the processes said last. What cannot be done
 // ends the test program with the orchestrator's or worker's own words.
 class Cluster {
  public:

@@ -18,13 +18,13 @@ namespace {
 
 using Files = std::map<std::string, std::string>;
 
-constexpr uint64_t kAlignmentSteps = 400;  // of the job below
+constexpr uint64_t kAlignmentSteps = 1500;  // of the job below
 
 // The tiny job with a second stage that lasts for seconds, so that a disturbance can fall into it.
 v1::JobSpec LongerTinyJob() {
   const std::filesystem::path file = TestPath("job.yaml");
-  WriteChangedJob(file, {{"hidden_state_alignment: {tokens: 5120", "hidden_state_alignment: {tokens: 102400"},
-                         {"{every: 8 steps}", "{every: 20 steps}"}});
+  WriteChangedJob(file, {{"hidden_state_alignment: {tokens: 5120", "hidden_state_alignment: {tokens: 384000"},
+                         {"{every: 8 steps}", "{every: 50 steps}"}});
   return LoadJob(file, {TinyJobDirectory()}).value();
 }
 
