@@ -51,13 +51,15 @@ std::optional<int> Parse(const std::vector<std::string>& args, Command& command)
       ->type_name("HOST:PORT");
   app.add_option("--name", command.name, "This worker's name, unique in the cluster")->required();
   app.add_option("--memory", command.memory_bytes, "What a slice may take (default: all of this machine's)")
-      ->type_name("BYTES");
+      ->type_name("BYTES")
+      ->check(CLI::PositiveNumber);
   app.add_option("--grace", command.grace_seconds,
                  "After SIGTERM save and leave within this time (default: 25)")
       ->type_name("SECONDS")
       ->check(CLI::Range(1, 86'400));
   app.add_option("--root", roots, "Look for the files of jobs here; repeatable")
       ->type_name("DIR")
+      ->check(CLI::ExistingDirectory)
       ->allow_extra_args(false);
   app.add_option("--threads", command.threads, "Compute threads (default: all cores)")
       ->type_name("N")

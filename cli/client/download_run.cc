@@ -65,12 +65,12 @@ class PartFile {
   uint64_t size_bytes() const { return size_bytes_; }
 
   absl::Status Append(std::string_view bytes) {
-    digest_.Add(bytes);
-    size_bytes_ += bytes.size();
     while (!bytes.empty()) {
       const ssize_t written = write(fd_, bytes.data(), bytes.size());
       if (written < 0 && errno == EINTR) continue;
       if (written < 0) return absl::ErrnoToStatus(errno, "cannot write " + path_.string());
+      digest_.Add(bytes.substr(0, written));
+      size_bytes_ += written;
       bytes.remove_prefix(written);
     }
     return absl::OkStatus();
@@ -132,7 +132,7 @@ class Downloading {
       absl::Status status = ReadStream();
       if (stopped_) return absl::CancelledError("the download was ended; the same command goes on with it");
       if (status.ok() && next_ == files_.files_size() && listed_) return files_;
-      if (!status.ok() && !StreamMayPass(status)) return status;
+      if (!status.ok() && (failed_here_ || !StreamMayPass(status))) return status;
       const double now = MonotonicSeconds();
       if (heard_) {
         silent_since = now;
@@ -185,7 +185,7 @@ class Downloading {
       last_message = MonotonicSeconds();
       heard_ = true;
       if (reply.has_files()) {
-        RETURN_IF_ERROR(TakeList(reply.files()));
+        RETURN_IF_ERROR(Here(TakeList(reply.files())));
       } else {
         ASSIGN_OR_RETURN(const bool is_next, TakeChunk(reply.chunk()));
         if (!is_next) return absl::OkStatus();
@@ -255,9 +255,15 @@ class Downloading {
       return absl::UnavailableError(
           absl::StrCat("a piece of ", files_.files(next_).path(), " does not have its checksum"));
     }
-    RETURN_IF_ERROR(part_->Append(chunk.data()));
-    if (part_->size_bytes() >= files_.files(next_).size_bytes()) RETURN_IF_ERROR(EndFile());
+    RETURN_IF_ERROR(Here(part_->Append(chunk.data())));
+    if (part_->size_bytes() >= files_.files(next_).size_bytes()) RETURN_IF_ERROR(Here(EndFile()));
     return true;
+  }
+
+  // What goes wrong on this machine (a full disk) does not pass by asking the orchestrator again.
+  absl::Status Here(absl::Status status) {
+    failed_here_ = !status.ok();
+    return status;
   }
 
   Orchestrator& orchestrator_;
@@ -268,7 +274,7 @@ class Downloading {
   int failed_ = -1;  // of files_: arrived damaged once
   std::optional<PartFile> part_;
   uint64_t done_bytes_ = 0, total_bytes_ = 0;
-  bool heard_ = false, stopped_ = false;
+  bool heard_ = false, stopped_ = false, failed_here_ = false;
 };
 
 }  // namespace

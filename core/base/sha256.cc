@@ -34,12 +34,16 @@ std::string Sha256Hex(std::string_view bytes) {
   return absl::BytesToHexString(sha256.Digest());
 }
 
-absl::StatusOr<std::string> Sha256HexOfFile(const std::filesystem::path& path) {
+absl::StatusOr<std::string> Sha256HexOfFile(const std::filesystem::path& path,
+                                            const std::atomic<bool>* stop) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path.string()));
   Sha256 sha256;
   std::vector<char> piece(1 << 20);
   while (file) {
+    if (stop != nullptr && stop->load()) {
+      return absl::CancelledError(absl::StrCat("hashing ", path.string(), " stopped"));
+    }
     file.read(piece.data(), static_cast<std::streamsize>(piece.size()));
     sha256.Add(std::string_view(piece.data(), static_cast<size_t>(file.gcount())));
   }

@@ -1,6 +1,7 @@
 // SHA-256. The free functions give 64 lower-case hexadecimal digits and are thread-safe.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -30,7 +31,9 @@ class Sha256 {
 
 std::string Sha256Hex(std::string_view bytes);
 
-// Reads the file in pieces, so its size does not matter.
-absl::StatusOr<std::string> Sha256HexOfFile(const std::filesystem::path& path);
+// Reads the file in pieces, so its size does not matter. CANCELLED soon after `stop`, which may be null, is
+// set.
+absl::StatusOr<std::string> Sha256HexOfFile(const std::filesystem::path& path,
+                                            const std::atomic<bool>* stop = nullptr);
 
 }  // namespace retort

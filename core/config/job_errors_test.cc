@@ -41,7 +41,7 @@ TEST_F(JobFileErrors, PointAtTheSecondOfTwoEqualKeys) {
 TEST_F(JobFileErrors, PointAtTheSectionThatLacksAKey) {
   EXPECT_EQ(Errors(Edited("name: smollm2-hybrid\n", "")),
             "job.yaml:1:1: name: missing; the key is required; give 1 to 63 of a-z, 0-9, dot, dash and "
-            "underscore, a letter or digit first");
+            "underscore, a letter or digit first, not digits alone");
   EXPECT_EQ(Errors(Edited("teacher: {path: models/tiny}\n", "")),
             "job.yaml:1:1: teacher: missing; the key is required; give a section of keys (path)");
   EXPECT_EQ(Errors(Edited("{path: models/tiny}", "{}")),
@@ -242,20 +242,21 @@ TEST_F(JobFileErrors, SayThatPromptsMustFitInASequence) {
 TEST_F(JobFileErrors, PointAtNamesThatAreNoDirectoryName) {
   EXPECT_EQ(Errors(Edited("smollm2-hybrid", "Smol")),
             "job.yaml:1:7: name: \"Smol\" cannot name a run's directory; give 1 to 63 of a-z, 0-9, dot, dash "
-            "and underscore, a letter or digit first");
+            "and underscore, a letter or digit first, not digits alone");
   EXPECT_EQ(Errors(Edited("smollm2-hybrid", ".hidden")),
             "job.yaml:1:7: name: \".hidden\" cannot name a run's directory; give 1 to 63 of a-z, 0-9, dot, "
-            "dash and underscore, a letter or digit first");
+            "dash and underscore, a letter or digit first, not digits alone");
   EXPECT_EQ(Errors(Edited("smollm2-hybrid", "a/b")),
             "job.yaml:1:7: name: \"a/b\" cannot name a run's directory; give 1 to 63 of a-z, 0-9, dot, dash "
-            "and underscore, a letter or digit first");
+            "and underscore, a letter or digit first, not digits alone");
   EXPECT_EQ(
       Errors(Edited("smollm2-hybrid", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")),
       "job.yaml:1:7: name: \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\" cannot name "
-      "a run's directory; give 1 to 63 of a-z, 0-9, dot, dash and underscore, a letter or digit first");
+      "a run's directory; give 1 to 63 of a-z, 0-9, dot, dash and underscore, a letter or digit first, not "
+      "digits alone");
   EXPECT_EQ(Errors(Edited("smollm2-hybrid", "\"\"")),
             "job.yaml:1:7: name: \"\" cannot name a run's directory; give 1 to 63 of a-z, 0-9, dot, dash and "
-            "underscore, a letter or digit first");
+            "underscore, a letter or digit first, not digits alone");
 }
 
 TEST_F(JobFileErrors, PointAtTeachersThatAreNotThere) {

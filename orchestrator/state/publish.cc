@@ -113,6 +113,10 @@ Decision<v1::CommitPublishReply> DecideCommitPublish(const Moment& now, const St
   Decision<v1::CommitPublishReply> decision;
   decision.status = CheckCaller(state, request.worker_id(), request.epoch());
   if (!decision.status.ok()) return decision;
+  if (request.publish() == 0) {
+    decision.status = absl::InvalidArgumentError("CommitPublish: publish is 0, which names none");
+    return decision;
+  }
   if (IsCommitted(state, request)) {
     decision.reason = absl::StrCat("publish ", request.publish(), " counts already");
     return decision;

@@ -118,7 +118,6 @@ class Agent {
 
   uint64_t epoch_ = 0;
   bool is_registered_ = false;
-  bool was_announced_ = false;  // some Register went out
   v1::RegisterReply rules_;
   std::optional<Ending> ending_;
   std::optional<absl::Status> end_;

@@ -62,17 +62,14 @@ std::optional<AgentCall> Agent::ChooseCall(int64_t now_ms) {
     end_ = absl::DeadlineExceededError("the grace was over before the orchestrator heard the good-bye");
     return std::nullopt;
   }
-  if (ending_ && !was_announced_) {
+  if (ending_ && epoch_ == 0) {  // no Register was answered, so nothing is held
     end_ = absl::OkStatus();
     return std::nullopt;
   }
   if (now_ms < call_due_ms_) return std::nullopt;
   const bool gives_up = ending_ && ending_->leave_ms && now_ms >= *ending_->leave_ms;
   if (ending_ && (gives_up || !holding_)) return Addressed<v1::LeaveRequest>(id, epoch_);
-  if (!is_registered_) {
-    was_announced_ = true;
-    return registration_;
-  }
+  if (!is_registered_) return registration_;
   if (!holding_) return Addressed<v1::LeaseRequest>(id, epoch_);
   return ChooseSliceCall(now_ms);
 }

@@ -60,7 +60,8 @@ absl::StatusOr<v1::InputHashes> InputHasher::Hash(const v1::JobSpec& job, const 
   return hashes;
 }
 
-absl::StatusOr<std::string> InputHasher::OfFile(const std::filesystem::path& file) {
+absl::StatusOr<std::string> InputHasher::OfFile(const std::filesystem::path& file,
+                                                const std::atomic<bool>& stop) {
   std::error_code error;
   const uintmax_t bytes = std::filesystem::file_size(file, error);
   const auto changed =
@@ -70,7 +71,7 @@ absl::StatusOr<std::string> InputHasher::OfFile(const std::filesystem::path& fil
   if (known != known_.end() && known->second.bytes == bytes && known->second.changed == changed) {
     return known->second.hex;
   }
-  ASSIGN_OR_RETURN(std::string hex, Sha256HexOfFile(file));
+  ASSIGN_OR_RETURN(std::string hex, Sha256HexOfFile(file, &stop));
   known_[file] = {bytes, changed, hex};
   return hex;
 }
@@ -79,8 +80,7 @@ absl::StatusOr<std::string> InputHasher::OfFiles(const std::vector<std::filesyst
                                                  const std::atomic<bool>& stop) {
   Sha256 all;
   for (const std::filesystem::path& file : files) {
-    if (stop.load()) return absl::CancelledError("hashing the inputs stopped");
-    ASSIGN_OR_RETURN(const std::string hex, OfFile(file));
+    ASSIGN_OR_RETURN(const std::string hex, OfFile(file, stop));
     all.Add(hex);
   }
   return all.Digest();

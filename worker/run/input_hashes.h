@@ -41,7 +41,7 @@ class InputHasher {
     std::string hex;
   };
   // 64 hexadecimal digits.
-  absl::StatusOr<std::string> OfFile(const std::filesystem::path& file);
+  absl::StatusOr<std::string> OfFile(const std::filesystem::path& file, const std::atomic<bool>& stop);
   // The 32 bytes over the hexadecimal digits of all.
   absl::StatusOr<std::string> OfFiles(const std::vector<std::filesystem::path>& files,
                                       const std::atomic<bool>& stop);
