@@ -28,11 +28,10 @@ void AskForHugePages() {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   const size_t page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   const size_t bytes = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) / 4 * 3 * page_bytes;
-  void* const block = malloc(bytes);
+  char* const block = static_cast<char*>(malloc(bytes));
   if (block == nullptr) return;  // memory is limited by addresses: small pages then
-  const auto begin = (reinterpret_cast<uintptr_t>(block) + page_bytes) / page_bytes * page_bytes;
-  const auto end = (reinterpret_cast<uintptr_t>(block) + bytes) / page_bytes * page_bytes;
-  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  const size_t skipped = page_bytes - reinterpret_cast<uintptr_t>(block) % page_bytes;
+  madvise(block + skipped, (bytes - skipped) / page_bytes * page_bytes, MADV_HUGEPAGE);
   free(block);
 #endif
 }

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -19,10 +18,9 @@
 #include "core/base/clock.h"
 #include "core/base/files.h"
 #include "core/base/mutex.h"
-#include "core/base/process.h"
 #include "model/io/safetensors.h"
 #include "nlohmann/json.hpp"
-#include "tests/bench/report.h"
+#include "tests/bench/bench.h"
 #include "tests/bench/step_models.h"
 #include "tests/support/cluster.h"
 #include "train/data/indexed_dataset_writer.h"
@@ -33,7 +31,7 @@
 namespace retort {
 namespace {
 
-constexpr int kLayers = 4, kVocabulary = 4096, kTurns = 3;
+constexpr int kLayers = 4, kVocabulary = 4096, kTurns = 5;
 constexpr int64_t kSeqLen = 256;
 constexpr size_t kTurnSteps = 100;  // checkpoint.every_steps
 // The first turn begins here: what warms up is over, and checkpoints lie in the middle of turns.
@@ -294,13 +292,7 @@ void Bench() {
          "%", AtMost(2));
 }
 
+const bool registered = RegisterBench("training under the service", &Bench);
+
 }  // namespace
 }  // namespace retort
-
-int main(int argc, char** argv) {
-  retort::PrepareNumericProcess();
-  if (argc > 1 && std::strcmp(argv[1], "--json") == 0) retort::ReportAsJson();
-  retort::SetComputeThreads(static_cast<int>(std::thread::hardware_concurrency()));
-  retort::Bench();
-  return 0;
-}

@@ -148,7 +148,7 @@ absl::Status EndToEndWork::Resume(CheckpointSource& source, const std::atomic<bo
   }
   ASSIGN_OR_RETURN(const std::string text, tensors.Text(kMeasured));
   measured_ = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!measured_.is_object() || !measured_.contains("stages")) {
+  if (!measured_.is_object() || !measured_.contains("seconds")) {
     return absl::DataLossError(absl::StrCat(Whose(ref), ": ", kMeasured, " is not what was measured"));
   }
   for (StageRecord& stage : earlier_) {

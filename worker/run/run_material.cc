@@ -11,7 +11,7 @@
 namespace retort {
 
 absl::StatusOr<RunMaterial> RunMaterial::Open(const v1::JobSpec& job, RunInputs inputs,
-                                              v1::InputHashes hashes) {
+                                              const v1::InputHashes& hashes) {
   RunMaterial material;
   material.job_ = DecidingJob(job).SerializeAsString();
   material.hashes_ = hashes.SerializeAsString();

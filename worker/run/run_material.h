@@ -21,7 +21,8 @@ class RunMaterial {
  public:
   // Reads the teacher's config.json and opens the training text. INVALID_ARGUMENT when the job does not fit
   // the teacher or the text is another tokenizer's.
-  static absl::StatusOr<RunMaterial> Open(const v1::JobSpec& job, RunInputs inputs, v1::InputHashes hashes);
+  static absl::StatusOr<RunMaterial> Open(const v1::JobSpec& job, RunInputs inputs,
+                                          const v1::InputHashes& hashes);
 
   // Whether it is that of this job on these inputs.
   bool IsOf(const v1::JobSpec& job, const RunInputs& inputs, const v1::InputHashes& hashes) const;

@@ -251,6 +251,19 @@ TEST_F(TorchWorkshopTest, PreparingReportsHashesAndShapeAndRefusesAJobThatDoesNo
   EXPECT_THAT(std::string(absent.message()), HasSubstr("corpus/absent.bin"));
 }
 
+TEST_F(TorchWorkshopTest, AJobOfStageThreeAloneGoesOnFromItsCheckpointToTheSameStudent) {
+  v1::JobSpec job = TinyJobFile();
+  job.mutable_stages()->clear_hidden_state_alignment();
+  job.mutable_stages()->clear_matrix_orientation();
+  TorchWorkshop workshop = NewWorkshop();
+  const auto student_after = [&](int cut) {
+    WorkshopRun run(job);
+    run.Prepare(workshop);
+    return FileOf(Finish(run, cut), "student/model.safetensors");
+  };
+  EXPECT_TRUE(student_after(20) == student_after(3));
+}
+
 TEST_F(TorchWorkshopTest, AJobWithoutStageThreeEndsWithItsAssembledStudent) {
   v1::JobSpec job = TinyJobFile();
   job.mutable_stages()->clear_end_to_end();
