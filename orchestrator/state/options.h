@@ -24,6 +24,10 @@ struct Options {
   int64_t backoff_first_ms = 1'000;
   int64_t backoff_max_ms = 60'000;
 
+  // A worker that lacked an input of a run is asked again after this: somebody may have put the file there.
+  // Long beside an attempt, which reads and hashes the inputs that are there; short beside a user's patience.
+  int64_t refusal_keep_ms = 180'000;
+
   // A re-cut must shorten the run's stages 1 and 2 by more than its cost and by more than this part of what
   // they would take without it.
   double recut_min_gain = 0.1;
