@@ -16,7 +16,9 @@ struct Options {
   int64_t request_keep_ms = 48 * 3'600'000LL;  // of request ids, by the wall clock
 
   // How many attempts of a task may be lost to each cause: the one that makes it so many fails the task. A
-  // job's fault rarely goes away by itself; one repetition tells it from a fault of the machine.
+  // job's fault does not go away by itself. But a loss that is not a number, or an exception of LibTorch, may
+  // also be a fault of the machine, from which one repetition tells it. PREPARE only reads: its first one
+  // counts.
   uint32_t user_error_budget = 2;
   uint32_t infrastructure_budget = 10;
   uint32_t preemption_budget = 100;
