@@ -103,7 +103,7 @@ absl::Status Logs(const LogsCommand& command) {
     }
     const double wait = repeats.AfterFailure(now, DrawRandom());
     if (wait < 0) return Unreachable(orchestrator->address(), status, now - silent_since);
-    if (!WaitUnlessStopped(wait, [&stop] { return !stop; })) return absl::CancelledError("ended by Ctrl-C");
+    if (!orchestrator->WaitToRepeat(wait, [&stop] { return !stop; })) return absl::CancelledError("ended by Ctrl-C");
   }
 }
 

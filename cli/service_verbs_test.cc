@@ -230,6 +230,19 @@ TEST_F(ServiceVerbs, TheEnvironmentNamesTheOrchestratorToo) {
   unsetenv("RETORT_ORCHESTRATOR");
 }
 
+TEST_F(ServiceVerbs, AnAddressThatIsNoneIsCode2AndSaysWhereItCameFrom) {
+  ProgramEnd end = RunProgram({RETORT_BIN_DIR "/retort", "list", "--orchestrator", "head"}, kSeconds);
+  EXPECT_EQ(end.exit_code, 2);
+  EXPECT_EQ(end.err,
+            "retort list: error: --orchestrator: 'head' is no address of an orchestrator; write head:7077\n");
+  setenv("RETORT_ORCHESTRATOR", "http://head:7077", 1);
+  end = RunProgram({RETORT_BIN_DIR "/retort", "list"}, kSeconds);
+  unsetenv("RETORT_ORCHESTRATOR");
+  EXPECT_EQ(end.exit_code, 2);
+  EXPECT_THAT(end.err,
+              StartsWith("retort list: error: RETORT_ORCHESTRATOR: 'http://head:7077' is no address"));
+}
+
 TEST_F(ServiceVerbs, NobodyThereIsCode3) {
   const ProgramEnd end = RunProgram(
       {RETORT_BIN_DIR "/retort", "list", "--orchestrator", "127.0.0.1:1", "--timeout", "300ms", "-o", "json"},
@@ -238,6 +251,16 @@ TEST_F(ServiceVerbs, NobodyThereIsCode3) {
   const json error = json::parse(end.err)["error"];
   EXPECT_EQ(error["code"], "UNAVAILABLE");
   EXPECT_THAT(error["message"].get<std::string>(), HasSubstr("127.0.0.1:1"));
+}
+
+TEST_F(ServiceVerbs, NobodyThereIsSaidBeforeTheTimeIsOver) {
+  const ProgramEnd end = RunProgram(
+      {RETORT_BIN_DIR "/retort", "list", "--orchestrator", "127.0.0.1:1", "--timeout", "3s"}, kSeconds);
+  EXPECT_EQ(end.exit_code, 3);
+  EXPECT_THAT(end.err, MatchesRegex("retort: no answer from the orchestrator at 127.0.0.1:1 yet: connection "
+                                    "refused; trying for 3.0s\n"
+                                    "retort list: error: no answer from the orchestrator at 127.0.0.1:1 in "
+                                    "3...: connection refused; check that it runs, and name it with .*\n"));
 }
 
 }  // namespace

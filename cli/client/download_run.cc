@@ -142,7 +142,7 @@ class Downloading {
       if (status.ok()) status = absl::UnavailableError("its stream ended before the last file");
       const double wait = repeats.AfterFailure(now, DrawRandom());
       if (wait < 0) return Unreachable(orchestrator_.address(), status, now - silent_since);
-      if (!WaitUnlessStopped(wait, [this] { return GoOn(); })) stopped_ = true;
+      if (!orchestrator_.WaitToRepeat(wait, [this] { return GoOn(); })) stopped_ = true;
     }
   }
 

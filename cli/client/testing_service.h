@@ -24,10 +24,10 @@ class ScriptedService : public v1::RunService::Service {
   std::function<grpc::Status(const v1::WatchRequest&, grpc::ServerWriter<v1::WatchReply>&)> on_watch;
   std::function<grpc::Status(const v1::DownloadRequest&, grpc::ServerWriter<v1::DownloadReply>&)> on_download;
 
-  ScriptedService() {
+  explicit ScriptedService(const std::string& listen_at = "127.0.0.1:0") {
     grpc::ServerBuilder builder;
     int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.AddListeningPort(listen_at, grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(this);
     server_ = builder.BuildAndStart();
     RETORT_CHECK(server_ != nullptr && port > 0) << port;
