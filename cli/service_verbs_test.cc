@@ -3,6 +3,9 @@
 
 #include <fstream>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "cli/show/words.h"
 #include "core/base/files.h"
 #include "core/config/job_fixture.h"
@@ -197,6 +200,19 @@ TEST_F(ServiceVerbs, LogsShowWhatTheOrchestratorDid) {
   EXPECT_THAT(end.out, HasSubstr(" INFO submitted smollm2-hybrid"));
   EXPECT_EQ(Retort({"logs", "--level", "error"}).out, "");
   EXPECT_THAT(Retort({"logs", "--since", "1 parsec"}).err, HasSubstr("'1 parsec' is no time"));
+}
+
+TEST_F(ServiceVerbs, LogsFollowEachLineOnceOverARestartOfTheOrchestrator) {
+  Submitted();
+  ChildProcess logs(Argv({"logs", "smollm2-hybrid", "--follow"}));
+  ASSERT_TRUE(Eventually(kSeconds, [&] { return absl::StrContains(logs.out(), "submitted"); }));
+  cluster_.EndOrchestrator(SIGKILL);
+  cluster_.StartOrchestrator();
+  for (const char* verb : {"pause", "resume", "cancel"}) ASSERT_EQ(Retort({verb, "1"}).exit_code, 0);
+  const ProgramEnd end = logs.Wait(kSeconds);
+  EXPECT_EQ(end.exit_code, 0) << end.err;
+  EXPECT_EQ(end.out, Retort({"logs", "1"}).out);
+  EXPECT_EQ(end.err, "");
 }
 
 TEST_F(ServiceVerbs, WorkersAreNone) {
