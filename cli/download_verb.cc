@@ -10,6 +10,7 @@
 #include "core/base/clock.h"
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
+#include "core/base/file_error.h"
 #include "core/base/files.h"
 #include "core/base/interrupt.h"
 #include "core/base/progress.h"
@@ -63,7 +64,7 @@ absl::Status Download(const DownloadCommand& command) {
   ASSIGN_OR_RETURN(const std::filesystem::path out_dir, ChooseDirectory(orchestrator, command));
   std::error_code error;
   std::filesystem::create_directories(out_dir, error);
-  if (error) return absl::ErrnoToStatus(error.value(), "cannot create directory " + out_dir.string());
+  if (error) return FileError(error.value(), "cannot create directory", out_dir);
   ASSIGN_OR_RETURN(const DirectoryLock lock, DirectoryLock::Acquire(out_dir));
   MebibyteProgress progress;
   ASSIGN_OR_RETURN(const v1::FileList files,

@@ -1,4 +1,6 @@
 // retort: the command-line client.
+#include <signal.h>
+
 #include <functional>
 #include <iostream>
 #include <map>
@@ -49,6 +51,7 @@ int Main(const Args& args) {
 
 int main(int argc, char** argv) {
   retort::OccupyClosedStandardStreams();
+  signal(SIGXFSZ, SIG_IGN);  // a file that grows too large is an error, with a message
   const int exit_code = retort::Main(retort::Arguments(argc, argv));
   return retort::FinishOutput("retort", exit_code, std::cout, std::cerr);
 }
