@@ -59,13 +59,13 @@ absl::StatusOr<std::filesystem::path> ChooseDirectory(Orchestrator& orchestrator
 }
 
 absl::Status Download(const DownloadCommand& command) {
-  const std::atomic<bool>& stop = InstallInterruptHandler();
   ASSIGN_OR_RETURN(Orchestrator orchestrator, Connect(command.flags));
   ASSIGN_OR_RETURN(const std::filesystem::path out_dir, ChooseDirectory(orchestrator, command));
   std::error_code error;
   std::filesystem::create_directories(out_dir, error);
   if (error) return FileError(error.value(), "cannot create directory", out_dir);
   ASSIGN_OR_RETURN(const DirectoryLock lock, DirectoryLock::Acquire(out_dir));
+  const std::atomic<bool>& stop = InstallInterruptHandler();
   MebibyteProgress progress;
   ASSIGN_OR_RETURN(const v1::FileList files,
                    DownloadRun(orchestrator, {.run = ParseRunRef(command.run),
@@ -98,7 +98,9 @@ int DownloadVerb(const std::vector<std::string>& args) {
   AddServiceFlags(app, command.flags, OutputChoice::kJsonYaml);
   if (const std::optional<int> exit_code = ParseCommand(app, args, std::cout, std::cerr)) return *exit_code;
   const absl::Status status = Download(command);
-  return status.ok() ? kExitOk : ReportServiceError(kName, status, command.flags);
+  if (status.ok()) return kExitOk;
+  if (absl::IsCancelled(status)) return ReportRunEnd(kName, status, kExitNotFinished, command.flags);
+  return ReportServiceError(kName, status, command.flags);
 }
 
 }  // namespace retort

@@ -24,6 +24,22 @@ using testing::StartsWith;
 
 constexpr double kSeconds = 60;
 
+// Whether SIGINT is in the set of signals that /proc names so: SigCgt, handled; ShdPnd, not delivered yet.
+bool HasSigint(pid_t pid, const std::string& set) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/status");
+  const std::string status((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const size_t at = status.find(set + ":\t");
+  return at != std::string::npos &&
+         std::stoull(status.substr(at + set.size() + 2, 16), nullptr, 16) & (1 << (SIGINT - 1));
+}
+
+// Whether its first thread waits in this function of the kernel.
+bool WaitsIn(pid_t pid, const std::string& function) {
+  std::string name;
+  std::ifstream("/proc/" + std::to_string(pid) + "/wchan") >> name;
+  return name == function;
+}
+
 class ServiceVerbs : public JobFixture {
  protected:
   ServiceVerbs() { Put("job.yaml", kGood); }
@@ -154,19 +170,44 @@ TEST_F(ServiceVerbs, WatchAsJsonIsAnObjectALine) {
 TEST_F(ServiceVerbs, CtrlCEndsAWatchAndNotTheRun) {
   Submitted();
   ChildProcess watch(Argv({"watch", "1"}));
-  const auto said_something = [&] {
-    std::ifstream wchan("/proc/" + std::to_string(watch.pid()) + "/status");
-    const std::string status((std::istreambuf_iterator<char>(wchan)), std::istreambuf_iterator<char>());
-    const size_t caught = status.find("SigCgt:\t");
-    return caught != std::string::npos &&
-           std::stoull(status.substr(caught + 8, 16), nullptr, 16) & (1 << (SIGINT - 1));
-  };
-  ASSERT_TRUE(Eventually(kSeconds, said_something));  // it handles the signal by now
+  ASSERT_TRUE(Eventually(kSeconds, [&] { return HasSigint(watch.pid(), "SigCgt"); }));
   watch.Signal(SIGINT);
   const ProgramEnd end = watch.Wait(kSeconds);
   EXPECT_EQ(end.exit_code, 12);
   EXPECT_EQ(end.err, "retort watch: ended; run 1 goes on\n");
   EXPECT_THAT(Retort({"get", "1"}).out, StartsWith("smollm2-hybrid (id 1): queued"));
+}
+
+TEST_F(ServiceVerbs, CtrlCEndsAWaitAndNotTheRun) {
+  ChildProcess submit(Argv({"submit", Job(), "--wait"}));
+  ASSERT_TRUE(Eventually(kSeconds, [&] { return absl::StrContains(submit.err(), "run submitted"); }));
+  submit.Signal(SIGINT);
+  const ProgramEnd end = submit.Wait(kSeconds);
+  EXPECT_EQ(end.exit_code, 12);
+  EXPECT_THAT(end.err, HasSubstr("it goes on: 'retort watch 1'"));
+  EXPECT_THAT(Retort({"get", "1"}).out, StartsWith("smollm2-hybrid (id 1): queued"));
+}
+
+// Nobody reads what the watch writes, so it does not come to look at the first Ctrl-C.
+TEST_F(ServiceVerbs, ASecondCtrlCEndsAWatchThatHangs) {
+  Submitted();
+  const std::string pipe = directory_ / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const int reader = open(pipe.c_str(), O_RDONLY | O_NONBLOCK);
+  const int writer = open(pipe.c_str(), O_WRONLY);
+  ASSERT_GT(fcntl(writer, F_SETPIPE_SZ, 4096), 0);
+  ASSERT_EQ(write(writer, std::string(4096, '-').data(), 4096), 4096);
+  ChildProcess watch(
+      {"/bin/sh", "-c",
+       absl::StrCat("exec ", absl::StrJoin(Argv({"watch", "1", "-o", "json"}), " "), " > ", pipe)});
+  ASSERT_TRUE(Eventually(kSeconds, [&] { return WaitsIn(watch.pid(), "pipe_write"); }));
+  watch.Signal(SIGINT);
+  ASSERT_TRUE(Eventually(kSeconds, [&] { return !HasSigint(watch.pid(), "ShdPnd"); }));
+  EXPECT_TRUE(watch.running());
+  watch.Signal(SIGINT);
+  EXPECT_EQ(watch.Wait(kSeconds).exit_code, 130);
+  close(reader);
+  close(writer);
 }
 
 TEST_F(ServiceVerbs, WatchOutlivesARestartOfTheOrchestrator) {
@@ -238,6 +279,27 @@ TEST_F(EmbeddedService, GivesUpOnAWorkerThatEndsAgainAndAgain) {
                              HasSubstr("error: worker-1 ended 5 times in a row, last with exit code 1"),
                              HasSubstr((out / "service/worker-1.log").string())));
   EXPECT_TRUE(std::filesystem::exists(out / "service/store"));
+}
+
+// A worker that does not save and leave when it is told to.
+TEST_F(EmbeddedService, ASecondCtrlCEndsARunAndItsProcessesAtOnce) {
+  for (const char* program : {"retort", "retort-orchestrator"}) {
+    std::filesystem::copy_file(std::filesystem::path(RETORT_BIN_DIR) / program, directory_ / program);
+  }
+  Put("retort-worker",
+      "#!/bin/sh\ntrap '' TERM\necho $$ >" + (directory_ / "pid").string() + "\nexec sleep 1000\n");
+  std::filesystem::permissions(directory_ / "retort-worker", std::filesystem::perms::owner_all);
+  Put("job.yaml", kGood);
+  ChildProcess run(
+      {directory_ / "retort", "run", directory_ / "job.yaml", "--out", directory_ / "out", "--workers", "1"});
+  pid_t worker = 0;
+  ASSERT_TRUE(Eventually(kSeconds, [&] { return bool(std::ifstream(directory_ / "pid") >> worker); }));
+  run.Signal(SIGINT);
+  ASSERT_TRUE(Eventually(kSeconds, [&] { return !HasSigint(run.pid(), "ShdPnd"); }));
+  EXPECT_TRUE(run.running());
+  run.Signal(SIGINT);
+  EXPECT_EQ(run.Wait(kSeconds).exit_code, 130);
+  EXPECT_TRUE(Eventually(kSeconds, [&] { return kill(worker, 0) != 0; }));
 }
 
 TEST_F(ServiceVerbs, TheEnvironmentNamesTheOrchestratorToo) {

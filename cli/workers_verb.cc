@@ -10,7 +10,7 @@
 #include "core/base/clock.h"
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
-#include "core/base/progress.h"
+#include "core/base/interrupt.h"
 #include "core/base/status_macros.h"
 
 namespace retort {
@@ -51,13 +51,14 @@ absl::StatusOr<bool> IsGone(Orchestrator& orchestrator, const std::string& name)
 
 int WaitUntilGone(Orchestrator& orchestrator, const std::string& name, const ServiceFlags& flags) {
   constexpr double kAskEverySeconds = 0.5;
+  const std::atomic<bool>& stop = InstallInterruptHandler();
   const double start = MonotonicSeconds();
   while (true) {
     const absl::StatusOr<bool> gone = IsGone(orchestrator, name);
     if (!gone.ok()) return ReportServiceError(kDrain, gone.status(), flags);
     if (*gone) return kExitOk;
     const double waited = MonotonicSeconds() - start;
-    if (flags.timeout_seconds && waited >= *flags.timeout_seconds) {
+    if (stop || (flags.timeout_seconds && waited >= *flags.timeout_seconds)) {
       return ReportRunEnd(kDrain,
                           absl::DeadlineExceededError(absl::StrCat("worker ", name, " has not left in ",
                                                                    FormatDuration(waited),

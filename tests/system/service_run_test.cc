@@ -60,7 +60,7 @@ TEST_F(ServiceRun, ThatFailsGivesItsMessageAndIsRetried) {
   WriteDocuments("bad", {std::vector<int32_t>(200, 3)});
   const ProgramEnd retried = Do({"retry", "1", "--wait"});
   EXPECT_EQ(retried.exit_code, 0) << retried.err;
-  EXPECT_EQ(retried.out, "run 1 goes on with 1 task; 'retort watch 1' shows it\n");
+  EXPECT_EQ(retried.out, "run 1 goes on with 1 task; 'retort watch 1' shows it\ntiny (id 1): succeeded\n");
 }
 
 TEST_F(ServiceRun, IsLeftByAWorkerThatIsDrained) {
