@@ -39,7 +39,7 @@ TEST_F(OneWorker, GetsTheWholeStage) {
   EXPECT_EQ(slice_.numerics().threads(), 2);
   EXPECT_EQ(slice_.identity_sha256().size(), 32);
   EXPECT_EQ(cluster_.EventsOf(v1::EVENT_KIND_NUMERICS_RESOLVED)[0].text(),
-            "2 threads, COMPUTE_PATH_AVX2, DEVICE_KIND_CPU, micro-batch 4, numerics n1; by worker a");
+            "CPU, AVX2, 2 threads a worker, micro-batch 4, sources n1; as worker a computes");
 }
 
 TEST_F(OneWorker, IsGivenTheStandingLeaseAgain) {
@@ -175,7 +175,7 @@ TEST_F(OneWorker, IsNotOfferedARunWhoseInputsItLacks) {
   cluster_.Fail("a", token_, {0, 1, 2, 3, 4, 5}, v1::END_CAUSE_WRONG_INPUT, "train.bin has another content");
   EXPECT_EQ(Row(0).user_errors() + Row(0).infrastructure_losses() + Row(0).preemptions(), 0);
   cluster_.Replan();
-  EXPECT_EQ(cluster_.Lease("a").reply.reason(), "0 of 1 workers are needed: 1 runs can use 4 now");
+  EXPECT_EQ(cluster_.Lease("a").reply.reason(), "0 of 1 worker needed: 1 run can use 4 now");
   EXPECT_EQ(
       cluster_.state.placement.run_reason.at(run_id_),
       "waits for a worker: of 1 registered 0 drain, 1 lack its inputs, 0 compute other bits, 0 have less "
