@@ -118,7 +118,7 @@ TEST_F(ServiceVerbs, ListAndGetShowTheRun) {
 
 TEST_F(ServiceVerbs, ARunThatIsNotThereIsCode4InEveryVerb) {
   for (const char* verb :
-       {"get", "watch", "logs", "plan", "pause", "resume", "cancel", "retry", "download"}) {
+       {"get", "watch", "logs", "plan", "pause", "resume", "cancel", "retry", "delete", "download"}) {
     const ProgramEnd end = Retort({verb, "nosuch"});
     EXPECT_EQ(end.exit_code, 4) << verb << end.err;
     EXPECT_THAT(end.err, AllOf(StartsWith(std::string("retort ") + verb + ": error: "), HasSubstr("nosuch")))
@@ -140,6 +140,22 @@ TEST_F(ServiceVerbs, PauseResumeAndCancelGoThroughTheirStates) {
   EXPECT_EQ(Retort({"pause", "1"}).exit_code, 5);
   EXPECT_EQ(Retort({"retry", "1"}).exit_code, 5);
   EXPECT_EQ(Retort({"download", "1", "--out", directory_ / "out"}).exit_code, 5);
+}
+
+TEST_F(ServiceVerbs, DeleteRemovesARunThatHasEnded) {
+  Submitted();
+  const ProgramEnd living = Retort({"delete", "1"});
+  EXPECT_EQ(living.exit_code, 5);
+  EXPECT_THAT(living.err,
+              AllOf(StartsWith("retort delete: error: smollm2-hybrid (run 1) is "), HasSubstr("cancel")));
+  Retort({"cancel", "1", "--wait"});
+  for (int i = 0; i < 2; ++i) {
+    const ProgramEnd deleted = Retort({"delete", "smollm2-hybrid", "--request-id", "clean"});
+    EXPECT_EQ(deleted.exit_code, 0) << deleted.err;
+    EXPECT_EQ(deleted.out, "run 1 is deleted\n");
+  }
+  EXPECT_EQ(Retort({"get", "1"}).exit_code, 4);
+  EXPECT_EQ(Retort({"list", "-o", "json"}).out, "{\n \"runs\": [],\n \"next_before_run_id\": \"0\"\n}\n");
 }
 
 TEST_F(ServiceVerbs, WatchEndsWithTheRunAndItsCode) {

@@ -35,6 +35,7 @@ const std::vector<VerbInfo>& VerbTable() {
       {"resume", "Go on with a paused run", {}, ChangeFlags()},
       {"cancel", "End a run for good", {}, ChangeFlags()},
       {"retry", "Take up a run that has failed", {}, ChangeFlags()},
+      {"delete", "Remove a run that has ended", {}, WithServiceFlags({"--request-id"})},
       {"download", "Fetch the result of a run", {}, WithServiceFlags({"--out"})},
       {"workers", "List the workers, or drain one", {"drain"}, WithServiceFlags({"--wait", "--request-id"})},
       {"eval",

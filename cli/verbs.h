@@ -9,6 +9,7 @@
 namespace retort {
 
 int CancelVerb(const std::vector<std::string>& args);
+int DeleteVerb(const std::vector<std::string>& args);
 int DownloadVerb(const std::vector<std::string>& args);
 int GetVerb(const std::vector<std::string>& args);
 int ListVerb(const std::vector<std::string>& args);
