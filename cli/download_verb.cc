@@ -33,9 +33,9 @@ class MebibyteProgress {
   MebibyteProgress() : progress_(std::cerr, ProgressOptionsForStderr(), MonotonicSeconds) {}
 
   void Show(const DownloadProgress& at) {
-    if (at.total_bytes == 0) return;
+    if (at.done_bytes >= at.total_bytes && !started_) return;
     if (!started_)
-      progress_.StartPhase("download", Mebibytes(at.done_bytes), Mebibytes(at.total_bytes), "MiB");
+      progress_.StartPhase("download, MiB", Mebibytes(at.done_bytes), Mebibytes(at.total_bytes), "");
     started_ = true;
     progress_.Step({.step = Mebibytes(at.done_bytes)});
   }

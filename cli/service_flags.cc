@@ -66,7 +66,8 @@ void AddServiceFlags(CLI::App& app, ServiceFlags& flags, OutputChoice choice) {
 void AddRequestIdFlag(CLI::App& app, std::string& request_id) {
   app.add_option("--request-id", request_id,
                  "Repeat the request of this id: what it did is not done twice (default: drawn anew)")
-      ->type_name("ID");
+      ->type_name("ID")
+      ->check([](const std::string& id) { return id.empty() ? "is empty" : ""; });
 }
 
 absl::StatusOr<Orchestrator> Connect(const ServiceFlags& flags) {

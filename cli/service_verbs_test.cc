@@ -1,5 +1,8 @@
 // The verbs of the service, as a user's shell runs them, against the real orchestrator. No worker comes.
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <fstream>
 

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "cli/client/follow_run.h"
 #include "cli/service_flags.h"
+#include "cli/show/words.h"
 #include "cli/show/worker_table.h"
 #include "cli/verbs.h"
 #include "core/base/clock.h"
@@ -61,7 +62,7 @@ int WaitUntilGone(Orchestrator& orchestrator, const std::string& name, const Ser
     if (stop || (flags.timeout_seconds && waited >= *flags.timeout_seconds)) {
       return ReportRunEnd(kDrain,
                           absl::DeadlineExceededError(absl::StrCat("worker ", name, " has not left in ",
-                                                                   FormatDuration(waited),
+                                                                   FormatPreciseDuration(waited),
                                                                    "; it still drains: 'retort workers'")),
                           kExitNotFinished, flags);
     }
@@ -99,6 +100,12 @@ int Drain(const std::vector<std::string>& args) {
 
 int WorkersVerb(const std::vector<std::string>& args) {
   if (!args.empty() && args[0] == "drain") return Drain({args.begin() + 1, args.end()});
+  if (!args.empty() && args[0].substr(0, 1) != "-") {
+    return ReportError(kName,
+                       absl::InvalidArgumentError(absl::StrCat("unexpected argument '", args[0],
+                                                               "'; 'retort workers drain NAME' drains one")),
+                       std::cerr);
+  }
   return List(args);
 }
 
