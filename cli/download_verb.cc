@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/client/download_run.h"
+#include "cli/report/report_page.h"
 #include "cli/service_flags.h"
 #include "cli/show/words.h"
 #include "cli/verbs.h"
@@ -75,6 +76,7 @@ absl::Status Download(const DownloadCommand& command) {
                                                 return !stop;
                                               }}));
   progress.End();
+  NoteReport(kName, out_dir, std::cerr);
   PrintReply(
       command.flags, files,
       absl::StrCat("run ", command.run, " is in ", out_dir.string(), ", ", files.files_size(), " files\n"));

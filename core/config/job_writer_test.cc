@@ -28,8 +28,7 @@ TEST_F(JobWriter, WritesWhatReadsAsTheSameJob) {
   ExpectReadsAsItself(Edited("lr: 1e-4}", "lr: 0.30000000000000004}"));
   Put("corpus/a: b #c.bin", "");
   Put("corpus/a: b #c.idx", "");
-  ExpectReadsAsItself(
-      Edited("train: [corpus/train.bin]", "train: ['corpus/a: b #c.bin', corpus/more.bin]"));
+  ExpectReadsAsItself(Edited("train: [corpus/train.bin]", "train: ['corpus/a: b #c.bin', corpus/more.bin]"));
 }
 
 TEST_F(JobWriter, WritesAsAPersonWould) {
