@@ -90,8 +90,8 @@ int DownloadVerb(const std::vector<std::string>& args) {
   CLI::App app;
   DescribeCommand(
       app, kName,
-      "Fetches the student and the measurements of a run that has succeeded. What was cut off goes on\n"
-      "with the same command.",
+      "Fetches the student and the measurements of a run that has succeeded, and makes its report. What was\n"
+      "cut off goes on with the same command.",
       {"retort download smollm2-hybrid", "retort download 17 --out models/student"});
   app.add_option("RUN", command.run, "Its name or its id; a name means the newest run of that name")
       ->required();

@@ -249,7 +249,7 @@ std::string Matrices(const json& matrices) {
       "each earlier one (across). Orange: positive, blue: negative; strength is the root of the size.</p>\n"
       "<div class=matrices>\n",
       matrices.at("head").get<int64_t>(), matrices.at("layer").get<int64_t>(),
-      matrices.at("tokens").get<int64_t>());
+      std::llround((std::sqrt(8.0 * static_cast<double>(teacher.size()) + 1) - 1) / 2));
   absl::StrAppend(&text, MatrixFigure("teacher: attention", teacher, 1));
   for (const json& student : matrices.at("students")) {
     const std::vector<double> values = student.at("values");

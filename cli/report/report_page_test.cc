@@ -51,7 +51,7 @@ RunFiles Files() {
     "architecture": {"hidden_size": 64, "heads": 4, "kv_heads": 2, "vocab_size": 300,
                      "teacher_parameters": 123456, "student_parameters": 234567,
                      "layer_types": ["attention", "mamba2", "mamba2"]},
-    "matrices": {"layer": 1, "head": 0, "tokens": 2, "teacher": [1, 0.5, 0.5],
+    "matrices": {"layer": 1, "head": 0, "teacher": [1, 0.5, 0.5],
                  "students": [{"after": "untrained", "values": [1, 0.5, 3.5]},
                               {"after": "matrix_orientation", "values": [1, 0.5, 0.5]}]},
     "samples": [{"prompt": "Once <script>", "teacher": " upon", "student": " more & more"}]
@@ -75,7 +75,8 @@ TEST(ReportPage, SaysWhatWasDistilledHowWellAndHowToRepeatIt) {
   EXPECT_THAT(*page, AllOf(HasSubstr("layer 2: 3.5"), HasSubstr("mean of the layers: 3.25"),
                            HasSubstr("loss: 2.125")));
   EXPECT_THAT(*page, AllOf(HasSubstr("student untrained: 3 from the teacher"),
-                           HasSubstr("student after matrix orientation: 0 from the teacher")));
+                           HasSubstr("student after matrix orientation: 0 from the teacher"),
+                           HasSubstr("Head 0 of layer 1 on the first 2 held-out tokens")));
   EXPECT_THAT(*page, AllOf(HasSubstr("retort run job.yaml --threads 3"), HasSubstr("name: tiny\nteacher:\n"),
                            HasSubstr("state_size: 64"), HasSubstr("lr: 0.001"), HasSubstr("bb22")));
 }
