@@ -19,10 +19,10 @@ std::function<int(const Args&)> Action(const std::string& verb) {
       {"download", DownloadVerb}, {"get", GetVerb},
       {"list", ListVerb},         {"logs", LogsVerb},
       {"pause", PauseVerb},       {"plan", PlanVerb},
-      {"resume", ResumeVerb},     {"retry", RetryVerb},
-      {"run", RunVerb},           {"submit", SubmitVerb},
-      {"version", VersionVerb},   {"watch", WatchVerb},
-      {"workers", WorkersVerb}};
+      {"report", ReportVerb},     {"resume", ResumeVerb},
+      {"retry", RetryVerb},       {"run", RunVerb},
+      {"submit", SubmitVerb},     {"version", VersionVerb},
+      {"watch", WatchVerb},       {"workers", WorkersVerb}};
   if (const auto found = own.find(verb); found != own.end()) {
     return found->second;
   }

@@ -73,7 +73,7 @@ const Files& ClusterTest::Undisturbed(const ClusterJob& job) {
 void ClusterTest::ExpectTheUndisturbedStudent(const Files& files, const ClusterJob& job) {
   std::set<std::string> names;
   for (const auto& [name, bytes] : files) names.insert(name);
-  EXPECT_THAT(names, testing::ElementsAre("metrics.jsonl", "result.json", "student/config.json",
+  EXPECT_THAT(names, testing::ElementsAre("metrics.jsonl", "report.json", "result.json", "student/config.json",
                                           "student/model.safetensors", "student/tokenizer.json"));
   for (const auto& [name, bytes] : files) {
     const bool times = name == "metrics.jsonl" || name == "result.json";
