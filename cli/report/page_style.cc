@@ -48,7 +48,7 @@ table.heat td:first-child { text-align: left; }
 .matrices { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: 1rem; }
 .matrices img { width: 100%; aspect-ratio: 1; image-rendering: pixelated; border: 1px solid var(--rule); }
 .sample { border-left: 3px solid var(--rule); padding: .1rem 0 .1rem .9rem; margin: 1rem 0; }
-.sample p { white-space: pre-wrap; overflow-wrap: anywhere; }
+.sample p { white-space: pre-wrap; overflow-wrap: anywhere; max-height: 14rem; overflow-y: auto; }
 .sample b { color: var(--soft); font-size: .75rem; font-weight: 600; display: block; }
 pre { background: var(--panel); border-radius: 8px; padding: .8rem 1rem; overflow-x: auto; font-size: .82rem;
   line-height: 1.45; }
