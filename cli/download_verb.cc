@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/client/download_run.h"
+#include "cli/report/report_page.h"
 #include "cli/service_flags.h"
 #include "cli/show/words.h"
 #include "cli/verbs.h"
@@ -76,6 +77,7 @@ absl::Status Download(const DownloadCommand& command) {
                                                 return !stop;
                                               }}));
   progress.End();
+  NoteReport(kName, out_dir, std::cerr);
   PrintReply(
       command.flags, files,
       absl::StrCat("run ", command.run, " is in ", out_dir.string(), ", ", files.files_size(), " files\n"));
@@ -89,8 +91,8 @@ int DownloadVerb(const std::vector<std::string>& args) {
   CLI::App app;
   DescribeCommand(
       app, kName,
-      "Fetches the student and the measurements of a run that has succeeded. What was cut off goes on\n"
-      "with the same command.",
+      "Fetches the student and the measurements of a run that has succeeded, and makes its report. What was\n"
+      "cut off goes on with the same command.",
       {"retort download smollm2-hybrid", "retort download 17 --out models/student"});
   app.add_option("RUN", command.run, "Its name or its id; a name means the newest run of that name")
       ->required();

@@ -16,15 +16,16 @@ namespace {
 using Args = std::vector<std::string>;
 
 std::function<int(const Args&)> Action(const std::string& verb) {
-  static const auto& own =
-      *new std::map<std::string, int (*)(const Args&)>{{"cancel", CancelVerb}, {"completion", CompletionVerb},
-                                                       {"delete", DeleteVerb}, {"download", DownloadVerb},
-                                                       {"get", GetVerb},       {"list", ListVerb},
-                                                       {"logs", LogsVerb},     {"pause", PauseVerb},
-                                                       {"plan", PlanVerb},     {"resume", ResumeVerb},
-                                                       {"retry", RetryVerb},   {"run", RunVerb},
-                                                       {"submit", SubmitVerb}, {"version", VersionVerb},
-                                                       {"watch", WatchVerb},   {"workers", WorkersVerb}};
+  static const auto& own = *new std::map<std::string, int (*)(const Args&)>{
+      {"cancel", CancelVerb},   {"completion", CompletionVerb},
+      {"delete", DeleteVerb},   {"download", DownloadVerb},
+      {"get", GetVerb},         {"list", ListVerb},
+      {"logs", LogsVerb},       {"pause", PauseVerb},
+      {"plan", PlanVerb},       {"report", ReportVerb},
+      {"resume", ResumeVerb},   {"retry", RetryVerb},
+      {"run", RunVerb},         {"submit", SubmitVerb},
+      {"version", VersionVerb}, {"watch", WatchVerb},
+      {"workers", WorkersVerb}};
   if (const auto found = own.find(verb); found != own.end()) {
     return found->second;
   }

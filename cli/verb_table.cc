@@ -37,6 +37,7 @@ const std::vector<VerbInfo>& VerbTable() {
       {"retry", "Take up a run that has failed", {}, ChangeFlags()},
       {"delete", "Remove a run that has ended", {}, WithServiceFlags({"--request-id"})},
       {"download", "Fetch the result of a run", {}, WithServiceFlags({"--out"})},
+      {"report", "Make the report page of a finished run anew", {}, {}},
       {"workers", "List the workers, or drain one", {"drain"}, WithServiceFlags({"--wait", "--request-id"})},
       {"eval",
        "Measure how well a model predicts token files",

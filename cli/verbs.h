@@ -16,6 +16,7 @@ int ListVerb(const std::vector<std::string>& args);
 int LogsVerb(const std::vector<std::string>& args);
 int PauseVerb(const std::vector<std::string>& args);
 int PlanVerb(const std::vector<std::string>& args);
+int ReportVerb(const std::vector<std::string>& args);
 int ResumeVerb(const std::vector<std::string>& args);
 int RetryVerb(const std::vector<std::string>& args);
 int RunVerb(const std::vector<std::string>& args);

@@ -41,7 +41,8 @@ TEST_F(ServiceRun, IsSubmittedWaitedForShownAndDownloaded) {
   const std::filesystem::path out = TestPath("out");
   const ProgramEnd downloaded = Do({"download", "tiny", "--out", out});
   ASSERT_EQ(downloaded.exit_code, 0) << downloaded.err;
-  EXPECT_EQ(downloaded.out, "run tiny is in " + out.string() + ", 5 files\n");
+  EXPECT_EQ(downloaded.out, "run tiny is in " + out.string() + ", 6 files\n");
+  EXPECT_TRUE(std::filesystem::exists(out / "report.html"));
   EXPECT_TRUE(StudentWeights(out) == StudentWeights(UndisturbedRun()));
   EXPECT_EQ(Metrics(out).size(), Metrics(UndisturbedRun()).size());
   EXPECT_EQ(Do({"download", "tiny", "--out", out}).exit_code, 0) << "again";
