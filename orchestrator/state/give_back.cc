@@ -67,8 +67,9 @@ Decision<v1::FailReply> DecideFail(const Moment& now, const State& state, const 
     return decision;
   }
   Draft draft(now, state, options);
-  if (request.cause() == v1::END_CAUSE_WRONG_INPUT)
-    draft.RefuseRun(lease->record.run_id(), request.worker_id());
+  if (request.cause() == v1::END_CAUSE_WRONG_INPUT) {
+    draft.RefuseRun(lease->record.run_id(), *state.FindWorker(request.worker_id()), request.message());
+  }
   const std::vector<uint32_t> held = draft.HeldLayers(*lease);
   const std::vector<uint32_t> at_fault = HeldAmong(held, request.layers());
   // Those without fault first: were they the last, the run would ask for their return.

@@ -199,7 +199,7 @@ Decision<v1::LeaseReply> DecideLease(const Moment& now, const State& state, cons
     const GrantableRows rows = RowsOf(now, state, target->second);
     if (rows.layers.empty()) {
       decision.reason = rows.why_none;
-    } else if (!MayOffer(run, worker, rows.stage != v1::STAGE_PREPARE)) {
+    } else if (!MayOffer(now, run, worker, rows.stage != v1::STAGE_PREPARE)) {
       decision.reason =
           absl::StrCat(worker.name(), " does not match ", NameOf(run.record), ": a new plan is due");
     } else {

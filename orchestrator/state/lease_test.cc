@@ -9,7 +9,6 @@ namespace retort::orchestrator {
 namespace {
 
 using testing::ElementsAre;
-using testing::HasSubstr;
 
 constexpr v1::Stage kStage1 = v1::STAGE_MATRIX_ORIENTATION;
 constexpr v1::Stage kStage2 = v1::STAGE_HIDDEN_STATE_ALIGNMENT;
@@ -177,8 +176,67 @@ TEST_F(OneWorker, IsNotOfferedARunWhoseInputsItLacks) {
   EXPECT_EQ(Row(0).user_errors() + Row(0).infrastructure_losses() + Row(0).preemptions(), 0);
   cluster_.Replan();
   EXPECT_EQ(cluster_.Lease("a").reply.reason(), "0 of 1 workers are needed: 1 runs can use 4 now");
-  EXPECT_THAT(cluster_.state.placement.run_reason.at(run_id_),
-              HasSubstr("of 1 registered 0 drain, 1 lack its inputs, 0 compute other bits"));
+  EXPECT_EQ(
+      cluster_.state.placement.run_reason.at(run_id_),
+      "waits for a worker: of 1 registered 0 drain, 1 lack its inputs, 0 compute other bits, 0 have less "
+      "than the 0.2 GiB that its smallest slice needs; worker a said: train.bin has another content; it "
+      "is asked again 180 s after that, or at once after `retort resume six`");
+}
+
+// The same, after the worker has refused.
+class OneWorkerWithoutInputs : public OneWorker {
+ protected:
+  OneWorkerWithoutInputs() {
+    cluster_.Fail("a", token_, {0, 1, 2, 3, 4, 5}, v1::END_CAUSE_WRONG_INPUT, "there is no train.bin");
+    cluster_.Replan();
+    EXPECT_FALSE(IsGranted());
+  }
+
+  bool IsGranted() { return cluster_.Lease("a").reply.has_slice(); }
+};
+
+TEST_F(OneWorkerWithoutInputs, IsAskedAgainAfterThreeMinutes) {
+  for (int i = 0; i < 89; ++i) {
+    cluster_.Advance(2'000);
+    cluster_.Heartbeat("a");
+  }
+  cluster_.Replan();
+  EXPECT_FALSE(IsGranted());
+  cluster_.Advance(2'000);
+  cluster_.Replan();
+  EXPECT_TRUE(IsGranted());
+}
+
+TEST_F(OneWorkerWithoutInputs, IsAskedAgainWhenAUserResumesTheRun) {
+  EXPECT_EQ(cluster_
+                .Do(DecideResume(cluster_.now, cluster_.state, cluster_.options,
+                                 cluster_.ForRun<v1::ResumeRequest>(run_id_)))
+                .reply.state(),
+            v1::RUN_STATE_RUNNING);
+  EXPECT_TRUE(cluster_.state.placement_stale);
+  EXPECT_EQ(cluster_.TakeSlice("a").stage(), kStage1);
+}
+
+TEST_F(OneWorkerWithoutInputs, IsAskedAgainWhenAUserRetriesTheRun) {
+  cluster_.Register("b");
+  const v1::Slice slice = cluster_.TakeSlice("b");
+  cluster_.options.user_error_budget = 1;
+  cluster_.Fail("b", slice.token(), {0}, v1::END_CAUSE_USER_ERROR, "nan");
+  cluster_.Leave("b");
+  EXPECT_EQ(cluster_.RunStateOf(run_id_), v1::RUN_STATE_FAILED);
+  cluster_.Do(DecideRetry(cluster_.now, cluster_.state, cluster_.options,
+                          cluster_.ForRun<v1::RetryRequest>(run_id_)));
+  EXPECT_EQ(cluster_.TakeSlice("a").stage(), kStage1);
+}
+
+TEST_F(OneWorkerWithoutInputs, IsAskedAgainWhenItRegistersAnew) {
+  cluster_.Register("a");
+  EXPECT_EQ(cluster_.TakeSlice("a").stage(), kStage1);
+}
+
+TEST_F(OneWorkerWithoutInputs, LeavesNoRefusalBehind) {
+  cluster_.Leave("a");
+  EXPECT_EQ(cluster_.state.run(run_id_).refusals.size(), 0u);
 }
 
 TEST_F(OneWorker, MustLeaveOneRange) {

@@ -50,10 +50,8 @@ absl::Status CompletePrepare(Draft& draft, const Lease& lease, const v1::Prepare
   *run.mutable_inputs() = prepared.inputs();
   absl::StatusOr<std::vector<v1::TaskRecord>> tasks = MakeTasks(run);
   if (!tasks.ok()) {
-    // No other worker would read another shape: the budget is spent at once.
     run.clear_shape();
     run.clear_inputs();
-    draft.EditTask(run_id, kPrepare).set_user_errors(draft.options().user_error_budget - 1);
     EndLease(draft, lease.record.token(), {v1::END_CAUSE_USER_ERROR, std::string(tasks.status().message())});
     return absl::OkStatus();
   }
