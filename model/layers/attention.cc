@@ -3,6 +3,10 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <tuple>
+
+#include "model/ops/attention.h"
+#include "model/ops/compute_path.h"
 
 namespace retort {
 namespace {
@@ -18,6 +22,19 @@ at::Tensor RepeatKv(const at::Tensor& x_BKTD, int64_t heads) {
   return repeats == 1 ? x_BKTD : x_BKTD.repeat_interleave(repeats, 1);
 }
 
+// Outputs [B, H, T, D] and log-sum-exps [B, H, T].
+std::tuple<at::Tensor, at::Tensor> CausalSoftmax(const at::Tensor& q_BHTD, const at::Tensor& k_BKTD,
+                                                 const at::Tensor& v_BKTD) {
+  const bool trains = at::GradMode::is_enabled() &&
+                      (q_BHTD.requires_grad() || k_BKTD.requires_grad() || v_BKTD.requires_grad());
+  if (!trains && KernelsTake(q_BHTD) && AttentionTakes(q_BHTD.size(-1))) {
+    return CausalAttention(q_BHTD, k_BKTD, v_BKTD);
+  }
+  const int64_t heads = q_BHTD.size(1);
+  return at::_scaled_dot_product_flash_attention_for_cpu(
+      q_BHTD, RepeatKv(k_BKTD, heads), RepeatKv(v_BKTD, heads), /*dropout_p=*/0.0, /*is_causal=*/true);
+}
+
 }  // namespace
 
 at::Tensor Attention(const at::Tensor& x_BTE, const AttentionWeights& weights, const AttentionShape& shape,
@@ -25,8 +42,7 @@ at::Tensor Attention(const at::Tensor& x_BTE, const AttentionWeights& weights, c
   const at::Tensor q = ApplyRotary(SplitHeads(at::linear(x_BTE, weights.q_proj), shape.heads), rotary);
   const at::Tensor k = ApplyRotary(SplitHeads(at::linear(x_BTE, weights.k_proj), shape.kv_heads), rotary);
   const at::Tensor v = SplitHeads(at::linear(x_BTE, weights.v_proj), shape.kv_heads);
-  auto [y_BHTD, lse_BHT] = at::_scaled_dot_product_flash_attention_for_cpu(
-      q, RepeatKv(k, shape.heads), RepeatKv(v, shape.heads), /*dropout_p=*/0.0, /*is_causal=*/true);
+  auto [y_BHTD, lse_BHT] = CausalSoftmax(q, k, v);
   if (taps != nullptr) *taps = {q, k, lse_BHT};
   return at::linear(y_BHTD.transpose(1, 2).flatten(2), weights.o_proj);
 }

@@ -27,8 +27,8 @@ struct AttentionTaps {
   at::Tensor lse_BHT;         // log-sum-exp of each row's scaled scores
 };
 
-// Output before the residual, [B, T, E]. `taps` may be null. Uses LibTorch's flash attention, which returns
-// the log-sum-exp and keeps no T x T array.
+// Output before the residual, [B, T, E]. `taps` may be null. What trains goes through LibTorch's flash
+// attention, what does not through kernels/attention; neither keeps a T x T array.
 at::Tensor Attention(const at::Tensor& x_BTE, const AttentionWeights& weights, const AttentionShape& shape,
                      const RotaryTable& rotary, AttentionTaps* taps);
 

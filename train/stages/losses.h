@@ -14,7 +14,8 @@ at::Tensor MatrixOrientationLoss(const Mamba2MatrixParts& student, const Attenti
 // The same of the matrices themselves, both [B, H, T, T]: the reference.
 at::Tensor MatrixOrientationLoss(const at::Tensor& student_BHTT, const at::Tensor& teacher_BHTT);
 
-// Stage 2: mean over (batch, token) of ||student - teacher||_2. Both [B, T, E].
+// Stage 2: mean over (batch, token) of ||student - teacher||_2. Both [B, T, E]. Gradients flow to the student
+// alone.
 at::Tensor HiddenStateLoss(const at::Tensor& student_BTE, const at::Tensor& teacher_BTE);
 
 // What stage 3 learns from at each position; n positions. Exactly one of the two is defined.

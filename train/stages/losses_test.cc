@@ -84,6 +84,15 @@ TEST(HiddenStateLoss, IsTheMeanDistanceOverTokens) {
                   4.0f);  // (5 + 0 + 10 + 1) / 4
 }
 
+TEST(HiddenStateLoss, PullsEachTokenAlongItsDifference) {
+  const at::Tensor teacher = at::ones({1, 2, 2});
+  const at::Tensor student =
+      (teacher + at::tensor({3.0f, 4.0f, 0.0f, -2.0f}).view({1, 2, 2})).requires_grad_(true);
+  (3 * HiddenStateLoss(student, teacher)).backward();
+  EXPECT_TRUE(at::allclose(student.grad().flatten(), at::tensor({0.9f, 1.2f, 0.0f, -1.5f})))
+      << student.grad();
+}
+
 TEST(HiddenStateLoss, HasAFiniteGradientWhereStudentAndTeacherAgree) {
   const at::Tensor teacher = at::ones({1, 2, 4}), student = teacher.clone().requires_grad_(true);
   HiddenStateLoss(student, teacher).backward();
