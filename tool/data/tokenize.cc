@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/base/random.h"
 #include "core/base/status_macros.h"
 #include "train/data/indexed_dataset_writer.h"
@@ -202,7 +203,7 @@ class TokenizeRun {
   }
 
   absl::Status Add(const std::string& text) {
-    std::vector<int32_t> ids = tokenizer_->Encode(text);
+    std::vector<int32_t> ids = tokenizer_->EncodeWhole(text);
     if (ids.empty()) {
       ++report_.empty_documents;
       return absl::OkStatus();

@@ -87,7 +87,7 @@ TEST(TokenizeFiles, GivesTheTextBackInOrder) {
 
 TEST(TokenizeFiles, SaysWhatToDoWithATokenizerThatIsNotSupported) {
   TokenizeOptions options = Options({WriteText("a.txt", "text")});
-  options.tokenizer = WriteText("tokenizer.json", R"({"normalizer": {"type": "Prepend"}})");
+  options.tokenizer = WriteText("tokenizer.json", R"({"normalizer": {"type": "Lowercase"}})");
   EXPECT_THAT(ErrorOf(options),
               AllOf(HasSubstr("tokenizer.json: 'normalizer' is"), HasSubstr("another program")));
 }
