@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/base/status_macros.h"
 #include "nlohmann/json.hpp"
 
@@ -170,7 +171,9 @@ bool ModelConfig::is_student() const {
 }
 
 absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, absl::string_view origin) {
-  const json root = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const absl::StatusOr<json> parsed = ParseJson(std::string_view(text.data(), text.size()));
+  if (!parsed.ok()) return absl::InvalidArgumentError(absl::StrCat(origin, ": ", parsed.status().message()));
+  const json& root = *parsed;
   if (!root.is_object()) {
     return absl::InvalidArgumentError(absl::StrCat(origin, ": not a JSON object"));
   }

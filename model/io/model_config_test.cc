@@ -225,7 +225,7 @@ TEST(ModelConfig, NamesTheStudentsKeyThatItRefuses) {
 TEST(ModelConfig, RefusesWhatIsNoJsonObject) {
   for (const char* text : {"", "{", "[]", "null", "{\"rms_norm_eps\": 1e999}"}) {
     const absl::Status status = ParseModelConfig(text, "config.json").status();
-    EXPECT_EQ(status.message(), "config.json: not a JSON object") << text;
+    EXPECT_THAT(std::string(status.message()), StartsWith("config.json: not ")) << text;
   }
 }
 
