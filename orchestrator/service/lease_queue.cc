@@ -6,16 +6,11 @@
 #include "orchestrator/service/clock.h"
 
 namespace retort::orchestrator {
-namespace {
-
-constexpr int64_t kMaxWaitMs = 20'000;
-
-}  // namespace
 
 grpc::ServerUnaryReactor* LeaseQueue::Take(grpc::CallbackServerContext* context,
                                            const v1::LeaseRequest* request, v1::LeaseReply* reply) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  const Call call = {context, request, reply, reactor, SteadyMs() + kMaxWaitMs};
+  const Call call = {context, request, reply, reactor, SteadyMs() + wait_ms_};
   pool_.Add([this, call] { Ask(call); });
   return reactor;
 }

@@ -22,9 +22,6 @@ namespace {
 
 constexpr int kCallThreads = 4;
 constexpr int kByteThreads = 4;
-// Streams of bytes at once, each with one or two chunks of 1 MiB in memory.
-constexpr int kUploads = 24;
-constexpr int kDownloads = 24;
 constexpr size_t kNetworkBytes = size_t{64} << 20;  // gRPC's own buffers
 // The timer looks this often for streams that have something to say.
 constexpr std::chrono::milliseconds kPoll{100};
@@ -63,8 +60,9 @@ Server::Server(std::unique_ptr<Store> store, std::unique_ptr<LogStore> logs, con
     : store_(std::move(store)),
       logs_(std::move(logs)),
       log_(v1::LOG_LEVEL_INFO, UnixMs, Sinks(*logs_, options.log)),
-      uploads_(kUploads),
-      downloads_(kDownloads) {}
+      uploads_(options.limits.uploads),
+      fetches_(options.limits.fetches),
+      downloads_(options.limits.downloads) {}
 
 absl::Status Server::Listen(const ServerOptions& options) {
   const size_t colon = options.listen.rfind(':');
@@ -73,9 +71,9 @@ absl::Status Server::Listen(const ServerOptions& options) {
   }
   calls_ = std::make_unique<WorkPool>(kCallThreads, [this] { WakeTimer(); });
   bytes_ = std::make_unique<WorkPool>(kByteThreads);
-  leases_ = std::make_unique<LeaseQueue>(*coordinator_, *calls_);
-  const ServiceParts parts = {*coordinator_, *logs_,   *calls_,  *bytes_,
-                              streams_,      *leases_, uploads_, downloads_};
+  leases_ = std::make_unique<LeaseQueue>(*coordinator_, *calls_, options.limits.lease_wait);
+  const ServiceParts parts = {*coordinator_, *logs_,   *calls_,  *bytes_,   streams_,
+                              *leases_,      uploads_, fetches_, downloads_};
   worker_service_ = std::make_unique<WorkerService>(parts);
   run_service_ = std::make_unique<RunService>(parts);
 
