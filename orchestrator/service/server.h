@@ -44,7 +44,7 @@ struct ServerOptions {
 // Thread-safe but for construction and destruction.
 class Server {
  public:
-  // Serves when it returns.
+  // Serves when it returns. A start that fails for its address has not touched the state directory.
   //   FAILED_PRECONDITION  another process has the state directory
   //   UNAVAILABLE          the address cannot be listened on
   //   others               as Store::Open, LogStore::Open and Coordinator::Start
