@@ -286,7 +286,13 @@ absl::Status Coordinator::OpenUpload(const v1::UploadHeader& header) {
     RETURN_IF_ERROR(failure_);
     is_known = CheckCaller(state_, header.worker_id(), header.epoch()).ok();
   }
-  const bool is_under_way = is_known && publishes_.Find(header.worker_id(), header.publish()) != nullptr;
+  const bool is_under_way = is_known && publishes_.Await(header.worker_id(), header.publish()) != nullptr;
+  return is_under_way ? absl::OkStatus() : RefuseUpload(header);
+}
+
+absl::Status Coordinator::StartUpload(const v1::UploadHeader& header) {
+  const bool is_under_way =
+      publishes_.Touch(header.worker_id(), header.publish(), now_().steady_ms) != nullptr;
   return is_under_way ? absl::OkStatus() : RefuseUpload(header);
 }
 
