@@ -1,3 +1,4 @@
+#include <chrono>
 #include <memory>
 #include <set>
 #include <string>
@@ -5,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
+#include "core/base/clock.h"
 #include "core/base/mutex.h"
 #include "core/rpc/call.h"
 #include "core/rpc/channel.h"
@@ -99,6 +101,21 @@ TEST_F(Rpc, NobodyThereIsUnavailable) {
   const auto stub = Connect();
   EXPECT_EQ(Call(*stub, &v1::RunService::Stub::GetVersion, {}, kCallDeadline).status().code(),
             absl::StatusCode::kUnavailable);
+}
+
+TEST_F(Rpc, AServerThatWasAwayForLongIsFoundWithinASecondOrSo) {
+  server_->Shutdown();
+  server_.reset();
+  const auto channel = MakeChannel(address_);
+  const auto within = [](int seconds) {
+    return std::chrono::system_clock::now() + std::chrono::seconds(seconds);
+  };
+  EXPECT_FALSE(channel->WaitForConnected(within(6)));  // tries, less and less often
+  server_ = Serve(address_, &port_);
+  ASSERT_NE(server_, nullptr);
+  const double start = MonotonicSeconds();
+  EXPECT_TRUE(channel->WaitForConnected(within(60)));
+  EXPECT_LT(MonotonicSeconds() - start, 2);
 }
 
 TEST_F(Rpc, TwoChannelsHaveTwoConnections) {

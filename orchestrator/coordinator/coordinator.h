@@ -128,6 +128,7 @@ class Coordinator {
   // Applies what is not durable.
   template <class Reply, class Decide>
   Decision<Reply> MakeDecision(const Decide& decide) ABSL_EXCLUSIVE_LOCKS_REQUIRED(commit_mutex_);
+  absl::Status RefuseUpload(const v1::UploadHeader& header) ABSL_LOCKS_EXCLUDED(commit_mutex_, state_mutex_);
   bool IsOverNow(uint64_t run_id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_mutex_);
   void SetInFlight(const Changes& changes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_mutex_);
   absl::Status Persist(const Changes& changes, const std::string& reason, Body also)

@@ -96,7 +96,7 @@ TEST_F(CoordinatorTest, AStaleTokenWritesNothing) {
   EXPECT_EQ(Complete("w1", slice).code(), StatusCode::kAborted);
   EXPECT_EQ(StoredTask(v1::STAGE_MATRIX_ORIENTATION, 0).SerializeAsString(), before.SerializeAsString());
   EXPECT_THAT(Ranges(*store), IsEmpty());
-  EXPECT_THAT(EventsOf(1, v1::EVENT_KIND_STALE_WRITE_REFUSED), SizeIs(2));
+  EXPECT_THAT(EventsOf(1, v1::EVENT_KIND_STALE_WRITE_REFUSED), SizeIs(3));
 }
 
 TEST_F(CoordinatorTest, ACommitWhoseLeaseEndedDuringTheUploadIsRefused) {
