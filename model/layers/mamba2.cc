@@ -84,18 +84,21 @@ ScanInputs Project(const at::Tensor& u_BTE, const Mamba2Weights& weights, const 
   return scan;
 }
 
-SsdResult Scan(const SsdInputs& ssd) {
-  if (!KernelsTake(ssd.x_BTHP)) {
-    return SsdChunked(ssd, std::min(kPlainChunk, ssd.x_BTHP.size(1)), at::Tensor());
+// With the skip D x.
+SsdResult Scan(const ScanInputs& scan, const at::Tensor& d_H) {
+  if (!KernelsTake(scan.x_BTHP)) {
+    const SsdResult result = SsdChunked({scan.scaled_x_BTHP(), scan.log_decay_BTH, scan.b_BTGN, scan.c_BTGN},
+                                        std::min(kPlainChunk, scan.x_BTHP.size(1)), at::Tensor());
+    return {result.y_BTHP + d_H.unsqueeze(-1) * scan.x_BTHP, result.state_BHPN};
   }
   auto [y_BTHP, state_BHPN] =
-      FusedSsd(ssd.x_BTHP, ssd.log_decay_BTH, ssd.b_BTGN, ssd.c_BTGN, at::Tensor(), at::Tensor());
+      FusedSsd(scan.x_BTHP, scan.log_decay_BTH, scan.b_BTGN, scan.c_BTGN, scan.dt_BTH, d_H, at::Tensor());
   return {y_BTHP, state_BHPN};
 }
 
-at::Tensor Output(const at::Tensor& y_BTHP, const ScanInputs& scan, const at::Tensor& u_BTE,
-                  const Mamba2Weights& weights, const Mamba2Shape& shape, double eps) {
-  const at::Tensor y_BTM = (y_BTHP + weights.d.unsqueeze(-1) * scan.x_BTHP).flatten(2);
+at::Tensor Output(const at::Tensor& y_BTHP, const at::Tensor& u_BTE, const Mamba2Weights& weights,
+                  const Mamba2Shape& shape, double eps) {
+  const at::Tensor y_BTM = y_BTHP.flatten(2);
   if (shape.form == Mamba2Form::kDiscrete) {
     const at::Tensor z_BTM = at::linear(u_BTE, weights.z_proj, weights.z_bias);
     const at::Tensor gated_BTM = KernelsTake(y_BTM) ? Swiglu(z_BTM, y_BTM) : at::silu(z_BTM) * y_BTM;
@@ -165,9 +168,9 @@ std::vector<int64_t> Mamba2TensorShape(const Mamba2Tensor& tensor, const Mamba2S
 at::Tensor Mamba2(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape, double eps,
                   Mamba2State* state) {
   const ScanInputs scan = Project(u_BTE, weights, shape, Mamba2State{}, state);
-  const SsdResult result = Scan({scan.scaled_x_BTHP(), scan.log_decay_BTH, scan.b_BTGN, scan.c_BTGN});
+  const SsdResult result = Scan(scan, weights.d);
   if (state != nullptr) state->ssm_BHPN = result.state_BHPN;
-  return Output(result.y_BTHP, scan, u_BTE, weights, shape, eps);
+  return Output(result.y_BTHP, u_BTE, weights, shape, eps);
 }
 
 at::Tensor Mamba2Step(const at::Tensor& u_B1E, const Mamba2Weights& weights, const Mamba2Shape& shape,
@@ -182,7 +185,8 @@ at::Tensor Mamba2Step(const at::Tensor& u_B1E, const Mamba2Weights& weights, con
                                ? FusedSsdStep(x_BHP, log_decay_BH, b_BGN, c_BGN, at::Tensor(), after.ssm_BHPN)
                                : SsdStep(x_BHP, log_decay_BH, b_BGN, c_BGN, after.ssm_BHPN);
   state = after;
-  return Output(y_BHP.unsqueeze(1), scan, u_B1E, weights, shape, eps);
+  const at::Tensor y_B1HP = y_BHP.unsqueeze(1) + weights.d.unsqueeze(-1) * scan.x_BTHP;
+  return Output(y_B1HP, u_B1E, weights, shape, eps);
 }
 
 Mamba2MatrixParts MatrixParts(const at::Tensor& u_BTE, const Mamba2Weights& weights,
