@@ -1,6 +1,7 @@
 #include "orchestrator/state/run_control.h"
 
 #include "absl/strings/str_cat.h"
+#include "core/base/job_work.h"
 #include "core/base/name.h"
 #include "core/base/status_macros.h"
 #include "orchestrator/state/callers.h"
