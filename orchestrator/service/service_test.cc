@@ -176,6 +176,36 @@ TEST_F(ServiceTest, LogsComeBackFilteredAndFollowARunToItsEnd) {
   EXPECT_TRUE(reader->Finish().ok());
 }
 
+TEST_F(ServiceTest, ADeletedRunTakesItsLogLinesAlong) {
+  FakeWorker worker(server_->address(), "w1");
+  const v1::Slice slice = TakeFirstSlice(worker);
+  auto ship = worker.From<v1::ShipLogsRequest>();
+  v1::LogLine& line = *ship.add_lines();
+  line.set_level(v1::LOG_LEVEL_INFO);
+  line.set_text("step 10");
+  line.set_run_id(slice.run_id());
+  ASSERT_TRUE(Call(*worker.stub, &WorkerStub::ShipLogs, ship, kCallDeadline).ok());
+  v1::CancelRequest cancel;
+  cancel.set_request_id("cancel");
+  cancel.mutable_run()->set_id(slice.run_id());
+  ASSERT_TRUE(Call(*user_, &UserStub::Cancel, cancel, kCallDeadline).ok());
+  ASSERT_TRUE(Call(*worker.stub, &WorkerStub::Leave, worker.From<v1::LeaveRequest>(), kCallDeadline).ok());
+  v1::DeleteRequest request;
+  request.set_request_id("delete");
+  request.mutable_run()->set_id(slice.run_id());
+  EXPECT_EQ(Call(*user_, &UserStub::Delete, request, kCallDeadline)->run_id(), slice.run_id());
+  request.set_request_id("delete again");
+  EXPECT_EQ(Call(*user_, &UserStub::Delete, request, kCallDeadline).status().code(), StatusCode::kNotFound);
+
+  grpc::ClientContext context;
+  const auto reader = user_->Logs(&context, v1::LogsRequest());
+  v1::LogsReply reply;
+  while (reader->Read(&reply)) {
+    for (const v1::LogLine& kept : reply.lines()) EXPECT_EQ(kept.run_id(), 0u) << kept.text();
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+}
+
 TEST_F(ServiceTest, AnswersWhatWaitsWhenItStops) {
   FakeWorker worker(server_->address(), "w1");
   ASSERT_EQ(worker.Register(), absl::OkStatus());
