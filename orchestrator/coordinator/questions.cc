@@ -56,10 +56,10 @@ absl::StatusOr<v1::GetReply> Coordinator::Get(const v1::GetRequest& request) con
 
 absl::StatusOr<v1::ListReply> Coordinator::List(const v1::ListRequest& request) const {
   RETURN_IF_ERROR(CheckRequest(request));
-  RETURN_IF_ERROR(failure());
-  const State copy = state();
+  MutexLock lock(state_mutex_);
+  RETURN_IF_ERROR(failure_);
   const Moment now = now_();
-  return ListRuns(now, copy, options_, request);
+  return ListRuns(now, state_, options_, request);
 }
 
 absl::StatusOr<v1::ListWorkersReply> Coordinator::ListWorkers() const {
