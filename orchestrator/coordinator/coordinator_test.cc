@@ -253,7 +253,7 @@ TEST_F(CoordinatorTest, ADeletedRunLeavesTheStore) {
   const uint64_t other = Submit("other").value();
   v1::DownloadRequest download;
   download.mutable_run()->set_id(run_id);
-  const auto reader = coordinator->Download(download).value();
+  std::unique_ptr<ResultReader> reader = coordinator->Download(download).value();
   v1::DeleteRequest request;
   request.set_request_id("delete");
   request.mutable_run()->set_name("six");
@@ -270,6 +270,7 @@ TEST_F(CoordinatorTest, ADeletedRunLeavesTheStore) {
     EXPECT_EQ(status.code(), StatusCode::kNotFound) << status;
   }
   EXPECT_EQ(reader->Next().value()->data(), Files()[2].bytes.substr(0, kChunkBytes)) << "it reads on";
+  reader.reset();
 
   ASSERT_EQ(Start(), absl::OkStatus());
   EXPECT_EQ(coordinator->Delete(request)->run_id(), run_id) << "the same request";
