@@ -246,6 +246,38 @@ TEST_F(CoordinatorTest, AnEarlierCheckpointGoesWithTheCommitOfABetterOne) {
   EXPECT_EQ(StoredTask(v1::STAGE_MATRIX_ORIENTATION, 0).step(), 20u);
 }
 
+TEST_F(CoordinatorTest, ADeletedRunLeavesTheStore) {
+  ASSERT_EQ(Register("w1"), absl::OkStatus());
+  const uint64_t run_id = Submit().value();
+  ASSERT_EQ(Work("w1", run_id), absl::OkStatus());
+  const uint64_t other = Submit("other").value();
+  v1::DownloadRequest download;
+  download.mutable_run()->set_id(run_id);
+  std::unique_ptr<ResultReader> reader = coordinator->Download(download).value();
+  v1::DeleteRequest request;
+  request.set_request_id("delete");
+  request.mutable_run()->set_name("six");
+  EXPECT_EQ(coordinator->Delete(request)->run_id(), run_id);
+
+  EXPECT_THAT(Ranges(*store), IsEmpty());
+  EXPECT_THAT(store->List(AttemptsOf(run_id)).value(), IsEmpty());
+  EXPECT_THAT(store->List(TasksOf(run_id)).value(), IsEmpty());
+  EXPECT_THAT(store->List(ManifestsOf(run_id)).value(), IsEmpty());
+  for (const v1::EventRecord& event : store->List(EventsFrom(0)).value()) EXPECT_NE(event.run_id(), run_id);
+  for (const absl::Status& status :
+       {coordinator->StatusOfRun(run_id).status(), coordinator->IsOver(run_id).status(),
+        coordinator->Watch(run_id, 0, 10).status(), coordinator->Download(download).status()}) {
+    EXPECT_EQ(status.code(), StatusCode::kNotFound) << status;
+  }
+  EXPECT_EQ(reader->Next().value()->data(), Files()[2].bytes.substr(0, kChunkBytes)) << "it reads on";
+  reader.reset();
+
+  ASSERT_EQ(Start(), absl::OkStatus());
+  EXPECT_EQ(coordinator->Delete(request)->run_id(), run_id) << "the same request";
+  EXPECT_EQ(coordinator->List({})->runs_size(), 1);
+  EXPECT_EQ(Submit("third").value(), other + 1);
+}
+
 TEST_F(CoordinatorTest, ACancelledRunKeepsNoCheckpoints) {
   const v1::Slice slice = TakeFirstSlice("w1");
   ASSERT_EQ(Publish("w1", slice, 10, {{"a", Noise(100, 1)}}), absl::OkStatus());

@@ -1,10 +1,10 @@
 // The services over real connections, with a real store.
+#include <future>
 #include <thread>
 
 #include "gmock/gmock.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "orchestrator/service/service_fixture.h"
-#include "tests/support/child_process.h"
 
 namespace retort::orchestrator {
 namespace {
@@ -176,6 +176,36 @@ TEST_F(ServiceTest, LogsComeBackFilteredAndFollowARunToItsEnd) {
   EXPECT_TRUE(reader->Finish().ok());
 }
 
+TEST_F(ServiceTest, ADeletedRunTakesItsLogLinesAlong) {
+  FakeWorker worker(server_->address(), "w1");
+  const v1::Slice slice = TakeFirstSlice(worker);
+  auto ship = worker.From<v1::ShipLogsRequest>();
+  v1::LogLine& line = *ship.add_lines();
+  line.set_level(v1::LOG_LEVEL_INFO);
+  line.set_text("step 10");
+  line.set_run_id(slice.run_id());
+  ASSERT_TRUE(Call(*worker.stub, &WorkerStub::ShipLogs, ship, kCallDeadline).ok());
+  v1::CancelRequest cancel;
+  cancel.set_request_id("cancel");
+  cancel.mutable_run()->set_id(slice.run_id());
+  ASSERT_TRUE(Call(*user_, &UserStub::Cancel, cancel, kCallDeadline).ok());
+  ASSERT_TRUE(Call(*worker.stub, &WorkerStub::Leave, worker.From<v1::LeaveRequest>(), kCallDeadline).ok());
+  v1::DeleteRequest request;
+  request.set_request_id("delete");
+  request.mutable_run()->set_id(slice.run_id());
+  EXPECT_EQ(Call(*user_, &UserStub::Delete, request, kCallDeadline)->run_id(), slice.run_id());
+  request.set_request_id("delete again");
+  EXPECT_EQ(Call(*user_, &UserStub::Delete, request, kCallDeadline).status().code(), StatusCode::kNotFound);
+
+  grpc::ClientContext context;
+  const auto reader = user_->Logs(&context, v1::LogsRequest());
+  v1::LogsReply reply;
+  while (reader->Read(&reply)) {
+    for (const v1::LogLine& kept : reply.lines()) EXPECT_EQ(kept.run_id(), 0u) << kept.text();
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+}
+
 TEST_F(ServiceTest, AnswersWhatWaitsWhenItStops) {
   FakeWorker worker(server_->address(), "w1");
   ASSERT_EQ(worker.Register(), absl::OkStatus());
@@ -183,14 +213,22 @@ TEST_F(ServiceTest, AnswersWhatWaitsWhenItStops) {
   ASSERT_TRUE(worker.Lease().ok());
   FakeWorker idle(server_->address(), "w2");
   ASSERT_EQ(idle.Register(), absl::OkStatus());
-  absl::Status lease, watch;
-  std::thread leasing([&] { lease = idle.Lease().status(); });
-  std::thread watching([&] { watch = WatchAll(*user_, run_id).status; });
-  EXPECT_TRUE(Eventually(
-      5, [&] { return Call(*user_, &UserStub::ListWorkers, {}, kCallDeadline)->workers_size() == 2; }));
+  grpc::ClientContext watch_context, lease_context;
+  v1::WatchRequest watch_request;
+  watch_request.mutable_run()->set_id(run_id);
+  const auto reader = user_->Watch(&watch_context, watch_request);
+  v1::WatchReply watch_reply;
+  ASSERT_TRUE(reader->Read(&watch_reply));
+  const auto lease_request = idle.From<v1::LeaseRequest>();
+  v1::LeaseReply lease_reply;
+  std::promise<grpc::Status> ended;
+  idle.stub->async()->Lease(&lease_context, &lease_request, &lease_reply,
+                            [&ended](const grpc::Status& status) { ended.set_value(status); });
+  ASSERT_EQ(idle.Register(), absl::OkStatus()) << "on the same connection: the call before has arrived";
   server_.reset();
-  leasing.join();
-  watching.join();
+  while (reader->Read(&watch_reply)) continue;
+  const absl::Status watch = FromGrpc(reader->Finish());
+  const absl::Status lease = FromGrpc(ended.get_future().get());
   EXPECT_EQ(lease.code(), StatusCode::kUnavailable) << lease;
   EXPECT_EQ(watch.code(), StatusCode::kUnavailable) << watch;
 }
