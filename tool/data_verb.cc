@@ -22,7 +22,9 @@ Parsed<TokenizeOptions> ParseTokenize(const std::vector<std::string>& args, std:
       {"retort data tokenize --tokenizer models/smollm2 --out corpus/train pages/*.txt",
        "retort data tokenize --tokenizer models/smollm2 --eod '<|endoftext|>' --out corpus/train \\\n"
        "      --holdout 0.02 --holdout-out corpus/eval pages.jsonl"});
-  app.add_option("FILES", files, "NAME.txt (one document) or NAME.jsonl (one document a line)")->required();
+  app.add_option("FILES", files,
+                 "NAME.txt (one document) or NAME.jsonl (one document a line), also .gz or .zst")
+      ->required();
   app.add_option("--tokenizer", options.tokenizer, "A directory with tokenizer.json, or that file")
       ->type_name("DIR")
       ->required();

@@ -52,7 +52,7 @@ absl::Status Generate(const GenerateOptions& options, std::ostream& out) {
   if (options.threads > 0) at::set_num_threads(options.threads);
   ASSIGN_OR_RETURN(const auto tokenizer, Tokenizer::Load(options.model));
   ASSIGN_OR_RETURN(const LanguageModel model, LoadModel(options.model));
-  const std::vector<int32_t> prompt = tokenizer->Encode(options.prompt);
+  const std::vector<int32_t> prompt = tokenizer->EncodeWhole(options.prompt);
   if (prompt.empty()) {
     return absl::InvalidArgumentError("the prompt is empty; give --prompt some text to continue");
   }
@@ -74,19 +74,26 @@ absl::Status Generate(const GenerateOptions& options, std::ostream& out) {
   DecodeState state;
   const at::Tensor ids_BT = at::tensor(prompt, at::kInt).to(at::kLong).unsqueeze(0);
   at::Tensor logits_BV = Prefill(model, ids_BT, capacity, state);
-  std::string pending;
+  // Decoded together with the prompt's last token: where a text begins, the first space may not be shown.
+  std::vector<int32_t> shown_ids = {prompt.back()};
+  size_t shown = tokenizer->Decode(shown_ids).size();
+  std::string text;
   for (int64_t i = 0; i < options.tokens; ++i) {
     const int64_t id = Choose(logits_BV[0], options, i);
     const auto& ends = model.config.eos_tokens;
     if (std::find(ends.begin(), ends.end(), id) != ends.end()) break;
-    pending += tokenizer->Decode({static_cast<int32_t>(id)});
-    const size_t whole = WholeCharacters(pending);
-    out << pending.substr(0, whole);
-    RETURN_IF_ERROR(FlushOutput(out));
-    pending.erase(0, whole);
+    shown_ids.push_back(static_cast<int32_t>(id));
+    text = tokenizer->Decode(shown_ids);
+    const size_t whole = WholeCharacters(text);
+    if (whole > shown) {
+      out << text.substr(shown, whole - shown);
+      RETURN_IF_ERROR(FlushOutput(out));
+      shown = whole;
+    }
     if (i + 1 < options.tokens) logits_BV = DecodeStep(model, at::full({1}, id, at::kLong), state);
   }
-  out << pending << "\n";
+  if (shown < text.size()) out << text.substr(shown);
+  out << "\n";
   return FlushOutput(out);
 }
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/base/status_macros.h"
 #include "nlohmann/json.hpp"
 
@@ -46,7 +47,9 @@ class ShapeReader {
 absl::StatusOr<v1::ModelShape> ReadTeacherShape(const std::filesystem::path& teacher) {
   const std::string origin = (teacher / "config.json").string();
   ASSIGN_OR_RETURN(const std::string text, ReadFile(origin));
-  const json config = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const absl::StatusOr<json> parsed = ParseJson(text);
+  if (!parsed.ok()) return absl::InvalidArgumentError(absl::StrCat(origin, ": ", parsed.status().message()));
+  const json& config = *parsed;
   if (!config.is_object()) return absl::InvalidArgumentError(absl::StrCat(origin, " is not a JSON object"));
   ShapeReader reader(config, origin);
   v1::ModelShape shape;

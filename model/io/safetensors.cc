@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <cstring>
 #include <optional>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
+#include "core/base/json_text.h"
 #include "core/base/status_macros.h"
 #include "nlohmann/json.hpp"
 
@@ -18,6 +20,7 @@ namespace {
 using nlohmann::json;
 
 constexpr uint64_t kHeaderLimit = 100'000'000;  // the format's own limit
+constexpr size_t kMostSizes = 64;               // of one shape; LibTorch's own operations take no more
 
 struct TypeName {
   const char* name;
@@ -56,7 +59,7 @@ std::optional<uint64_t> CountElements(const std::vector<int64_t>& shape) {
 // The sizes under `key` of a tensor's description, or nothing when they are no array of integers >= 0.
 std::optional<std::vector<int64_t>> ReadSizes(const json& description, const char* key) {
   const auto it = description.find(key);
-  if (it == description.end() || !it->is_array()) return std::nullopt;
+  if (it == description.end() || !it->is_array() || it->size() > kMostSizes) return std::nullopt;
   for (const json& size : *it) {
     if (!size.is_number_unsigned() || size.get<uint64_t>() > INT64_MAX) return std::nullopt;
   }
@@ -65,7 +68,8 @@ std::optional<std::vector<int64_t>> ReadSizes(const json& description, const cha
 
 template <typename... What>
 absl::Status Broken(const std::string& path, const What&... what) {
-  return absl::DataLossError(absl::StrCat(path, ": not a whole safetensors file: ", what...));
+  return absl::DataLossError(
+      absl::StrCat(path, ": not a whole safetensors file: ", what..., "; fetch or write it again"));
 }
 
 }  // namespace
@@ -85,9 +89,10 @@ absl::Status SafetensorsFile::ParseHeader() {
     return Broken(path_, "header of ", header_bytes, " bytes in a file of ", file_.size());
   }
   const char* header_begin = file_.data() + sizeof(header_bytes);
-  const json header = json::parse(header_begin, header_begin + header_bytes, nullptr, false);
-  if (!header.is_object()) return Broken(path_, "its header is not a JSON object");
-  for (const auto& [name, value] : header.items()) {
+  const absl::StatusOr<json> header = ParseJson(std::string_view(header_begin, header_bytes));
+  if (!header.ok()) return Broken(path_, "in its header ", std::string(header.status().message()));
+  if (!header->is_object()) return Broken(path_, "its header is not a JSON object");
+  for (const auto& [name, value] : header->items()) {
     if (name == "__metadata__") {
       RETURN_IF_ERROR(ParseMetadata(value));
     } else {
@@ -116,7 +121,8 @@ absl::Status SafetensorsFile::ParseEntry(const std::string& name, const json& de
   const auto known = TypeNamed(type->get<std::string>());
   if (!known) {
     return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", name, " has type ",
-                                                   type->get<std::string>(), "; supported: F32, F16, BF16"));
+                                                   type->get<std::string>(),
+                                                   "; supported: F32, F16, BF16. Convert it first"));
   }
   const uint64_t first = (*range)[0], last = (*range)[1], data_bytes = file_.size() - data_begin;
   if (first > last || last > data_bytes)
@@ -157,7 +163,8 @@ absl::StatusOr<at::Tensor> SafetensorsFile::Read(const std::string& name) const 
   const Entry& entry = it->second;
   at::Tensor tensor = at::empty(entry.shape, at::TensorOptions().dtype(entry.type));
   if (entry.bytes > 0) std::memcpy(tensor.data_ptr(), file_.data() + entry.begin, entry.bytes);
-  file_.Release(entry.begin, entry.bytes);  // a tensor is read once; else a loaded model would stand here twice
+  file_.Release(entry.begin,
+                entry.bytes);  // a tensor is read once; else a loaded model would stand here twice
   return tensor;
 }
 

@@ -19,8 +19,8 @@ namespace retort {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-// A mapped file. Thread-safe for reading. Opening checks the whole header: every range inside the file, none
-// overlapping, each as long as its shape and type say; DATA_LOSS names the file and the tensor otherwise,
+// A mapped file. Thread-safe for reading. Opening checks the whole header: no tensor named twice, every range inside
+// the file, none overlapping, each as long as its shape and type say; DATA_LOSS names the file and the tensor otherwise,
 // INVALID_ARGUMENT a type that is not read.
 class SafetensorsFile {
  public:

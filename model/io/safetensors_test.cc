@@ -14,6 +14,7 @@ namespace retort {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pair;
@@ -168,12 +169,27 @@ TEST(Safetensors, RefusesBrokenHeaders) {
   };
   std::string endless = FileBytes("{}", 0);
   endless.replace(0, 8, std::string(8, '\xff'));
+  std::string longer = FileBytes("{}", 0);
+  longer[0] = 3;
+  std::string many_sizes;
+  for (int i = 0; i < 64; ++i) many_sizes += ",1";
   const Refusal refusals[] = {
       {"nothing", "", "only 0 bytes"},
       {"half a length", "\x02\x03", "only 2 bytes"},
       {"a length beyond any file", endless, "header of 18446744073709551615 bytes"},
-      {"no JSON", FileBytes("{x}", 0), "not a JSON object"},
-      {"invalid UTF-8", FileBytes("{\"\xff\":1}", 0), "not a JSON object"},
+      {"no JSON", FileBytes("{x}", 0), "in its header not JSON"},
+      {"invalid UTF-8", FileBytes("{\"\xff\":1}", 0), "in its header not JSON"},
+      {"nothing but depth", FileBytes(std::string(100'000, '['), 0), "more than 64 deep"},
+      {"a header longer than the file", longer, "header of 3 bytes in a file of 10"},
+      {"a tensor twice",
+       FileBytes(R"({"x":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},)"
+                 R"("x":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
+                 8),
+       "member 'x' stands twice"},
+      {"a dtype twice", one(R"({"dtype":"F32","dtype":"F16","shape":[2],"data_offsets":[0,8]})"),
+       "member 'dtype' stands twice"},
+      {"more sizes than a tensor has",
+       one(R"({"dtype":"U8","data_offsets":[0,1],"shape":[1)" + many_sizes + "]}"), "tensor x lacks"},
       {"an array", FileBytes("[]", 0), "not a JSON object"},
       {"metadata as text", FileBytes(R"({"__metadata__":"pt"})", 0), "__metadata__ is not a JSON object"},
       {"metadata as a list", FileBytes(R"({"__metadata__":["pt"]})", 0), "__metadata__ is not a JSON object"},
@@ -215,6 +231,7 @@ TEST(Safetensors, RefusesBrokenHeaders) {
     const absl::Status status = OpenBytes(refusal.bytes);
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << refusal.what << ": " << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr(refusal.message)) << refusal.what;
+    EXPECT_THAT(std::string(status.message()), EndsWith("; fetch or write it again")) << refusal.what;
   }
 }
 

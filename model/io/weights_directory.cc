@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "core/base/json_text.h"
 #include "core/base/status_macros.h"
 #include "nlohmann/json.hpp"
 
@@ -24,12 +25,14 @@ absl::StatusOr<std::vector<std::filesystem::path>> ListFiles(const std::filesyst
     return absl::NotFoundError(absl::StrCat(directory.string(), " has neither ", kSingle, " nor ", kIndex));
   }
   ASSIGN_OR_RETURN(const std::string text, ReadFile(index));
-  const auto json = nlohmann::json::parse(text, nullptr, false);
-  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
+  const absl::StatusOr<nlohmann::json> json = ParseJson(text);
+  if (!json.ok()) return absl::DataLossError(absl::StrCat(index.string(), ": ", json.status().message()));
+  const auto weight_map = json->find("weight_map");
+  if (weight_map == json->end() || !weight_map->is_object()) {
     return absl::DataLossError(absl::StrCat(index.string(), ": no \"weight_map\" object"));
   }
   std::set<std::filesystem::path> files;
-  for (const auto& [tensor, file] : json["weight_map"].items()) {
+  for (const auto& [tensor, file] : weight_map->items()) {
     if (!file.is_string() || std::filesystem::path(file.get<std::string>()).has_parent_path()) {
       return absl::DataLossError(
           absl::StrCat(index.string(), ": tensor ", tensor, " names no file beside it"));
@@ -54,10 +57,22 @@ absl::StatusOr<WeightsDirectory> WeightsDirectory::Open(const std::filesystem::p
   ASSIGN_OR_RETURN(weights.paths_, ListFiles(directory));
   for (const std::filesystem::path& path : weights.paths_) {
     ASSIGN_OR_RETURN(SafetensorsFile file, SafetensorsFile::Open(path));
-    for (const std::string& name : file.names()) weights.file_of_[name] = weights.files_.size();
+    for (const std::string& name : file.names()) {
+      const auto [earlier, is_new] = weights.file_of_.emplace(name, weights.files_.size());
+      if (is_new) continue;
+      return absl::DataLossError(absl::StrCat(path.string(), ": tensor ", name, " is also in ",
+                                              weights.paths_[earlier->second].string(),
+                                              "; which one counts?"));
+    }
     weights.files_.push_back(std::make_shared<SafetensorsFile>(std::move(file)));
   }
   return weights;
+}
+
+std::vector<std::string> WeightsDirectory::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, file] : file_of_) names.push_back(name);
+  return names;
 }
 
 absl::StatusOr<at::Tensor> WeightsDirectory::Read(const std::string& name,

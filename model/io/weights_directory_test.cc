@@ -134,6 +134,13 @@ TEST_F(WeightsDirectoryTest, RefusesABrokenIndex) {
   }
 }
 
+TEST_F(WeightsDirectoryTest, RefusesATensorInTwoShards) {
+  Write("b.safetensors", {{"z", x_}, {"y", x_}});
+  const absl::Status status = Open();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("b.safetensors: tensor y is also in "));
+}
+
 TEST_F(WeightsDirectoryTest, SaysThatADirectoryHasNoWeights) {
   for (const std::filesystem::path& place : {directory_ / "nowhere", directory_ / std::string(300, 'x')}) {
     const absl::Status status = WeightsDirectory::Open(place).status();

@@ -141,6 +141,56 @@ TEST_F(OneWorker, IsRefusedLateWritesAndTheyAreCounted) {
   EXPECT_EQ(refused[0].worker_name(), "a");
 }
 
+// A worker that wakes after its lease is not registered either.
+TEST_F(OneWorker, IsRefusedAndCountedAlsoBeforeItRegistersAnew) {
+  const std::vector<uint32_t> all = TestCluster::LayersOf(slice_);
+  cluster_.Heartbeat("a", 12);
+  cluster_.Advance(20'000);
+  cluster_.Sweep();
+  const uint64_t id = TestCluster::IdOfWorker("a");
+  const auto [now, state, options] = std::tie(cluster_.now, cluster_.state, cluster_.options);
+  v1::CommitPublishRequest commit;
+  cluster_.Name("a", commit);
+  commit.set_token(token_);
+  commit.set_publish(7);
+  v1::UploadHeader upload;
+  cluster_.Name("a", upload);
+  upload.set_publish(7);
+  for (const absl::Status& status :
+       {cluster_.TryPublish("a", token_, {0}, 20), cluster_.TryComplete("a", token_, {0}),
+        cluster_.TryFail("a", token_, {0}, v1::END_CAUSE_INFRASTRUCTURE, "x"),
+        cluster_.TryRelease("a", token_, all, v1::END_CAUSE_PREEMPTION),
+        cluster_.Do(DecideCommitPublish(now, state, options, commit, nullptr)).status,
+        cluster_.Do(DecideRefusedUpload(now, state, options, upload)).status}) {
+    EXPECT_EQ(status, absl::AbortedError(
+                          absl::StrCat("worker ", absl::Hex(id), " is not registered: register again")));
+  }
+  std::vector<std::string> texts;
+  for (const auto& event : cluster_.EventsOf(v1::EVENT_KIND_STALE_WRITE_REFUSED))
+    texts.push_back(event.text());
+  EXPECT_THAT(
+      texts,
+      ElementsAre("BeginPublish: layer 0 is PENDING under token 2; the worker's registration had expired",
+                  "Complete: layer 0 is PENDING under token 2; the worker's registration had expired",
+                  "Fail: layer 0 is PENDING under token 2; the worker's registration had expired",
+                  "ReleaseLease: layer 0 is PENDING under token 2; the worker's registration had expired",
+                  "CommitPublish: its lease has ended; the worker's registration had expired",
+                  "UploadChunks of publish 7: its worker holds no lease; the worker's registration "
+                  "had expired"));
+  EXPECT_EQ(cluster_.EventsOf(v1::EVENT_KIND_STALE_WRITE_REFUSED)[0].run_id(), run_id_);
+}
+
+TEST_F(OneWorker, IsRefusedButNotCountedWhileItsLeaseStandsOrItsRowsAreDone) {
+  cluster_.Publish("a", token_, {0}, 40);
+  cluster_.Complete("a", token_, {0});
+  cluster_.Restart();
+  EXPECT_EQ(cluster_.TryPublish("a", token_, {1}, 20).code(), absl::StatusCode::kAborted);
+  cluster_.Advance(20'000);
+  cluster_.Sweep();
+  EXPECT_EQ(cluster_.TryComplete("a", token_, {0}).code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(cluster_.EventsOf(v1::EVENT_KIND_STALE_WRITE_REFUSED).size(), 0u);
+}
+
 TEST_F(OneWorker, CannotUseAnotherWorkersToken) {
   cluster_.Register("b");
   EXPECT_EQ(cluster_.TryPublish("b", token_, {0}, 20).code(), absl::StatusCode::kAborted);

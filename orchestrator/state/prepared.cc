@@ -96,8 +96,9 @@ absl::Status CompleteRows(Draft& draft, const Lease& lease, const std::vector<ui
 
 absl::StatusOr<std::vector<v1::TaskRecord>> MakeTasks(const v1::RunRecord& run) {
   const v1::JobSpec& job = run.job();
-  if (job.student().groups() == 0 || run.shape().query_heads() % job.student().groups() != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("student.groups is ", job.student().groups(),
+  const uint32_t groups = StudentGroups(job.student(), run.shape().query_heads());
+  if (groups == 0 || run.shape().query_heads() % groups != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("student.groups is ", groups,
                                                    ", which does not divide the teacher's ",
                                                    run.shape().query_heads(), " query heads"));
   }

@@ -1,8 +1,6 @@
 #include "tool/data/tokenize.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -13,11 +11,11 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "core/base/files.h"
 #include "core/base/random.h"
 #include "core/base/status_macros.h"
+#include "tool/data/json_line.h"
+#include "tool/data/text_file.h"
 #include "train/data/indexed_dataset_writer.h"
-#include "train/data/json_fields.h"
 #include "train/data/tokenizer.h"
 #include "train/data/utf8.h"
 
@@ -26,33 +24,53 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr size_t kLongestDocumentBytes = size_t{1} << 30;  // words are counted in 32 bits
+
 using DocumentFn = std::function<absl::Status(const std::string& text)>;
 
 absl::Status AtLine(const fs::path& file, uint64_t line, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(file.string(), ":", line, ": ", status.message()));
 }
 
-absl::StatusOr<std::string> TextOfLine(const std::string& line, const std::string& field) {
-  ASSIGN_OR_RETURN(const nlohmann::json object, ParseJson(line));
-  const nlohmann::json& text = Field(object, field.c_str());
-  if (text.is_string()) return text.get<std::string>();
-  return absl::InvalidArgumentError(absl::StrCat("member '", field, "' is ",
-                                                 text.is_null() ? "missing" : "no string", " in ",
-                                                 Brief(object), "; --text-field names the text's member"));
+absl::Status TooLong(const fs::path& file, uint64_t line) {
+  return absl::InvalidArgumentError(absl::StrCat(file.string(), line > 0 ? absl::StrCat(":", line) : "",
+                                                 ": a document of more than 1 GiB; cut it into several"));
+}
+
+absl::Status UseLine(const fs::path& file, uint64_t number, std::string_view line, const std::string& field,
+                     const DocumentFn& use) {
+  if (line.find_first_not_of(" \t\r") == std::string_view::npos) return absl::OkStatus();
+  const absl::StatusOr<std::string> text = TextOfLine(line, field);
+  return text.ok() ? use(*text) : AtLine(file, number, text.status());
 }
 
 absl::Status ForEachLine(const fs::path& file, const std::string& field, const DocumentFn& use) {
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", file.string()));
-  std::string line;
-  for (uint64_t number = 1; std::getline(stream, line); ++number) {
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    const absl::StatusOr<std::string> text = TextOfLine(line, field);
-    if (!text.ok()) return AtLine(file, number, text.status());
-    RETURN_IF_ERROR(use(*text));
+  ASSIGN_OR_RETURN(TextFile text_file, TextFile::Open(file));
+  std::string text;
+  uint64_t number = 1;
+  size_t searched = 0;  // bytes of `text` without a line's end
+  for (bool more = true; more;) {
+    ASSIGN_OR_RETURN(more, text_file.Read(&text));
+    size_t begin = 0;
+    for (size_t end = text.find('\n', searched); end != std::string::npos; end = text.find('\n', begin)) {
+      RETURN_IF_ERROR(UseLine(file, number++, std::string_view(text).substr(begin, end - begin), field, use));
+      begin = end + 1;
+    }
+    text.erase(0, begin);
+    searched = text.size();
+    if (text.size() > kLongestDocumentBytes) return TooLong(file, number);
   }
-  if (stream.bad()) return absl::DataLossError(absl::StrCat("cannot read ", file.string(), " to its end"));
-  return absl::OkStatus();
+  return UseLine(file, number, text, field, use);
+}
+
+absl::Status UseWhole(const fs::path& file, const DocumentFn& use) {
+  ASSIGN_OR_RETURN(TextFile text_file, TextFile::Open(file));
+  std::string text;
+  for (bool more = true; more;) {
+    ASSIGN_OR_RETURN(more, text_file.Read(&text));
+    if (text.size() > kLongestDocumentBytes) return TooLong(file, 0);
+  }
+  return use(text);
 }
 
 absl::Status CheckNotStopped(const std::atomic<bool>& stop) {
@@ -67,11 +85,10 @@ absl::Status ForEachDocument(const TokenizeOptions& options, const std::atomic<b
     return use(text);
   };
   for (const fs::path& file : options.inputs) {
-    if (file.extension() == ".jsonl") {
+    if (WithoutCompression(file).extension() == ".jsonl") {
       RETURN_IF_ERROR(ForEachLine(file, options.text_field, use_or_stop));
     } else {
-      ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
-      RETURN_IF_ERROR(use_or_stop(text));
+      RETURN_IF_ERROR(UseWhole(file, use_or_stop));
     }
   }
   return CheckNotStopped(stop);
@@ -109,9 +126,12 @@ absl::StatusOr<std::optional<uint64_t>> HoldoutThreshold(const TokenizeOptions& 
 absl::Status CheckOptions(const TokenizeOptions& options) {
   if (options.inputs.empty()) return absl::InvalidArgumentError("no input file; give .jsonl or .txt files");
   for (const fs::path& file : options.inputs) {
-    if (file.extension() != ".jsonl" && file.extension() != ".txt") {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "input ", file.string(), " is neither .jsonl (a document a line) nor .txt (one document)"));
+    const fs::path kind = WithoutCompression(file).extension();
+    if (kind != ".jsonl" && kind != ".txt") {
+      return absl::InvalidArgumentError(
+          absl::StrCat("input ", file.string(),
+                       " is neither .jsonl (a document a line) nor .txt (one document), nor "
+                       "one of these with .gz or .zst behind"));
     }
     std::error_code ignored;  // of a path that cannot be looked up: reading it says why
     if (fs::is_directory(file, ignored))
@@ -202,7 +222,7 @@ class TokenizeRun {
   }
 
   absl::Status Add(const std::string& text) {
-    std::vector<int32_t> ids = tokenizer_->Encode(text);
+    std::vector<int32_t> ids = tokenizer_->EncodeWhole(text);
     if (ids.empty()) {
       ++report_.empty_documents;
       return absl::OkStatus();
@@ -219,9 +239,9 @@ class TokenizeRun {
 
   absl::Status Finish() {
     if (report_.train.documents == 0) {
-      return absl::InvalidArgumentError(absl::StrCat("no document is left for ", options_.output.string(),
-                                                     ": ", report_.holdout.documents, " were held out, ",
-                                                     report_.empty_documents, " were empty"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "no document is left for ", options_.output.string(), ": ", report_.holdout.documents,
+          " were held out, ", report_.empty_documents, " were empty; give files that hold text"));
     }
     if (holdout_.has_value() && report_.holdout.documents == 0) {
       return absl::InvalidArgumentError(absl::StrCat("none of ", report_.train.documents,

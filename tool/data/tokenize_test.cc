@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
+#include "tool/data/testing_compression.h"
 #include "train/data/indexed_dataset.h"
 #include "train/data/testing_dataset.h"
 #include "train/data/tokenizer.h"
@@ -85,9 +86,39 @@ TEST(TokenizeFiles, GivesTheTextBackInOrder) {
   EXPECT_EQ(report->train.text_bytes, 19 + 13 + 15);
 }
 
+TEST(TokenizeFiles, ReadsCompressedFiles) {
+  const auto report =
+      Tokenize(Options({WriteText("a.jsonl.gz", Gzip("{\"text\": \"one\"}\n{\"text\": \"two\"}")),
+                        WriteText("b.txt.zst", Zstd("three\n")), WriteText("c.txt.gz", Gzip("four")),
+                        WriteText("d.jsonl.zst", Zstd("\n{\"text\": \"five\"}\n"))}));
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_THAT(ReadBack("out.bin"), ElementsAre("one", "two", "three\n", "four", "five"));
+}
+
+TEST(TokenizeFiles, ReadsLinesAcrossItsBuffer) {
+  std::vector<std::string> texts;
+  for (int i = 0; i < 40; ++i) texts.push_back(std::string(static_cast<size_t>(i) * 997, 'a' + i % 26) + ".");
+  ASSERT_TRUE(Tokenize(Options({WriteJsonl("a.jsonl", texts)})).ok());
+  EXPECT_EQ(ReadBack("out.bin"), texts);
+}
+
+TEST(TokenizeFiles, LeavesNoOutputWhenAnInputIsCutShort) {
+  const std::string whole = Gzip("{\"text\": \"one\"}\n{\"text\": \"two\"}\n");
+  const auto report = Tokenize(Options({WriteText("a.jsonl.gz", whole.substr(0, whole.size() - 3))}));
+  EXPECT_EQ(report.status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(report.status().message(), HasSubstr("a.jsonl.gz ends at byte"));
+  EXPECT_FALSE(std::filesystem::exists(TestPath("out.bin")));
+}
+
+TEST(TokenizeFiles, RefusesInputsWithoutADocument) {
+  EXPECT_THAT(ErrorOf(Options(
+                  {WriteText("a.txt", ""), WriteText("b.jsonl", "\n\n"), WriteText("c.jsonl.gz", Gzip(""))})),
+              AllOf(HasSubstr("no document is left for"), HasSubstr("1 were empty")));
+}
+
 TEST(TokenizeFiles, SaysWhatToDoWithATokenizerThatIsNotSupported) {
   TokenizeOptions options = Options({WriteText("a.txt", "text")});
-  options.tokenizer = WriteText("tokenizer.json", R"({"normalizer": {"type": "Prepend"}})");
+  options.tokenizer = WriteText("tokenizer.json", R"({"normalizer": {"type": "Lowercase"}})");
   EXPECT_THAT(ErrorOf(options),
               AllOf(HasSubstr("tokenizer.json: 'normalizer' is"), HasSubstr("another program")));
 }

@@ -1,6 +1,7 @@
 #include "train/data/added_tokens.h"
 
 #include <algorithm>
+#include <deque>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -12,25 +13,29 @@
 
 namespace retort {
 
-absl::StatusOr<AddedTokens> AddedTokens::FromJson(const nlohmann::json& added_tokens) {
-  AddedTokens result;
+absl::StatusOr<AddedTokens> AddedTokens::FromJson(const nlohmann::json& added_tokens,
+                                                  const Normalizer& normalizer) {
+  ASSIGN_OR_RETURN(Regex word, Regex::WordCharacter());
+  AddedTokens result(std::move(word));
   if (added_tokens.is_null()) return result;
   if (!added_tokens.is_array()) {
     return absl::InvalidArgumentError(
         absl::StrCat("'added_tokens' is ", Brief(added_tokens), ", not an array"));
   }
-  for (const nlohmann::json& object : added_tokens) RETURN_IF_ERROR(result.Add(object));
+  for (const nlohmann::json& object : added_tokens) RETURN_IF_ERROR(result.Add(object, normalizer));
   for (Matcher* matcher : {&result.raw_, &result.normalized_}) {
     for (std::vector<size_t>& candidates : *matcher) {
       std::stable_sort(candidates.begin(), candidates.end(), [&](size_t a, size_t b) {
-        return result.tokens_[a].content.size() > result.tokens_[b].content.size();
+        return result.tokens_[a].pattern.size() > result.tokens_[b].pattern.size();
       });
     }
   }
   return result;
 }
 
-absl::Status AddedTokens::Add(const nlohmann::json& object) {
+absl::Status AddedTokens::Add(const nlohmann::json& object, const Normalizer& normalizer) {
+  RETURN_IF_ERROR(CheckMembers(
+      "added_tokens", object, {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"}));
   const nlohmann::json& id = Field(object, "id");
   if (!id.is_number_integer() || id < 0 || id > BpeModel::kMaxId) {
     return absl::InvalidArgumentError(absl::StrCat("'added_tokens' has ", Brief(object),
@@ -42,8 +47,7 @@ absl::Status AddedTokens::Add(const nlohmann::json& object) {
   if (token.content.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("'added_tokens' has ", Brief(object), " without content"));
   }
-  ASSIGN_OR_RETURN(const bool single_word, BoolField(object, "single_word", false));
-  if (single_word) return Unsupported("added_tokens", object, "single_word false");
+  ASSIGN_OR_RETURN(token.single_word, BoolField(object, "single_word", false));
   ASSIGN_OR_RETURN(token.lstrip, BoolField(object, "lstrip", false));
   ASSIGN_OR_RETURN(token.rstrip, BoolField(object, "rstrip", false));
   ASSIGN_OR_RETURN(token.special, BoolField(object, "special", false));
@@ -54,48 +58,62 @@ absl::Status AddedTokens::Add(const nlohmann::json& object) {
         absl::StrCat("'added_tokens' has ", Brief(object), ", whose id or content another one has too"));
   }
   Matcher& matcher = token.normalized ? normalized_ : raw_;
-  matcher[static_cast<uint8_t>(token.content[0])].push_back(position);
+  std::deque<std::string> storage;
+  token.pattern = token.normalized ? normalizer.Apply(token.content, &storage) : token.content;
+  matcher[static_cast<uint8_t>(token.pattern[0])].push_back(position);
   tokens_.push_back(std::move(token));
   return absl::OkStatus();
 }
 
-std::vector<AddedTokens::Piece> AddedTokens::Split(std::string_view text) const {
+std::vector<AddedTokens::Piece> AddedTokens::Split(std::string_view text, const Normalizer& normalizer,
+                                                   std::deque<std::string>* storage) const {
   std::vector<Piece> outer;
-  SplitWith(raw_, text, &outer);
+  SplitWith(raw_, text, true, &outer);
   std::vector<Piece> pieces;
   for (const Piece& piece : outer) {
     if (piece.id.has_value()) {
       pieces.push_back(piece);
     } else {
-      SplitWith(normalized_, piece.text, &pieces);
+      SplitWith(normalized_, normalizer.Apply(piece.text, storage), piece.at_start, &pieces);
     }
   }
   return pieces;
 }
 
-void AddedTokens::SplitWith(const Matcher& matcher, std::string_view text, std::vector<Piece>* pieces) const {
+void AddedTokens::SplitWith(const Matcher& matcher, std::string_view text, bool at_start,
+                            std::vector<Piece>* pieces) const {
   size_t taken = 0;  // bytes of `text` that are dealt with
+  const auto add_text = [&](size_t end) {
+    if (taken < end)
+      pieces->push_back({text.substr(taken, end - taken), std::nullopt, at_start && taken == 0});
+  };
   for (size_t at = 0; at < text.size();) {
     const AddedToken* token = MatchAt(matcher, text.substr(at));
     if (token == nullptr) {
       ++at;
       continue;
     }
-    const size_t begin = at - (token->lstrip ? TrailingSpace(text.substr(0, at)) : 0);
-    at += token->content.size();
+    const std::string_view before = text.substr(0, at);
+    at += token->pattern.size();
+    if (token->single_word && !StandsAlone(before, text.substr(at))) continue;
     // A token before this one may have swallowed the white space between them already.
-    if (taken < begin) pieces->push_back({text.substr(taken, begin - taken), std::nullopt});
-    pieces->push_back({{}, token->id});
+    add_text(before.size() - (token->lstrip ? TrailingSpace(before) : 0));
+    pieces->push_back({{}, token->id, false});
     taken = at + (token->rstrip ? LeadingSpace(text.substr(at)) : 0);
   }
-  if (taken < text.size()) pieces->push_back({text.substr(taken), std::nullopt});
+  add_text(text.size());
 }
 
 const AddedToken* AddedTokens::MatchAt(const Matcher& matcher, std::string_view text) const {
   for (const size_t candidate : matcher[static_cast<uint8_t>(text[0])]) {
-    if (text.starts_with(tokens_[candidate].content)) return &tokens_[candidate];
+    if (text.starts_with(tokens_[candidate].pattern)) return &tokens_[candidate];
   }
   return nullptr;
+}
+
+bool AddedTokens::StandsAlone(std::string_view before, std::string_view after) const {
+  if (!before.empty() && !word_.FindAll(LastCharacter(before)).empty()) return false;
+  return after.empty() || word_.FindAll(after.substr(0, FirstCharacterBytes(after))).empty();
 }
 
 const AddedToken* AddedTokens::Find(int32_t id) const {

@@ -6,11 +6,13 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "core/base/check.h"
 #include "core/base/mutex.h"
 #include "core/base/status_macros.h"
 #include "train/data/byte_alphabet.h"
 #include "train/data/json_fields.h"
+#include "train/data/utf8.h"
 
 namespace retort {
 namespace {
@@ -21,13 +23,6 @@ constexpr size_t kLongestCachedWord = 128;  // bytes
 uint64_t PairKey(int32_t left, int32_t right) {
   return static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
 }
-
-// A token of a word under way: a doubly linked list in one array, so that merging takes constant time.
-struct Symbol {
-  int32_t id;  // -1: swallowed by the symbol before it
-  int32_t previous;
-  int32_t next;
-};
 
 // A merge that was possible when it was queued: lower ranks first, then from left to right.
 struct Candidate {
@@ -57,6 +52,13 @@ absl::StatusOr<std::pair<std::string, std::string>> ParseMerge(const nlohmann::j
 
 }  // namespace
 
+// A token of a word under way: a doubly linked list in one array, so that merging takes constant time.
+struct BpeModel::Symbol {
+  int32_t id;  // -1: swallowed by the symbol before it
+  int32_t previous;
+  int32_t next;
+};
+
 struct BpeModel::Cache {
   Mutex mutex;
   StringMap<std::vector<int32_t>> words ABSL_GUARDED_BY(mutex);
@@ -64,14 +66,21 @@ struct BpeModel::Cache {
 
 void BpeModel::DeleteCache::operator()(Cache* cache) const { delete cache; }
 
-BpeModel::BpeModel() : cache_(new Cache) { byte_ids_.fill(-1); }
+BpeModel::BpeModel() : cache_(new Cache) {
+  single_ids_.fill(-1);
+  fallback_ids_.fill(-1);
+}
 
-absl::StatusOr<BpeModel> BpeModel::FromJson(const nlohmann::json& model) {
+absl::StatusOr<BpeModel> BpeModel::FromJson(const nlohmann::json& model, Spelling spelling) {
   if (!model.is_object()) {
     return absl::InvalidArgumentError(absl::StrCat("'model' is ", Brief(model), ", not an object"));
   }
   const nlohmann::json& type = Field(model, "type");
   if (!type.is_null() && type != "BPE") return Unsupported("model.type", type, "\"BPE\"");
+  RETURN_IF_ERROR(
+      CheckMembers("model", model,
+                   {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+                    "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"}));
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const nlohmann::json& value = Field(model, key);
     if (!value.is_null() && value != "") return Unsupported(absl::StrCat("model.", key), value, "null");
@@ -80,10 +89,11 @@ absl::StatusOr<BpeModel> BpeModel::FromJson(const nlohmann::json& model) {
   if (!dropout.is_null() && dropout != 0) return Unsupported("model.dropout", dropout, "null");
 
   BpeModel result;
+  result.spelling_ = spelling;
   ASSIGN_OR_RETURN(result.ignore_merges_, BoolField(model, "ignore_merges", false));
   RETURN_IF_ERROR(result.ReadVocab(Field(model, "vocab")));
   RETURN_IF_ERROR(result.ReadMerges(Field(model, "merges")));
-  RETURN_IF_ERROR(result.CheckUnknown(model));
+  RETURN_IF_ERROR(result.ReadUnknown(model));
   return result;
 }
 
@@ -100,15 +110,21 @@ absl::Status BpeModel::ReadVocab(const nlohmann::json& vocab) {
     }
     max_id = std::max(max_id, id.get<int32_t>());
   }
-  bytes_.resize(max_id + 1);
+  texts_.resize(max_id + 1);
   vocab_.reserve(vocab.size());
   for (const auto& [token, id_json] : vocab.items()) {
     const int32_t id = id_json.get<int32_t>();
     vocab_.emplace(token, id);
+    texts_[id] = token;
+    if (spelling_ == Spelling::kCharacters) {
+      if (token.size() == 1) single_ids_[static_cast<uint8_t>(token[0])] = id;
+      continue;
+    }
     // A token with a character outside the alphabet can only be an added one, which stands for its own text.
     const std::optional<std::string> bytes = UnspellBytes(token);
-    bytes_[id] = bytes.value_or(token);
-    if (bytes.has_value() && bytes->size() == 1) byte_ids_[static_cast<uint8_t>((*bytes)[0])] = id;
+    if (!bytes.has_value()) continue;
+    texts_[id] = *bytes;
+    if (bytes->size() == 1) single_ids_[static_cast<uint8_t>((*bytes)[0])] = id;
   }
   return absl::OkStatus();
 }
@@ -133,17 +149,30 @@ absl::Status BpeModel::ReadMerges(const nlohmann::json& merges) {
   return absl::OkStatus();
 }
 
-// Unknown tokens and byte_fallback come into play only for characters that the vocabulary lacks.
-absl::Status BpeModel::CheckUnknown(const nlohmann::json& model) const {
-  const auto missing = std::find(byte_ids_.begin(), byte_ids_.end(), -1);
-  if (missing == byte_ids_.end()) return absl::OkStatus();
-  const std::string lacks =
-      absl::StrCat(" with a vocabulary that lacks byte ", missing - byte_ids_.begin(), " (byte-level BPE)");
-  const nlohmann::json& unknown = Field(model, "unk_token");
-  if (!unknown.is_null()) return Unsupported("model.unk_token", unknown, absl::StrCat("null", lacks));
-  ASSIGN_OR_RETURN(const bool fallback, BoolField(model, "byte_fallback", false));
-  if (fallback) return Unsupported("model.byte_fallback", true, absl::StrCat("false", lacks));
-  return absl::OkStatus();
+absl::Status BpeModel::ReadUnknown(const nlohmann::json& model) {
+  ASSIGN_OR_RETURN(const std::string unknown, StringField(model, "unk_token", ""));
+  if (!unknown.empty()) {
+    unknown_ = TokenId(unknown);
+    if (!unknown_.has_value()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("'model.unk_token' is '", unknown, "', which 'model.vocab' lacks"));
+    }
+  }
+  ASSIGN_OR_RETURN(fuse_unknown_, BoolField(model, "fuse_unk", false));
+  ASSIGN_OR_RETURN(byte_fallback_, BoolField(model, "byte_fallback", false));
+  if (!byte_fallback_) return absl::OkStatus();
+  if (spelling_ == Spelling::kCharacters) {
+    for (int byte = 0; byte < 256; ++byte) {
+      fallback_ids_[byte] = TokenId(absl::StrFormat("<0x%02X>", byte)).value_or(-1);
+    }
+    return absl::OkStatus();
+  }
+  // It comes into play only for a byte that the vocabulary lacks.
+  const auto missing = std::find(single_ids_.begin(), single_ids_.end(), -1);
+  if (missing == single_ids_.end()) return absl::OkStatus();
+  return Unsupported(
+      "model.byte_fallback", true,
+      absl::StrCat("false with a byte-level vocabulary that lacks byte ", missing - single_ids_.begin()));
 }
 
 void BpeModel::Encode(std::string_view word, std::vector<int32_t>* ids) const {
@@ -172,23 +201,59 @@ const BpeModel::Merge* BpeModel::FindMerge(int32_t left, int32_t right) const {
   return found == merges_.end() ? nullptr : &found->second;
 }
 
+int32_t BpeModel::IdOf(std::string_view part) const {
+  if (part.size() == 1) return single_ids_[static_cast<uint8_t>(part[0])];
+  const auto found = vocab_.find(part);
+  return found == vocab_.end() ? -1 : found->second;
+}
+
+bool BpeModel::HasBytes(std::string_view part) const {
+  return byte_fallback_ && std::all_of(part.begin(), part.end(), [this](char byte) {
+           return fallback_ids_[static_cast<uint8_t>(byte)] >= 0;
+         });
+}
+
+std::vector<BpeModel::Symbol> BpeModel::FirstSymbols(std::string_view word) const {
+  std::vector<Symbol> symbols;
+  symbols.reserve(word.size());
+  const auto add = [&symbols](int32_t id) {
+    const int32_t position = static_cast<int32_t>(symbols.size());
+    symbols.push_back({id, position - 1, position + 1});
+  };
+  bool unknown = false;  // what was met last has its token still to come
+  while (!word.empty()) {
+    const std::string_view part =
+        word.substr(0, spelling_ == Spelling::kBytes ? 1 : FirstCharacterBytes(word));
+    word.remove_prefix(part.size());
+    if (const int32_t id = IdOf(part); id >= 0) {
+      if (unknown) add(*unknown_);
+      unknown = false;
+      add(id);
+    } else if (HasBytes(part)) {
+      // As in the Python library, an unknown token that is still to come stays behind these.
+      for (const char byte : part) add(fallback_ids_[static_cast<uint8_t>(byte)]);
+    } else if (unknown_.has_value()) {
+      if (unknown && !fuse_unknown_) add(*unknown_);
+      unknown = true;
+    }
+  }
+  if (unknown) add(*unknown_);
+  if (!symbols.empty()) symbols.back().next = -1;
+  return symbols;
+}
+
 void BpeModel::EncodeUncached(std::string_view word, std::vector<int32_t>* ids) const {
   if (ignore_merges_) {
-    if (const std::optional<int32_t> id = TokenId(SpellBytes(word)); id.has_value()) {
+    const std::optional<int32_t> id =
+        spelling_ == Spelling::kBytes ? TokenId(SpellBytes(word)) : TokenId(word);
+    if (id.has_value()) {
       ids->push_back(*id);
       return;
     }
   }
   RETORT_CHECK(word.size() <= INT32_MAX) << "a word of " << word.size() << " bytes";
-  std::vector<Symbol> symbols;
-  symbols.reserve(word.size());
-  for (const char byte : word) {
-    const int32_t id = byte_ids_[static_cast<uint8_t>(byte)];
-    const int32_t position = static_cast<int32_t>(symbols.size());
-    if (id >= 0) symbols.push_back({id, position - 1, position + 1});
-  }
+  std::vector<Symbol> symbols = FirstSymbols(word);
   if (symbols.empty()) return;
-  symbols.back().next = -1;
 
   std::priority_queue<Candidate, std::vector<Candidate>, std::greater<Candidate>> queue;
   const auto enqueue = [&](int32_t left) {
@@ -217,9 +282,9 @@ void BpeModel::EncodeUncached(std::string_view word, std::vector<int32_t>* ids) 
   for (int32_t i = 0; i >= 0; i = symbols[i].next) ids->push_back(symbols[i].id);
 }
 
-std::string_view BpeModel::Bytes(int32_t id) const {
+std::string_view BpeModel::Text(int32_t id) const {
   if (id < 0 || id > max_id()) return {};
-  return bytes_[id];
+  return texts_[id];
 }
 
 std::optional<int32_t> BpeModel::TokenId(std::string_view token) const {

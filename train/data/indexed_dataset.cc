@@ -44,6 +44,11 @@ uint64_t FirstOutside(const MappedFile& bin, uint64_t count, uint64_t vocab_size
   return count;
 }
 
+template <typename... What>
+absl::Status Damaged(const What&... what) {
+  return absl::DataLossError(absl::StrCat(what..., "; fetch or make the pair of files again"));
+}
+
 std::string TypeName(int code) {
   static constexpr const char* kNames[] = {"uint8", "int8",    "int16",   "int32",
                                            "int64", "float64", "float32", "uint16"};
@@ -93,28 +98,27 @@ absl::Status IndexedDataset::ReadHeader() {
         name, " is no Megatron index: it does not begin with MMIDIDX; make it with `retort data tokenize`"));
   }
   if (index_.size() < kSizesAt) {
-    return absl::DataLossError(
-        absl::StrCat(name, " is truncated: ", index_.size(), " bytes, but its header has ", kSizesAt));
+    return Damaged(name, " is truncated: ", index_.size(), " bytes, but its header has ", kSizesAt);
   }
   if (const uint64_t version = Load<uint64_t>(index_, kVersionAt); version != kIndexVersion) {
-    return absl::UnimplementedError(
-        absl::StrCat(name, " has version ", version, "; only version 1 is known"));
+    return absl::UnimplementedError(absl::StrCat(
+        name, " has version ", version, "; only version 1 is known. Make it with `retort data tokenize`"));
   }
   const uint8_t type = Load<uint8_t>(index_, kTypeAt);
   type_ = static_cast<TokenType>(type);
   if (type_ != TokenType::kInt32 && type_ != TokenType::kUint16) {
     return absl::UnimplementedError(
-        absl::StrCat(name, " has tokens of type ", TypeName(type), "; supported: 4 (int32), 8 (uint16)"));
+        absl::StrCat(name, " has tokens of type ", TypeName(type),
+                     "; supported: 4 (int32), 8 (uint16). Make it with `retort data tokenize`"));
   }
   num_sequences_ = Load<uint64_t>(index_, kNumSequencesAt);
   num_document_entries_ = Load<uint64_t>(index_, kNumDocumentEntriesAt);
   // Counts first, so that the sum below cannot overflow.
   if (num_sequences_ > index_.size() || num_document_entries_ > index_.size() ||
       index_.size() != DocumentsAt() + num_document_entries_ * kPointerBytes) {
-    return absl::DataLossError(absl::StrCat(name, " has ", index_.size(),
-                                            " bytes, which do not hold exactly the ", num_sequences_,
-                                            " sequences and ", num_document_entries_,
-                                            " document entries of its header: truncated, or not one file"));
+    return Damaged(name, " has ", index_.size(), " bytes, which do not hold exactly the ", num_sequences_,
+                   " sequences and ", num_document_entries_,
+                   " document entries of its header: truncated, or not one file");
   }
   return absl::OkStatus();
 }
@@ -126,15 +130,14 @@ absl::Status IndexedDataset::CheckSequences() {
     const int32_t size = Load<int32_t>(index_, kSizesAt + i * kSizeBytes);
     const int64_t pointer = Load<int64_t>(index_, PointersAt() + i * kPointerBytes);
     if (size < 0 || pointer < 0 || static_cast<uint64_t>(pointer) != bytes) {
-      return absl::DataLossError(
-          absl::StrCat(IndexName(), ": sequence ", i, " has ", size, " tokens at byte ", pointer,
-                       ", but sequences stand back to back and this one's place is byte ", bytes));
+      return Damaged(IndexName(), ": sequence ", i, " has ", size, " tokens at byte ", pointer,
+                     ", but sequences stand back to back and this one's place is byte ", bytes);
     }
     bytes += size * token_bytes;
   }
   if (bytes != bin_.size()) {
-    return absl::DataLossError(absl::StrCat(path_.string(), " has ", bin_.size(), " bytes, but ", IndexName(),
-                                            " describes ", bytes, ": truncated, or the two are no pair"));
+    return Damaged(path_.string(), " has ", bin_.size(), " bytes, but ", IndexName(), " describes ", bytes,
+                   ": truncated, or the two are no pair");
   }
   num_tokens_ = bytes / token_bytes;
   return absl::OkStatus();
@@ -142,19 +145,17 @@ absl::Status IndexedDataset::CheckSequences() {
 
 absl::Status IndexedDataset::CheckDocuments() const {
   if (num_document_entries_ == 0 || DocumentEntry(0) != 0) {
-    return absl::DataLossError(
-        absl::StrCat(IndexName(), ": the document table does not begin with sequence 0"));
+    return Damaged(IndexName(), ": the document table does not begin with sequence 0");
   }
   for (uint64_t i = 1; i < num_document_entries_; ++i) {
     if (DocumentEntry(i) < DocumentEntry(i - 1)) {
-      return absl::DataLossError(absl::StrCat(IndexName(), ": document ", i, " begins with sequence ",
-                                              DocumentEntry(i), ", before the one of document ", i - 1));
+      return Damaged(IndexName(), ": document ", i, " begins with sequence ", DocumentEntry(i),
+                     ", before the one of document ", i - 1);
     }
   }
   if (static_cast<uint64_t>(DocumentEntry(num_document_entries_ - 1)) != num_sequences_) {
-    return absl::DataLossError(absl::StrCat(IndexName(), ": the document table ends with sequence ",
-                                            DocumentEntry(num_document_entries_ - 1), " of ",
-                                            num_sequences_));
+    return Damaged(IndexName(), ": the document table ends with sequence ",
+                   DocumentEntry(num_document_entries_ - 1), " of ", num_sequences_);
   }
   return absl::OkStatus();
 }

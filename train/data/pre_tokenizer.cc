@@ -3,14 +3,18 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "train/data/json_fields.h"
+#include "train/data/metaspace_fields.h"
 
 namespace retort {
 namespace {
 
 constexpr char kSupported[] =
-    "Digits, Split (pattern Regex or String), then ByteLevel last, alone or in a Sequence (byte-level BPE)";
+    "null, or Digits and Split (pattern Regex or String), then at most one of ByteLevel and Metaspace, alone "
+    "or in a "
+    "Sequence";
 
 // GPT-2's words, which ByteLevel with use_regex stands for.
 constexpr char kGpt2Words[] = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
@@ -19,28 +23,35 @@ constexpr char kGpt2Words[] = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\
 
 absl::StatusOr<PreTokenizer> PreTokenizer::FromJson(const nlohmann::json& pre_tokenizer) {
   PreTokenizer result;
-  if (Field(pre_tokenizer, "type") == "Sequence") {
-    const nlohmann::json& members = Field(pre_tokenizer, "pretokenizers");
-    if (!members.is_array()) return Unsupported("pre_tokenizer", pre_tokenizer, kSupported);
-    for (const nlohmann::json& member : members) RETURN_IF_ERROR(result.AddStep(member));
-  } else {
+  if (pre_tokenizer.is_null()) return result;
+  if (Field(pre_tokenizer, "type") != "Sequence") {
     RETURN_IF_ERROR(result.AddStep(pre_tokenizer));
+    return result;
   }
-  if (!result.has_byte_level_) return Unsupported("pre_tokenizer", pre_tokenizer, kSupported);
+  RETURN_IF_ERROR(CheckMembers("pre_tokenizer", pre_tokenizer, {"type", "pretokenizers"}));
+  const nlohmann::json& members = Field(pre_tokenizer, "pretokenizers");
+  if (!members.is_array()) return Unsupported("pre_tokenizer", pre_tokenizer, kSupported);
+  for (const nlohmann::json& member : members) RETURN_IF_ERROR(result.AddStep(member));
   return result;
 }
 
 absl::Status PreTokenizer::AddStep(const nlohmann::json& object) {
-  // ByteLevel respells the text, so that a later step would look at something else than the text.
-  if (has_byte_level_) return Unsupported("pre_tokenizer after ByteLevel", object, kSupported);
+  // The endings respell the text, so that a later step would look at something else than the text.
+  if (ending_ != Ending::kNone) {
+    return Unsupported(
+        absl::StrCat("pre_tokenizer after ", ending_ == Ending::kByteLevel ? "ByteLevel" : "Metaspace"),
+        object, kSupported);
+  }
   const nlohmann::json& type = Field(object, "type");
   if (type == "Digits") return AddDigits(object);
   if (type == "Split") return AddSplit(object);
   if (type == "ByteLevel") return AddByteLevel(object);
+  if (type == "Metaspace") return AddMetaspace(object);
   return Unsupported("pre_tokenizer", object, kSupported);
 }
 
 absl::Status PreTokenizer::AddDigits(const nlohmann::json& object) {
+  RETURN_IF_ERROR(CheckMembers("pre_tokenizer Digits", object, {"type", "individual_digits"}));
   ASSIGN_OR_RETURN(const bool individual, BoolField(object, "individual_digits", false));
   ASSIGN_OR_RETURN(Regex pattern, Regex::Compile("\\p{N}"));
   steps_.push_back({std::move(pattern), individual ? Behavior::kIsolated : Behavior::kContiguous, false});
@@ -48,13 +59,8 @@ absl::Status PreTokenizer::AddDigits(const nlohmann::json& object) {
 }
 
 absl::Status PreTokenizer::AddSplit(const nlohmann::json& object) {
-  const nlohmann::json& pattern = Field(object, "pattern");
-  ASSIGN_OR_RETURN(const std::string regex, StringField(pattern, "Regex", ""));
-  ASSIGN_OR_RETURN(const std::string literal, StringField(pattern, "String", ""));
-  if (regex.empty() == literal.empty()) {
-    return Unsupported("pre_tokenizer Split pattern", pattern, R"({"Regex": "..."} or {"String": "..."})");
-  }
-  ASSIGN_OR_RETURN(Regex compiled, regex.empty() ? Regex::Literal(literal) : Regex::Compile(regex));
+  RETURN_IF_ERROR(CheckMembers("pre_tokenizer Split", object, {"type", "pattern", "behavior", "invert"}));
+  ASSIGN_OR_RETURN(Regex compiled, PatternField(object, "pre_tokenizer Split pattern"));
   ASSIGN_OR_RETURN(const Behavior behavior, ParseBehavior(object));
   ASSIGN_OR_RETURN(const bool invert, BoolField(object, "invert", false));
   steps_.push_back({std::move(compiled), behavior, invert});
@@ -62,12 +68,29 @@ absl::Status PreTokenizer::AddSplit(const nlohmann::json& object) {
 }
 
 absl::Status PreTokenizer::AddByteLevel(const nlohmann::json& object) {
-  has_byte_level_ = true;
-  ASSIGN_OR_RETURN(add_prefix_space_, BoolField(object, "add_prefix_space", true));
+  RETURN_IF_ERROR(CheckMembers("pre_tokenizer ByteLevel", object,
+                               {"type", "add_prefix_space", "trim_offsets", "use_regex"}));
+  ending_ = Ending::kByteLevel;
+  ASSIGN_OR_RETURN(const bool add_prefix_space, BoolField(object, "add_prefix_space", true));
+  if (add_prefix_space) prepend_ = PrependScheme::kAlways;
   ASSIGN_OR_RETURN(const bool use_regex, BoolField(object, "use_regex", true));
   if (use_regex) {
     ASSIGN_OR_RETURN(Regex pattern, Regex::Compile(kGpt2Words));
-    byte_level_ = Step{std::move(pattern), Behavior::kIsolated, false};
+    last_ = Step{std::move(pattern), Behavior::kIsolated, false};
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PreTokenizer::AddMetaspace(const nlohmann::json& object) {
+  ASSIGN_OR_RETURN(const MetaspaceFields fields, ReadMetaspace("pre_tokenizer Metaspace", object));
+  ending_ = Ending::kMetaspace;
+  space_ = fields.replacement;
+  prepend_ = fields.prepend_scheme == "always"  ? PrependScheme::kAlways
+             : fields.prepend_scheme == "first" ? PrependScheme::kFirst
+                                                : PrependScheme::kNever;
+  if (fields.split) {
+    ASSIGN_OR_RETURN(Regex pattern, Regex::Literal(space_));
+    last_ = Step{std::move(pattern), Behavior::kMergedWithNext, false};
   }
   return absl::OkStatus();
 }
@@ -88,7 +111,7 @@ absl::StatusOr<PreTokenizer::Behavior> PreTokenizer::ParseBehavior(const nlohman
                      "Isolated, Removed, MergedWithPrevious, MergedWithNext, Contiguous");
 }
 
-std::vector<std::string_view> PreTokenizer::Split(std::string_view text,
+std::vector<std::string_view> PreTokenizer::Split(std::string_view text, bool at_start,
                                                   std::deque<std::string>* storage) const {
   std::vector<std::string_view> words;
   if (text.empty()) return words;
@@ -99,17 +122,31 @@ std::vector<std::string_view> PreTokenizer::Split(std::string_view text,
     words.clear();
     for (const std::string_view word : previous) Apply(step, word, &words);
   }
-  if (add_prefix_space_) {
-    for (std::string_view& word : words) {
-      if (!word.starts_with(' ')) word = storage->emplace_back(" ").append(word);
-    }
+  if (ending_ == Ending::kMetaspace || prepend_ != PrependScheme::kNever) {
+    for (std::string_view& word : words)
+      word = Respell(word, at_start && word.data() == text.data(), storage);
   }
-  if (byte_level_.has_value()) {
+  if (last_.has_value()) {
     previous.swap(words);
     words.clear();
-    for (const std::string_view word : previous) Apply(*byte_level_, word, &words);
+    for (const std::string_view word : previous) Apply(*last_, word, &words);
   }
   return words;
+}
+
+std::string_view PreTokenizer::Respell(std::string_view word, bool at_start,
+                                       std::deque<std::string>* storage) const {
+  const bool may_prepend =
+      prepend_ == PrependScheme::kAlways || (prepend_ == PrependScheme::kFirst && at_start);
+  const bool prepend = may_prepend && !word.starts_with(space_) && !word.starts_with(' ');
+  if (ending_ == Ending::kByteLevel) return prepend ? storage->emplace_back(" ").append(word) : word;
+  std::string& respelled = storage->emplace_back(prepend ? space_ : "");
+  for (size_t space = word.find(' '); space != std::string_view::npos; space = word.find(' ')) {
+    respelled.append(word.substr(0, space)).append(space_);
+    word.remove_prefix(space + 1);
+  }
+  respelled.append(word);
+  return respelled;
 }
 
 void PreTokenizer::Apply(const Step& step, std::string_view text, std::vector<std::string_view>* words) {

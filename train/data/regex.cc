@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
 #include "core/base/status_macros.h"
+#include "train/data/json_fields.h"
 
 namespace retort {
 namespace {
@@ -186,6 +187,10 @@ absl::StatusOr<Regex> Regex::Literal(std::string_view text) {
   return CompilePcre(text, PCRE2_UTF | PCRE2_LITERAL);
 }
 
+absl::StatusOr<Regex> Regex::WordCharacter() {
+  return CompilePcre("[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]", PCRE2_UTF | PCRE2_UCP);
+}
+
 absl::StatusOr<Regex> Regex::CompilePcre(std::string_view pattern, uint32_t options) {
   std::unique_ptr<pcre2_compile_context, decltype(&pcre2_compile_context_free)> context(
       pcre2_compile_context_create(nullptr), pcre2_compile_context_free);
@@ -234,6 +239,16 @@ std::vector<Regex::Match> Regex::FindAll(std::string_view text) const {
     at = bounds[1];
   }
   return matches;
+}
+
+absl::StatusOr<Regex> PatternField(const nlohmann::json& object, const std::string& key) {
+  const nlohmann::json& pattern = Field(object, "pattern");
+  ASSIGN_OR_RETURN(const std::string regex, StringField(pattern, "Regex", ""));
+  ASSIGN_OR_RETURN(const std::string literal, StringField(pattern, "String", ""));
+  if (regex.empty() == literal.empty()) {
+    return Unsupported(key, pattern, R"({"Regex": "..."} or {"String": "..."})");
+  }
+  return regex.empty() ? Regex::Literal(literal) : Regex::Compile(regex);
 }
 
 }  // namespace retort

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "nlohmann/json_fwd.hpp"
 
 namespace retort {
 
@@ -25,6 +26,8 @@ class Regex {
   static absl::StatusOr<Regex> Compile(const std::string& pattern);
   // Matches exactly `text`, which must not be empty.
   static absl::StatusOr<Regex> Literal(std::string_view text);
+  // Matches one character of a word: what \w is in Rust's regular expressions (UTS 18).
+  static absl::StatusOr<Regex> WordCharacter();
 
   // All matches in `text` from left to right; none overlap or are empty. `text` must be valid UTF-8.
   std::vector<Match> FindAll(std::string_view text) const;
@@ -40,5 +43,9 @@ class Regex {
 
   std::unique_ptr<Code, FreeCode> code_;
 };
+
+// The member "pattern" of a Split or a Replace: {"Regex": "..."} or {"String": "..."}; `key` names it in
+// errors.
+absl::StatusOr<Regex> PatternField(const nlohmann::json& object, const std::string& key);
 
 }  // namespace retort

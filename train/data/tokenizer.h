@@ -1,13 +1,13 @@
-// Byte-level BPE as a Hugging Face tokenizer.json describes it (GPT-2, Llama 3, SmolLM2 and their kin): the
-// same ids as the Python library `tokenizers` gives with add_special_tokens=False.
+// BPE as a Hugging Face tokenizer.json describes it (GPT-2, Llama 2 and 3, Mistral, Qwen2 and 3, SmolLM2 and
+// their kin): the same ids as the Python library `tokenizers` gives.
 //
-// Supported: model BPE; pre-tokenizers Digits, Split and, last, ByteLevel, alone or in a Sequence; no
-// normalizer; decoder ByteLevel. Keys `post_processor`, `truncation` and `padding` shape a model's input
-// rather than the text and are not applied. Everything else is refused by name when loading.
+// What each part may hold stands in its header: normalizer.h, added_tokens.h, pre_tokenizer.h, bpe_model.h,
+// post_processor.h, decoder.h. Everything else is refused by name when loading. Only the keys `truncation`
+// and `padding`, which shape batches, are not looked at.
 //
 // Text is UTF-8. Each maximal ill-formed part of it counts as U+FFFD, as in Python's errors="replace".
 // Letters, digits and spaces are PCRE2's Unicode tables' (14.0 in Debian 12): scripts newer than that may
-// split otherwise.
+// split otherwise. NFC is of utf8proc's (15.0).
 #pragma once
 
 #include <cstdint>
@@ -22,6 +22,9 @@
 #include "absl/types/span.h"
 #include "train/data/added_tokens.h"
 #include "train/data/bpe_model.h"
+#include "train/data/decoder.h"
+#include "train/data/normalizer.h"
+#include "train/data/post_processor.h"
 #include "train/data/pre_tokenizer.h"
 
 namespace retort {
@@ -36,11 +39,19 @@ class Tokenizer {
   // when it asks for what is not done here.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(const std::filesystem::path& path);
 
+  // The same for the contents of a file.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(const std::string& text);
+
   // Ids of `text`, without bos or eos. Added tokens written in the text, special ones too, become their ids.
   std::vector<int32_t> Encode(std::string_view text) const;
 
-  // The bytes that `ids` stand for; they may end in the middle of a UTF-8 character. Ids outside the
-  // vocabulary stand for nothing. `special` decides whether special tokens leave their text.
+  // Ids of `text` as a whole document or prompt, with the tokens that `post_processor` puts around one
+  // (Llama's bos); none when the text itself has none.
+  std::vector<int32_t> EncodeWhole(std::string_view text) const;
+
+  // The bytes that `ids` stand for; they may end in the middle of a UTF-8 character, and those of the first
+  // ids begin those of all (so a text that grows can be shown as it does). Ids outside the vocabulary stand
+  // for nothing. `special` decides whether special tokens leave their text.
   std::string Decode(absl::Span<const int32_t> ids, SpecialTokens special = SpecialTokens::kSkip) const;
 
   // One more than the largest id. A model's own vocabulary may be padded beyond it.
@@ -50,12 +61,17 @@ class Tokenizer {
   std::optional<int32_t> TokenId(std::string_view token) const;
 
  private:
-  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(const std::string& text);
-  Tokenizer(AddedTokens added, PreTokenizer pre_tokenizer, BpeModel model);
+  Tokenizer(Normalizer normalizer, AddedTokens added, PreTokenizer pre_tokenizer, BpeModel model,
+            PostProcessor post_processor, Decoder decoder);
+  // The ids of the post-processor must be in the vocabulary.
+  absl::Status CheckTemplate() const;
 
+  Normalizer normalizer_;
   AddedTokens added_;
   PreTokenizer pre_tokenizer_;
   BpeModel model_;
+  PostProcessor post_processor_;
+  Decoder decoder_;
   int32_t vocab_size_;
 };
 

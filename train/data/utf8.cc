@@ -101,6 +101,8 @@ char32_t TakeCharacter(std::string_view* text) {
   return character;
 }
 
+size_t FirstCharacterBytes(std::string_view text) { return FirstSequence(text).size; }
+
 void AppendUtf8(char32_t c, std::string* text) {
   if (c < 0x80) {
     text->push_back(static_cast<char>(c));
@@ -127,15 +129,20 @@ size_t LeadingSpace(std::string_view text) {
 }
 
 size_t TrailingSpace(std::string_view text) {
-  size_t begin = text.size();
-  while (begin > 0) {
-    size_t start = begin - 1;
-    while (IsContinuation(text[start])) --start;
-    std::string_view last = text.substr(start, begin - start);
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    std::string_view last = LastCharacter(rest);
+    const size_t bytes = last.size();
     if (!IsSpace(TakeCharacter(&last))) break;
-    begin = start;
+    rest.remove_suffix(bytes);
   }
-  return text.size() - begin;
+  return text.size() - rest.size();
+}
+
+std::string_view LastCharacter(std::string_view text) {
+  size_t start = text.size() - 1;
+  while (IsContinuation(text[start])) --start;
+  return text.substr(start);
 }
 
 }  // namespace retort

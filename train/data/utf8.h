@@ -17,6 +17,12 @@ uint64_t CountIllFormed(std::string_view text);
 // Takes the first character off valid, non-empty UTF-8.
 char32_t TakeCharacter(std::string_view* text);
 
+// How many bytes the first character of valid, non-empty UTF-8 has.
+size_t FirstCharacterBytes(std::string_view text);
+
+// The last character of valid, non-empty UTF-8.
+std::string_view LastCharacter(std::string_view text);
+
 void AppendUtf8(char32_t character, std::string* text);
 
 // Bytes of white space (Unicode's White_Space) at the start, and at the end, of valid UTF-8.

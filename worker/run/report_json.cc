@@ -58,9 +58,10 @@ std::string Words(const Tokenizer& tokenizer, const at::Tensor& ids_T) {
 }  // namespace
 
 json ArchitectureJson(const LanguageModel& teacher, const LanguageModel& student) {
+  const char* const mixer = Mamba2FormName(student.config.mamba2.form);
   json layer_types = json::array();
   for (const MixerType type : student.config.layers) {
-    layer_types.push_back(type == MixerType::kMamba2 ? "mamba2" : "attention");
+    layer_types.push_back(type == MixerType::kMamba2 ? mixer : "attention");
   }
   return {{"layer_types", layer_types},
           {"hidden_size", teacher.config.hidden_size},
@@ -105,8 +106,8 @@ absl::StatusOr<json> SamplesJson(const LanguageModel& student, const FreeRunning
   return CatchTorch("the student's continuations", [&]() -> absl::StatusOr<json> {
     const int64_t count = std::min(kSamples, reference.prompts_BT.size(0));
     const at::Tensor prompts_BT = reference.prompts_BT.narrow(0, 0, count);
-    ASSIGN_OR_RETURN(const at::Tensor own_BS, GreedyContinuation(student, prompts_BT,
-                                                                 reference.continuations_BS.size(1), stop));
+    ASSIGN_OR_RETURN(const at::Tensor own_BS,
+                     GreedyContinuation(student, prompts_BT, reference.continuations_BS.size(1), stop));
     for (int64_t i = 0; i < count; ++i) {
       samples.push_back({{"prompt", Words(**tokenizer, prompts_BT[i])},
                          {"teacher", Words(**tokenizer, reference.continuations_BS[i])},

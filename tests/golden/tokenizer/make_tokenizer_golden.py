@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""Writes the goldens that train/data/tokenizer_test.cc compares with: two small byte-level BPEs, nasty
-strings, and the ids that the Python library gives for them.
+"""Writes the goldens that train/data/tokenizer_test.cc compares with: three small BPEs, nasty strings, and what
+the Python library makes of them with each family's pipeline.
 
     python make_tokenizer_golden.py          # in this directory; needs tokenizers 0.23.3, and no network
 
 The tokenizers are trained on the licences of Debian's base-files and on this script's own sentences:
   digits.json   Digits + ByteLevel as in SmolLM2; merges written "a b"; only bytes that the corpus has
   split.json    a Split regex as in Llama 3, ignore_merges; merges written ["a", "b"]; all 256 bytes
-  cases.json    {"texts": [{"text" or "hex" or "repeat", "digits": ids, "split": ids, "decoded": text}],
-                 "pre_tokenizers": [{"pre_tokenizer": {}, "ids": one list per text of "pre_texts"}]}:
-                 these replace split.json's
+  pieces.json   a vocabulary of characters with byte fallback, as of Llama 2
+  cases.json    {"texts": [{"text" or "hex" or "repeat"}],
+                 "families": {NAME: {"base": FILE, "set": {}, "around": [ids before, ids after], "sums": ""}},
+                 "pre_texts": [], "pre_tokenizers": [{"pre_tokenizer": {}, "ids": one list per text of "pre_texts"}]}
+"set" replaces members of the base (those of "model" one by one); six digits of "sums" stand for the ids of one text
+and what they decode to (see checksum). The "pre_tokenizers" replace split.json's.
 """
 import json
 import random
@@ -68,7 +71,40 @@ NASTY = [
     "{\"k\": [1, 2]}\n", "#!/bin/sh",
     "The GNU General Public License is a free, copyleft license for software and other kinds of works.",
 ]
-REPEATS = [["a", 3000], ["ab", 1500], ["the", 700], ["é", 700], ["日本", 300], ["1", 400], [" ", 2000],
+NASTY += [
+    # Contractions in all cases, apostrophes of all kinds.
+    "I'm I'M i'm I'm I\u2019m", "'S'T'RE'VE'M'LL'D", "'s't're've'm'll'd", "we'Re they'vE he'Ll she'D it'\u017f",
+    "''" + "'s", "o'clock rock'n'roll", "' s ' t", "x'sx x'rex",
+    # Numbers.
+    "0000000000", "1,000,000.00", "1e10 0x1F 1_000", "12 345 6789 0", "\u0661\u0662\u0663\u0664",
+    "\U0001d7d8\U0001d7d9\U0001d7da", "\u00bc\u00b2\u2075", "1\u03012\u0301", "v1.2.3-rc4+5", "\u2167\u216b 12\u20e3",
+    # Composition: marks out of order, exclusions, Hangul by parts, marks at the start and after spaces.
+    "e\u0301 \u00e9 E\u0302\u0301 \u1ebe", "a\u0323\u0307 a\u0307\u0323", "q\u0307\u0323",
+    "\u0344 \u0958 \u0915\u093c \u2adc", "\u1112\u1161\u11ab\u1100\u1173\u11af", "\ud55c\u11ab \uac00\u11a8",
+    "\u212b \u2126 \u212a \ufb01 \u2460", "\u0301e \u0301 e\u0301\u0301\u0301", "a\u0301\u0315\u0300\u05ae\u0308b",
+    "\u0b47\u0b56 \u0b47\u0b3e \u09c7\u09be", "\U0001d15e \U0001d1bc", "\u0340\u0341 \u0374 \u037e \u0387",
+    "<\u1100\u1161> <\uac00>", "\u00e9<\u1100\u1161\u11a8>\u0301 <\u1100\u1161>\u0301", "\u03b1\u0345\u0301\u0313 \u1f84",
+    "\u30cf\u3099 \u30d0 \uff8a\uff9e", "\u0f71\u0f72\u0f73",
+    # Right to left, joiners, variation selectors, tags.
+    "\u05e9\u05c1\u05b8\u05dc\u05d5\u05b9\u05dd", "\u200fabc\u200e \u202eevil\u202c",
+    "\u0627\u0644\u0633\u0651\u064e\u0644\u0627\u0645\u064f 123", "\u2764\ufe0f\u200d\U0001f525",
+    "\U0001f3f4\U000e0067\U000e0062\U000e007f", "\u0915\u094d\u200d\u0937 \u0915\u094d\u0937",
+    # Line ends, spaces, what stands for a space.
+    "\r", "\r\r", "\n\r", "a\r\n\r\nb", "a \r\n b", " \r\n \r\n", "\n\n\n   \n", "a\u2581b \u2581 \u2581\u2581c",
+    "\u2581", " \u2581", "   x", "x   ", " a  b   c    d", "\t x\t\ty", "\u2028\u2029", "a\xa0\xa0 b",
+    "<0x41> <0x0A> <0xZZ>",
+    # Added tokens inside words, alone, with spaces, in each other.
+    "<s>", "</s>", "<s>Hello</s>", "a<s> b </s> c", " <s> x", "<s><s>", "<unk> <unk>", "Hello <s> world",
+    "word xword wordx word. (word) \u00e9word word\u0301 _word 1word word-word", "word", " word ",
+    "wordword word word", "\u200dword word\u203f", "two words", " two words ", "twotwo words", "two  words",
+    "two\u2581words", "x <mask> <mask>", "<mask>  <after>  <mask> \n", "<|begin_of_text|>Hi",
+    "<think>\n\n</think>\n\nyes", "<after> <think> x", "x <both> y", "x<both>y <both> <both>", " <both>\n(<both> )",
+    "\u3042\u306eword\u3067\u3059", "$\\frac{a}{b}$ & \\\\ % ~", "\x7f\x80\x9f\xad", "\ufdd0\uffff\U0001ffff",
+    "\u0378\u0e5c", "\u1c90\u10d0 \uab70\u13a0 \u01c5\u02b0", "\U00016e40\U0001e900",
+    "\u3007\u3021 \u4e00\u4e8c\u4e09", "___ __init__ snake_case_",
+]
+REPEATS = [["e\u0301", 200], ["\u0301\u0323", 300], ["\r\n", 200], ["word ", 100], ["\u2581", 200], ["\x00", 100],
+           ["\U00012345", 60], ["a", 3000], ["ab", 1500], ["the", 700], ["é", 700], ["日本", 300], ["1", 400], [" ", 2000],
            ["\n", 600],
            ["' ", 300], ["license", 300], ["🙂", 200]]
 INVALID = [b"\x80", b"\xff\xfe", b"a\xc3", b"a\xc3(", b"\xe2\x82", b"\xe2\x82\xac\xe2\x82",
@@ -114,6 +150,75 @@ PRE_TEXTS = ["", " ", "  a  b ", "one two  three\n\n four", "a1b22c333d4444", "�
              "é\u0301 🙂!?\r\n\r\nz", "٣٤٥½"]
 
 
+def metaspace(scheme, split=False):
+    return {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": split}
+
+
+def template(*names):
+    return {"type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": names[0], "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+            + [{"SpecialToken": {"id": name, "type_id": 0}} for name in names[1:]],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}]}
+
+
+def added(first, *tokens):
+    return [{"id": first + i, "content": content, "single_word": False, "lstrip": False, "rstrip": False,
+             "normalized": False, "special": False, **flags} for i, (content, flags) in enumerate(tokens)]
+
+
+SPECIAL = {"special": True}
+# Beside each family's own, in every family: each flag once, and one that NFC changes.
+OTHERS = [("<mask>", {**SPECIAL, "lstrip": True}), ("<after>", {**SPECIAL, "rstrip": True}),
+          ("word", {"single_word": True}), ("two words", {"normalized": True}), ("<\u1100\u1161>", {"normalized": True}),
+          ("<both>", {"single_word": True, "lstrip": True, "rstrip": True, "normalized": True})]
+CHATML = [("<|endoftext|>", SPECIAL), ("<|im_start|>", SPECIAL), ("<|im_end|>", SPECIAL)]
+OLD_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}
+BYTE_DECODER = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+PIECES_DECODER = {"type": "Sequence", "decoders": [
+    {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+    {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}
+LLAMA2 = {
+    "normalizer": {"type": "Sequence", "normalizers": [
+        {"type": "Prepend", "prepend": "\u2581"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]},
+    "pre_tokenizer": None, "post_processor": template("<s>"), "decoder": PIECES_DECODER,
+    "added_tokens": added(0, ("<unk>", SPECIAL), ("<s>", SPECIAL), ("</s>", SPECIAL)) + added(700, *OTHERS)}
+# The pipelines that the families publish, with our vocabularies.
+FAMILIES = {
+    "gpt2": ("split.json", {
+        "pre_tokenizer": {**BYTE_LEVEL, "use_regex": True}, "post_processor": OLD_BYTE_LEVEL,
+        "decoder": BYTE_DECODER, "model": {"ignore_merges": False},
+        "added_tokens": added(0, ("<|endoftext|>", {**SPECIAL, "normalized": True})) + added(1000, *OTHERS)}),
+    "llama3": ("split.json", {
+        "pre_tokenizer": sequence(split({"Regex": LLAMA3}), BYTE_LEVEL),
+        "post_processor": {"type": "Sequence", "processors": [OLD_BYTE_LEVEL, template("<|begin_of_text|>")]},
+        "decoder": BYTE_DECODER, "model": {"ignore_merges": True},
+        "added_tokens": added(0, *CHATML) + added(1000, ("<|begin_of_text|>", SPECIAL), *OTHERS)}),
+    "qwen": ("split.json", {  # Qwen2 and Qwen3
+        "normalizer": {"type": "NFC"}, "pre_tokenizer": sequence(split({"Regex": QWEN2}), BYTE_LEVEL),
+        "post_processor": {**BYTE_LEVEL, "trim_offsets": False}, "decoder": BYTE_LEVEL,
+        "model": {"ignore_merges": False},
+        "added_tokens": added(0, *CHATML) + added(1000, ("<think>", {}), ("</think>", {}), *OTHERS)}),
+    "smollm2": ("digits.json", {
+        "pre_tokenizer": sequence({"type": "Digits", "individual_digits": True}, {**BYTE_LEVEL, "use_regex": True}),
+        "added_tokens": added(0, *CHATML) + added(1000, *OTHERS)}),
+    "llama2": ("pieces.json", LLAMA2),
+    "llama2_normalized": ("pieces.json", {**LLAMA2, "added_tokens": [
+        {**token, "normalized": True} for token in LLAMA2["added_tokens"]]}),
+    "mistral": ("pieces.json", {
+        **LLAMA2, "normalizer": None, "pre_tokenizer": metaspace("first"),
+        "post_processor": template("<s>", "</s>")}),
+    "metaspace": ("pieces.json", {
+        **LLAMA2, "normalizer": None, "pre_tokenizer": metaspace("always", True), "decoder": metaspace("always", True),
+        "model": {"byte_fallback": False, "fuse_unk": False}}),
+    "gemma": ("pieces.json", {
+        **LLAMA2, "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"},
+        "pre_tokenizer": split({"String": " "}, "MergedWithPrevious"),
+        "decoder": {"type": "Sequence", "decoders": PIECES_DECODER["decoders"][:3]},
+        "model": {"byte_fallback": False}}),
+}
+
+
 def corpus():
     for name in LICENCES:
         yield Path("/usr/share/common-licenses", name).read_text()
@@ -134,15 +239,60 @@ def train(pre_tokenizer, alphabet, **model):
     return tokenizer
 
 
+def train_pieces():
+    """A model like Llama 2's: <unk>, <s>, </s>, the 256 bytes, then pieces in which \u2581 stands for a space."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    names = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
+    tokenizer.train_from_iterator(corpus(), trainers.BpeTrainer(
+        vocab_size=700, show_progress=False, limit_alphabet=90, special_tokens=names))
+    stored = json.loads(tokenizer.to_str())
+    stored["model"].update(unk_token="<unk>", byte_fallback=True, fuse_unk=True)
+    stored.update({k: LLAMA2[k] for k in ("normalizer", "pre_tokenizer", "decoder")}, added_tokens=[])
+    return stored
+
+
 def fuzz(count):
     """Strings of random pieces of the nasty ones, and of single characters."""
     draw = random.Random(7)
     pieces = [s for s in NASTY if s] + list("  \n\r\t'\"0123456789abcdeXYZ.,;-") + SENTENCES.split(" ")
-    return ["".join(draw.choice(pieces) for _ in range(draw.randint(2, 6))) for _ in range(count)]
+    marks = "\u0301\u0323\u0307\u0345\u093c\u3099\u05b8\u1161\u11a8\u200d"
+    return ["".join(draw.choice(marks) if draw.random() < 0.1 else draw.choice(pieces)[:24]
+                    for _ in range(draw.randint(2, 5))) for _ in range(count)]
 
 
 def ids(tokenizer, text):
     return tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def checksum(found, decoded):
+    """The low 24 bits of FNV-1a over the ids, four bytes each with the lowest first, and the text."""
+    value = 0xcbf29ce484222325
+    for byte in b"".join(i.to_bytes(4, "little") for i in found) + decoded.encode():
+        value = (value ^ byte) * 0x100000001b3 % 2**64
+    return f"{value % 2**24:06x}"
+
+
+def run_family(base, changes, texts):
+    stored = json.loads((HERE / base).read_text())
+    model = {**stored["model"], **changes.get("model", {})}
+    known = {token["content"]: token["id"] for token in changes["added_tokens"]}
+    for processor in (changes.get("post_processor") or {}).get("processors", [changes.get("post_processor") or {}]):
+        if processor.get("type") == "TemplateProcessing":
+            names = [item["SpecialToken"]["id"] for item in processor["single"] if "SpecialToken" in item]
+            processor["special_tokens"] = {n: {"id": n, "ids": [known[n]], "tokens": [n]} for n in names}
+    tokenizer = Tokenizer.from_str(json.dumps({**stored, **changes, "model": model}))
+    sums = ""
+    for text in texts:
+        found = ids(tokenizer, text)
+        sums += checksum(found, tokenizer.decode(found, skip_special_tokens=False))
+    whole, inner = tokenizer.encode("a b").ids, ids(tokenizer, "a b")
+    start = next(i for i in range(len(whole)) if whole[i:i + len(inner)] == inner)
+    return {"base": base, "set": changes, "around": [whole[:start], whole[start + len(inner):]], "sums": sums}
+
+
+def write(name, value, **options):
+    (HERE / name).write_text(json.dumps(value, separators=(",", ":"), **options) + "\n")
 
 
 def main():
@@ -155,27 +305,23 @@ def main():
                   pre_tokenizers.ByteLevel.alphabet(), ignore_merges=True)
     stored = json.loads(digits.to_str())
     stored["model"]["merges"] = [m if isinstance(m, str) else " ".join(m) for m in stored["model"]["merges"]]
-    (HERE / "digits.json").write_text(json.dumps(stored, ensure_ascii=False, separators=(",", ":")) + "\n")
+    write("digits.json", stored, ensure_ascii=False)
     stored = json.loads(llama.to_str())
-    (HERE / "split.json").write_text(json.dumps(stored, ensure_ascii=False, separators=(",", ":")) + "\n")
+    write("split.json", stored, ensure_ascii=False)
+    write("pieces.json", train_pieces(), ensure_ascii=False)
 
-    cases = [({"text": t}, t) for t in NASTY + fuzz(150)]
+    cases = [({"text": t}, t) for t in NASTY + fuzz(360)]
     cases += [({"repeat": [t, n]}, t * n) for t, n in REPEATS]
     cases += [({"hex": b.hex()}, b.decode("utf-8", "replace")) for b in INVALID]
-    texts = []
-    for case, text in cases:
-        found = ids(llama, text)
-        case.update(digits=ids(digits, text), split=found)
-        decoded = llama.decode(found, skip_special_tokens=False)
-        if decoded != text or "hex" in case:
-            case["decoded"] = decoded                      # of split's ids; absent: the text itself
-        texts.append(case)
+    texts = [text for _, text in cases]
     variants = []
     for pre_tokenizer in PRE_TOKENIZERS:
         tokenizer = Tokenizer.from_str(json.dumps({**stored, "pre_tokenizer": pre_tokenizer}))
         variants.append({"pre_tokenizer": pre_tokenizer, "ids": [ids(tokenizer, t) for t in PRE_TEXTS]})
-    golden = {"texts": texts, "pre_texts": PRE_TEXTS, "pre_tokenizers": variants}
-    (HERE / "cases.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
+    write("cases.json", {
+        "texts": [case for case, _ in cases],
+        "families": {name: run_family(*family, texts) for name, family in FAMILIES.items()},
+        "pre_texts": PRE_TEXTS, "pre_tokenizers": variants})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,89 @@
+#include "tool/data/json_line.h"
+
+#include <cstddef>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "nlohmann/json.hpp"
+#include "train/data/json_fields.h"
+#include "train/data/utf8.h"
+
+namespace retort {
+namespace {
+
+// Keeps one member's text and builds nothing, so neither depth nor size of the rest matters.
+class TextReader : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  explicit TextReader(const std::string& field) : field_(field) {}
+
+  int found() const { return found_; }
+  bool is_text() const { return is_text_; }
+  std::string& text() { return text_; }
+  const std::string& error() const { return error_; }
+
+  bool null() override { return Take(nullptr); }
+  bool boolean(bool) override { return Take(nullptr); }
+  bool number_integer(number_integer_t) override { return Take(nullptr); }
+  bool number_unsigned(number_unsigned_t) override { return Take(nullptr); }
+  bool number_float(number_float_t, const string_t&) override { return Take(nullptr); }
+  bool string(string_t& value) override { return Take(&value); }
+  bool binary(binary_t&) override { return Take(nullptr); }
+  bool start_object(std::size_t) override { return Open(); }
+  bool start_array(std::size_t) override { return Open(); }
+  bool end_object() override { return Close(); }
+  bool end_array() override { return Close(); }
+  bool key(string_t& name) override {
+    is_next_ = depth_ == 1 && name == field_;
+    return true;
+  }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& error) override {
+    error_ = error.what();
+    return false;
+  }
+
+ private:
+  bool Take(std::string* value) {
+    if (!is_next_) return true;
+    is_next_ = false;
+    ++found_;
+    is_text_ = value != nullptr;
+    if (is_text_) text_ = std::move(*value);
+    return true;
+  }
+  bool Open() {
+    ++depth_;
+    return Take(nullptr);
+  }
+  bool Close() {
+    --depth_;
+    return true;
+  }
+
+  const std::string& field_;
+  int depth_ = 0;
+  bool is_next_ = false;  // the next value is the field's
+  int found_ = 0;
+  bool is_text_ = false;
+  std::string text_;
+  std::string error_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::string> TextOfLine(std::string_view line, const std::string& field) {
+  TextReader reader(field);
+  if (!nlohmann::json::sax_parse(line, &reader)) {
+    return absl::InvalidArgumentError(absl::StrCat("not JSON: ", reader.error()));
+  }
+  if (reader.found() == 1 && reader.is_text()) return std::move(reader.text());
+  constexpr size_t kShown = 120;
+  std::string storage;
+  const nlohmann::json shown = std::string(ToValidUtf8(line.substr(0, kShown), &storage));
+  const char* wrong = reader.found() == 0 ? "missing" : reader.found() == 1 ? "no string" : "given twice";
+  return absl::InvalidArgumentError(absl::StrCat("member '", field, "' is ", wrong, " in ", Brief(shown),
+                                                 line.size() > kShown ? "..." : "",
+                                                 "; --text-field names the text's member"));
+}
+
+}  // namespace retort

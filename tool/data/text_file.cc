@@ -1,0 +1,166 @@
+#include "tool/data/text_file.h"
+
+#include <zlib.h>
+#include <zstd.h>
+
+#include <cerrno>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/check.h"
+#include "core/base/status_macros.h"
+
+namespace retort {
+
+namespace fs = std::filesystem;
+
+class Decompressor {
+ public:
+  virtual ~Decompressor() = default;
+  // Appends to `text` what all of `input`, the file's next bytes, holds. After an error `used` bytes of it
+  // were good.
+  virtual absl::Status Push(std::string_view input, std::string* text, size_t* used) = 0;
+  // Whether the file may end here.
+  virtual bool complete() const = 0;
+  virtual const char* format() const = 0;
+};
+
+namespace {
+
+constexpr size_t kReadBytes = 1 << 16;
+constexpr size_t kChunkBytes = 1 << 17;  // of text at a time
+
+class Gunzip : public Decompressor {
+ public:
+  Gunzip() {
+    constexpr int kGzipOnly = 16;
+    RETORT_CHECK(inflateInit2(&stream_, MAX_WBITS + kGzipOnly) == Z_OK) << "no memory for zlib";
+  }
+  ~Gunzip() override { inflateEnd(&stream_); }
+
+  absl::Status Push(std::string_view input, std::string* text, size_t* used) override {
+    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(input.data()));
+    stream_.avail_in = static_cast<uInt>(input.size());
+    bool full = false;  // there may be more text without more input
+    while (stream_.avail_in > 0 || full) {
+      // A file may hold several members, one after the other.
+      if (complete_ && inflateReset(&stream_) != Z_OK) return absl::InternalError("cannot begin a member");
+      complete_ = false;
+      const size_t before = text->size();
+      text->resize(before + kChunkBytes);
+      stream_.next_out = reinterpret_cast<Bytef*>(text->data() + before);
+      stream_.avail_out = static_cast<uInt>(kChunkBytes);
+      const int result = inflate(&stream_, Z_NO_FLUSH);
+      text->resize(text->size() - stream_.avail_out);
+      *used = input.size() - stream_.avail_in;
+      if (result == Z_STREAM_END) {
+        complete_ = true;
+      } else if (result != Z_OK && result != Z_BUF_ERROR) {
+        return absl::DataLossError(stream_.msg != nullptr ? stream_.msg : zError(result));
+      }
+      full = !complete_ && stream_.avail_out == 0;
+    }
+    return absl::OkStatus();
+  }
+
+  bool complete() const override { return complete_; }
+  const char* format() const override { return "gzip"; }
+
+ private:
+  z_stream stream_{};
+  bool complete_ = false;
+};
+
+class Unzstd : public Decompressor {
+ public:
+  Unzstd() : context_(ZSTD_createDCtx(), ZSTD_freeDCtx) {
+    RETORT_CHECK(context_ != nullptr) << "no memory for zstd";
+    // What `zstd --long=31` writes; the default refuses windows above 128 MiB.
+    ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, 31);
+  }
+
+  absl::Status Push(std::string_view input, std::string* text, size_t* used) override {
+    ZSTD_inBuffer in{input.data(), input.size(), 0};
+    bool full = false;  // there may be more text without more input
+    while (in.pos < in.size || full) {
+      const size_t before = text->size();
+      text->resize(before + kChunkBytes);
+      ZSTD_outBuffer out{text->data() + before, kChunkBytes, 0};
+      const size_t result = ZSTD_decompressStream(context_.get(), &out, &in);
+      text->resize(before + out.pos);
+      *used = in.pos;
+      if (ZSTD_isError(result)) return absl::DataLossError(ZSTD_getErrorName(result));
+      complete_ = result == 0;
+      full = !complete_ && out.pos == out.size;
+    }
+    return absl::OkStatus();
+  }
+
+  bool complete() const override { return complete_; }
+  const char* format() const override { return "zstd"; }
+
+ private:
+  std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> context_;
+  bool complete_ = false;
+};
+
+std::unique_ptr<Decompressor> DecompressorFor(const fs::path& path) {
+  if (path.extension() == ".gz") return std::make_unique<Gunzip>();
+  if (path.extension() == ".zst") return std::make_unique<Unzstd>();
+  return nullptr;
+}
+
+}  // namespace
+
+fs::path WithoutCompression(const fs::path& file) {
+  const bool compressed = file.extension() == ".gz" || file.extension() == ".zst";
+  return compressed ? fs::path(file).replace_extension() : file;
+}
+
+absl::StatusOr<TextFile> TextFile::Open(const fs::path& path) {
+  std::error_code ignored;  // of a path that cannot be looked up: opening it says why
+  // A pipe that nobody writes to would block for ever.
+  if (fs::exists(path, ignored) && !fs::is_regular_file(path, ignored)) {
+    return absl::InvalidArgumentError(absl::StrCat(path.string(), " is not a regular file"));
+  }
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path.string()));
+  return TextFile(path, std::move(stream), DecompressorFor(path));
+}
+
+TextFile::TextFile(fs::path path, std::ifstream stream, std::unique_ptr<Decompressor> decompressor)
+    : path_(std::move(path)), stream_(std::move(stream)), decompressor_(std::move(decompressor)) {}
+TextFile::TextFile(TextFile&&) noexcept = default;
+TextFile& TextFile::operator=(TextFile&&) noexcept = default;
+TextFile::~TextFile() = default;
+
+absl::StatusOr<bool> TextFile::Read(std::string* text) {
+  std::string input(kReadBytes, '\0');
+  stream_.read(input.data(), static_cast<std::streamsize>(input.size()));
+  input.resize(static_cast<size_t>(stream_.gcount()));
+  if (stream_.bad()) {
+    return absl::DataLossError(
+        absl::StrCat("cannot read ", path_.string(), " beyond byte ", read_bytes_ + input.size()));
+  }
+  if (decompressor_ == nullptr) {
+    text->append(input);
+  } else if (input.empty() && !decompressor_->complete()) {
+    return absl::DataLossError(absl::StrCat(path_.string(), " ends at byte ", read_bytes_, " inside its ",
+                                            decompressor_->format(),
+                                            " stream: it is cut short; fetch or make it again"));
+  } else {
+    size_t used = 0;
+    if (const absl::Status status = decompressor_->Push(input, text, &used); !status.ok()) {
+      return absl::Status(
+          status.code(),
+          absl::StrCat(path_.string(), ": not a whole ", decompressor_->format(), " file at byte ",
+                       read_bytes_ + used, ": ", status.message(), "; fetch or make it again"));
+    }
+  }
+  read_bytes_ += input.size();
+  return !input.empty();
+}
+
+}  // namespace retort
