@@ -19,15 +19,21 @@ TEST(PhiRun, DistilsAPhiTeacherIntoThePapersMixer) {
                         {"  groups: 1\n", ""},
                         {"keep_attention: [1]", "keep_attention: none"},
                         {"init: qkvo", "init: paper"},
-                        {"train: mixer", "train: all"}});
+                        {"lr: 1e-3, train: mixer", "lr: 5e-3, train: all"}});
   const ProgramEnd end = RunRetort(RunArguments(job, out));
   ASSERT_EQ(end.exit_code, 0) << end.err;
   const json result = Result(out);
   ASSERT_EQ(result["stages"].size(), 3u);
-  for (const json& stage : result["stages"]) {
+  const json &orientation = result["stages"][0], &alignment = result["stages"][1],
+             &distillation = result["stages"][2];
+  for (const json& stage : {orientation, alignment}) {
     EXPECT_LT(stage["loss_last"].get<double>(), 0.95 * stage["loss_first"].get<double>()) << stage["name"];
   }
-  EXPECT_LT(result["student"]["kl"].get<double>(), 0.8 * result["initial"]["kl"].get<double>());
+  // The cross-entropy has a floor, the random teacher's entropy of 5.2 nats; the divergence is what is above
+  // it.
+  EXPECT_LT(distillation["loss_last"].get<double>(), distillation["loss_first"].get<double>());
+  EXPECT_LT(distillation["student"]["kl"].get<double>(), 0.8 * alignment["student"]["kl"].get<double>());
+  EXPECT_LT(result["student"]["kl"].get<double>(), 0.6 * result["initial"]["kl"].get<double>());
   const json config = ReadJson(out / "student/config.json");
   EXPECT_EQ(config["base_model_type"], "phi");
   EXPECT_EQ(config["layer_types"], json({"discrete_mamba2", "discrete_mamba2"}));
