@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "cli/show/words.h"
+#include "core/base/clock.h"
 #include "core/base/files.h"
 #include "core/config/job_fixture.h"
 #include "gmock/gmock.h"
@@ -236,6 +237,17 @@ TEST_F(ServiceVerbs, WatchOutlivesARestartOfTheOrchestrator) {
   cluster_.StartOrchestrator();
   EXPECT_EQ(Retort({"cancel", "1"}).exit_code, 0);
   EXPECT_EQ(watch.Wait(kSeconds).exit_code, 11);
+}
+
+// The connection is made while no call waits on it.
+TEST_F(ServiceVerbs, FindsAnOrchestratorThatIsBackWithinSeconds) {
+  cluster_.EndOrchestrator(SIGKILL);
+  ChildProcess list(Argv({"list", "--timeout", "60s"}));
+  ASSERT_TRUE(Eventually(kSeconds, [&] { return absl::StrContains(list.err(), "connection refused"); }));
+  cluster_.StartOrchestrator();
+  const double start = MonotonicSeconds();
+  EXPECT_EQ(list.Wait(kSeconds).exit_code, 0);
+  EXPECT_LT(MonotonicSeconds() - start, 4);
 }
 
 TEST_F(ServiceVerbs, PlanOfAJobReadsTheTeachersShape) {

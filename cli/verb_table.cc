@@ -47,7 +47,7 @@ const std::vector<VerbInfo>& VerbTable() {
        "Continue a text with a teacher or a student",
        {},
        {"--prompt", "--tokens", "--temperature", "--top-k", "--seed", "--threads"}},
-      {"inspect", "Print configuration, layers and parameters of a model", {}, {"--output"}},
+      {"inspect", "Print configuration, layers and parameters of a model", {}, {"--root", "--output"}},
       {"data",
        "Prepare training data",
        {"tokenize"},

@@ -47,13 +47,15 @@ std::string WhyUnreachable(const absl::Status& last) {
   const auto says = [&last](const char* text) { return absl::StrContains(last.message(), text); };
   if (says("Connection refused")) return "connection refused";
   if (says("DNS resolution failed")) return "no machine of that name is known";
-  if (says("Trying to connect an http1.x server")) return "a web server answers there";
+  if (says("http1.x server") || says("Failed parsing HTTP/2")) return "what answers there is no orchestrator";
   if (says("No route to host") || says("Network is unreachable")) return "no route to that machine";
   if (absl::IsDeadlineExceeded(last) && says("Deadline Exceeded")) return "it did not answer in time";
   if (says("Socket closed") || says("Connection reset") || says("Broken pipe") || says("keepalive")) {
     return "the connection was lost";
   }
-  return std::string(last.message());
+  const std::string text(last.message());
+  // "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:7077: REASON"
+  return absl::StartsWith(text, "failed to connect to all") ? text.substr(text.rfind(": ") + 2) : text;
 }
 
 absl::Status Unreachable(const std::string& address, const absl::Status& last, double tried_seconds) {

@@ -113,6 +113,10 @@ TEST(WhyUnreachable, SaysWhatAUserNeedsToKnow) {
       why("failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect "
           "to remote host: Connection refused"),
       "connection refused");
+  EXPECT_EQ(
+      why("failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:1: Endpoint read "
+          "failed"),
+      "Endpoint read failed");
   EXPECT_EQ(why("the store is being read"), "the store is being read") << "the orchestrator's own words";
   EXPECT_EQ(WhyUnreachable(absl::DeadlineExceededError("Deadline Exceeded")), "it did not answer in time");
 }

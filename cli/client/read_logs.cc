@@ -84,7 +84,7 @@ absl::Status ReadLogs(Orchestrator& orchestrator, const ReadLogsOptions& options
 }
 
 void MoveBehind(const v1::LogsReply& reply, v1::LogsRequest& request) {
-  request.set_after_sequence(reply.last_sequence());
+  request.set_after_sequence(std::max(request.after_sequence(), reply.last_sequence()));
   request.clear_tail_lines();
   if (request.has_run() && !reply.lines().empty()) request.mutable_run()->set_id(reply.lines(0).run_id());
 }

@@ -30,10 +30,14 @@ absl::Status DeleteManifestsOfEndedRun(Transaction& transaction, const v1::RunRe
     case v1::RUN_STATE_SUCCEEDED:
       return DeleteAllBut(transaction, ManifestsOf(run.run_id()), {run.result_publish()});
     case v1::RUN_STATE_CANCELLED:
-      return DeleteAllBut(transaction, ManifestsOf(run.run_id()), {});
+      return DeleteManifestsOfRun(transaction, run.run_id());
     default:
       return absl::OkStatus();
   }
+}
+
+absl::Status DeleteManifestsOfRun(Transaction& transaction, uint64_t run_id) {
+  return DeleteAllBut(transaction, ManifestsOf(run_id), {});
 }
 
 }  // namespace retort

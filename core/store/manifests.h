@@ -17,4 +17,7 @@ absl::Status DeleteSupersededManifests(Transaction& transaction, const v1::TaskR
 // SUCCEEDED or CANCELLED.
 absl::Status DeleteManifestsOfEndedRun(Transaction& transaction, const v1::RunRecord& run);
 
+// Deletes all of a run's.
+absl::Status DeleteManifestsOfRun(Transaction& transaction, uint64_t run_id);
+
 }  // namespace retort

@@ -149,6 +149,7 @@ absl::Status Coordinator::Persist(const Changes& changes, const std::string& rea
     in_flight_ = {};
     RETURN_IF_ERROR(written);
     Apply(changes, state_);
+    for (const uint64_t run_id : changes.deleted_runs) events_of_run_.erase(run_id);
     for (const v1::EventRecord& event : events) {
       events_of_run_[event.run_id()].push_back(event.sequence());
       last_event_ = event.sequence();
@@ -286,7 +287,13 @@ absl::Status Coordinator::OpenUpload(const v1::UploadHeader& header) {
     RETURN_IF_ERROR(failure_);
     is_known = CheckCaller(state_, header.worker_id(), header.epoch()).ok();
   }
-  const bool is_under_way = is_known && publishes_.Find(header.worker_id(), header.publish()) != nullptr;
+  const bool is_under_way = is_known && publishes_.Await(header.worker_id(), header.publish()) != nullptr;
+  return is_under_way ? absl::OkStatus() : RefuseUpload(header);
+}
+
+absl::Status Coordinator::StartUpload(const v1::UploadHeader& header) {
+  const bool is_under_way =
+      publishes_.Touch(header.worker_id(), header.publish(), now_().steady_ms) != nullptr;
   return is_under_way ? absl::OkStatus() : RefuseUpload(header);
 }
 
@@ -413,6 +420,22 @@ absl::StatusOr<v1::RetryReply> Coordinator::Retry(const v1::RetryRequest& reques
   return Do<v1::RetryReply>([&](const Moment& now, const State& state, const Options& options) {
     return DecideRetry(now, state, options, request);
   });
+}
+
+absl::StatusOr<v1::DeleteReply> Coordinator::Delete(const v1::DeleteRequest& request) {
+  MutexLock commit(commit_mutex_);
+  uint64_t run_id = 0;
+  const auto decide = [&](const Moment& now, const State& state, const Options& options) {
+    Decision<v1::DeleteReply> decision = DecideDelete(now, state, options, request);
+    run_id = decision.reply.run_id();
+    return decision;
+  };
+  const auto also = [&](Transaction& transaction) {
+    MutexLock lock(state_mutex_);
+    for (const uint64_t sequence : events_of_run_[run_id]) transaction.Delete(EventKey{sequence});
+    return absl::OkStatus();
+  };
+  return DoAlone<v1::DeleteReply>(decide, also);
 }
 
 absl::StatusOr<v1::DrainWorkerReply> Coordinator::DrainWorker(const v1::DrainWorkerRequest& request) {

@@ -58,9 +58,11 @@ class Coordinator {
   // nullopt instead of waiting for the disk.
   std::optional<absl::StatusOr<v1::HeartbeatReply>> TryHeartbeat(const v1::HeartbeatRequest& request);
   absl::StatusOr<v1::BeginPublishReply> BeginPublish(const v1::BeginPublishRequest& request);
-  // UploadChunks: OpenUpload for the header, AppendChunk for each chunk, FinishUpload after the last, which
-  // waits for the disk, or DropPublish when the stream breaks. An error drops the publish.
+  // UploadChunks: OpenUpload for the header, StartUpload when the stream's turn has come, however long that
+  // takes, AppendChunk for each chunk, FinishUpload after the last, which waits for the disk, or DropPublish
+  // when the stream breaks. An error drops the publish.
   absl::Status OpenUpload(const v1::UploadHeader& header);
+  absl::Status StartUpload(const v1::UploadHeader& header);
   absl::Status AppendChunk(const v1::UploadHeader& header, const v1::TensorChunk& chunk);
   absl::Status FinishUpload(const v1::UploadHeader& header);
   void DropPublish(const v1::UploadHeader& header);
@@ -83,11 +85,12 @@ class Coordinator {
   absl::StatusOr<v1::ResumeReply> Resume(const v1::ResumeRequest& request);
   absl::StatusOr<v1::CancelReply> Cancel(const v1::CancelRequest& request);
   absl::StatusOr<v1::RetryReply> Retry(const v1::RetryRequest& request);
+  absl::StatusOr<v1::DeleteReply> Delete(const v1::DeleteRequest& request);
   absl::StatusOr<v1::ListWorkersReply> ListWorkers() const;
   absl::StatusOr<v1::DrainWorkerReply> DrainWorker(const v1::DrainWorkerRequest& request);
   absl::StatusOr<std::unique_ptr<ResultReader>> Download(const v1::DownloadRequest& request);
   absl::StatusOr<uint64_t> ResolveRun(const v1::RunRef& run) const;
-  // Of a run that ResolveRun gave.
+  // Of a run that ResolveRun gave; NOT_FOUND, as in the next two, when it was deleted since.
   absl::StatusOr<v1::RunStatus> StatusOfRun(uint64_t run_id) const;
   // At most `max_events` of the run's events after a sequence number. OUT_OF_RANGE: that is in the future.
   absl::StatusOr<WatchStep> Watch(uint64_t run_id, uint64_t after_sequence, size_t max_events) const;
@@ -129,6 +132,7 @@ class Coordinator {
   template <class Reply, class Decide>
   Decision<Reply> MakeDecision(const Decide& decide) ABSL_EXCLUSIVE_LOCKS_REQUIRED(commit_mutex_);
   absl::Status RefuseUpload(const v1::UploadHeader& header) ABSL_LOCKS_EXCLUDED(commit_mutex_, state_mutex_);
+  absl::StatusOr<const Run*> FindRun(uint64_t run_id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_mutex_);
   bool IsOverNow(uint64_t run_id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_mutex_);
   void SetInFlight(const Changes& changes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_mutex_);
   absl::Status Persist(const Changes& changes, const std::string& reason, Body also)

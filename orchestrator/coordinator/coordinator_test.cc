@@ -163,10 +163,26 @@ TEST_F(CoordinatorTest, AWorkerHasOnePublishAndLosesItAfterAMinuteOfSilence) {
     Advance(10'000);
     coordinator->Tick();
   }
-  EXPECT_EQ(coordinator->OpenUpload(HeaderOf("w1", second->publish())), absl::OkStatus());
   Advance(1);
   coordinator->Tick();
   EXPECT_EQ(coordinator->OpenUpload(HeaderOf("w1", second->publish())).code(), StatusCode::kNotFound);
+}
+
+TEST_F(CoordinatorTest, AnUploadMayWaitForItsTurnForLongerThanItMayBeSilent) {
+  options.lease_ttl_ms = 600'000;
+  ASSERT_EQ(Start(), absl::OkStatus());
+  const v1::Slice slice = TakeFirstSlice("w1");
+  const Tensors tensors = {{"a", "1"}};
+  const v1::BeginPublishReply begun = coordinator->BeginPublish(Describe("w1", slice, 10, tensors)).value();
+  const v1::UploadHeader header = HeaderOf("w1", begun.publish());
+  Advance(59'000);
+  ASSERT_EQ(coordinator->OpenUpload(header), absl::OkStatus());
+  Advance(200'000);
+  coordinator->Tick();
+  EXPECT_EQ(coordinator->StartUpload(header), absl::OkStatus());
+  Advance(60'001);
+  coordinator->Tick();
+  EXPECT_EQ(coordinator->FinishUpload(header).code(), StatusCode::kNotFound) << "silent since its turn";
 }
 
 TEST_F(CoordinatorTest, WatchTellsEachEventOnceAndSaysWhenItIsTheLast) {
@@ -228,6 +244,38 @@ TEST_F(CoordinatorTest, AnEarlierCheckpointGoesWithTheCommitOfABetterOne) {
   ASSERT_EQ(Publish("w1", slice, 20, {{"a", Noise(100, 2)}}), absl::OkStatus());
   EXPECT_THAT(Ranges(*store), ElementsAre(first.at(0) + 1));
   EXPECT_EQ(StoredTask(v1::STAGE_MATRIX_ORIENTATION, 0).step(), 20u);
+}
+
+TEST_F(CoordinatorTest, ADeletedRunLeavesTheStore) {
+  ASSERT_EQ(Register("w1"), absl::OkStatus());
+  const uint64_t run_id = Submit().value();
+  ASSERT_EQ(Work("w1", run_id), absl::OkStatus());
+  const uint64_t other = Submit("other").value();
+  v1::DownloadRequest download;
+  download.mutable_run()->set_id(run_id);
+  std::unique_ptr<ResultReader> reader = coordinator->Download(download).value();
+  v1::DeleteRequest request;
+  request.set_request_id("delete");
+  request.mutable_run()->set_name("six");
+  EXPECT_EQ(coordinator->Delete(request)->run_id(), run_id);
+
+  EXPECT_THAT(Ranges(*store), IsEmpty());
+  EXPECT_THAT(store->List(AttemptsOf(run_id)).value(), IsEmpty());
+  EXPECT_THAT(store->List(TasksOf(run_id)).value(), IsEmpty());
+  EXPECT_THAT(store->List(ManifestsOf(run_id)).value(), IsEmpty());
+  for (const v1::EventRecord& event : store->List(EventsFrom(0)).value()) EXPECT_NE(event.run_id(), run_id);
+  for (const absl::Status& status :
+       {coordinator->StatusOfRun(run_id).status(), coordinator->IsOver(run_id).status(),
+        coordinator->Watch(run_id, 0, 10).status(), coordinator->Download(download).status()}) {
+    EXPECT_EQ(status.code(), StatusCode::kNotFound) << status;
+  }
+  EXPECT_EQ(reader->Next().value()->data(), Files()[2].bytes.substr(0, kChunkBytes)) << "it reads on";
+  reader.reset();
+
+  ASSERT_EQ(Start(), absl::OkStatus());
+  EXPECT_EQ(coordinator->Delete(request)->run_id(), run_id) << "the same request";
+  EXPECT_EQ(coordinator->List({})->runs_size(), 1);
+  EXPECT_EQ(Submit("third").value(), other + 1);
 }
 
 TEST_F(CoordinatorTest, ACancelledRunKeepsNoCheckpoints) {

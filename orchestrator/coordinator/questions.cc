@@ -15,7 +15,7 @@ namespace {
 
 constexpr size_t kShownAttempts = 1000;  // of a GetReply
 
-absl::StatusOr<const Run*> FindRun(const State& state, const v1::RunRef& ref) {
+absl::StatusOr<const Run*> FindRunOf(const State& state, const v1::RunRef& ref) {
   ASSIGN_OR_RETURN(const uint64_t run_id, ResolveRun(state, ref));
   return &state.run(run_id);
 }
@@ -42,7 +42,7 @@ absl::StatusOr<v1::GetReply> Coordinator::Get(const v1::GetRequest& request) con
   {
     MutexLock lock(state_mutex_);
     RETURN_IF_ERROR(failure_);
-    ASSIGN_OR_RETURN(const Run* run, FindRun(state_, request.run()));
+    ASSIGN_OR_RETURN(const Run* run, FindRunOf(state_, request.run()));
     const Moment now = now_();
     *reply.mutable_run() = StatusOf(now, state_, options_, *run);
     *reply.mutable_job() = run->record.job();
@@ -56,10 +56,10 @@ absl::StatusOr<v1::GetReply> Coordinator::Get(const v1::GetRequest& request) con
 
 absl::StatusOr<v1::ListReply> Coordinator::List(const v1::ListRequest& request) const {
   RETURN_IF_ERROR(CheckRequest(request));
-  RETURN_IF_ERROR(failure());
-  const State copy = state();
+  MutexLock lock(state_mutex_);
+  RETURN_IF_ERROR(failure_);
   const Moment now = now_();
-  return ListRuns(now, copy, options_, request);
+  return ListRuns(now, state_, options_, request);
 }
 
 absl::StatusOr<v1::ListWorkersReply> Coordinator::ListWorkers() const {
@@ -74,7 +74,7 @@ absl::StatusOr<std::unique_ptr<ResultReader>> Coordinator::Download(const v1::Do
   {
     MutexLock lock(state_mutex_);
     RETURN_IF_ERROR(failure_);
-    ASSIGN_OR_RETURN(const Run* run, FindRun(state_, request.run()));
+    ASSIGN_OR_RETURN(const Run* run, FindRunOf(state_, request.run()));
     if (run->record.state() != v1::RUN_STATE_SUCCEEDED) {
       return absl::FailedPreconditionError(
           absl::StrCat(NameOf(run->record), " is ",
@@ -97,8 +97,9 @@ absl::StatusOr<uint64_t> Coordinator::ResolveRun(const v1::RunRef& run) const {
 absl::StatusOr<v1::RunStatus> Coordinator::StatusOfRun(uint64_t run_id) const {
   MutexLock lock(state_mutex_);
   RETURN_IF_ERROR(failure_);
+  ASSIGN_OR_RETURN(const Run* run, FindRun(run_id));
   const Moment now = now_();
-  return StatusOf(now, state_, options_, state_.run(run_id));
+  return StatusOf(now, state_, options_, *run);
 }
 
 absl::StatusOr<WatchStep> Coordinator::Watch(uint64_t run_id, uint64_t after_sequence,
@@ -108,6 +109,7 @@ absl::StatusOr<WatchStep> Coordinator::Watch(uint64_t run_id, uint64_t after_seq
   {
     MutexLock lock(state_mutex_);
     RETURN_IF_ERROR(failure_);
+    RETURN_IF_ERROR(FindRun(run_id).status());
     if (after_sequence > last_event_) {
       return absl::OutOfRangeError(absl::StrCat("event ", after_sequence,
                                                 " is in the future, the last one is ", last_event_,
@@ -128,6 +130,12 @@ absl::StatusOr<WatchStep> Coordinator::Watch(uint64_t run_id, uint64_t after_seq
   return step;
 }
 
+absl::StatusOr<const Run*> Coordinator::FindRun(uint64_t run_id) const {
+  v1::RunRef ref;
+  ref.set_id(run_id);
+  return FindRunOf(state_, ref);
+}
+
 bool Coordinator::IsOverNow(uint64_t run_id) const {
   const auto holds = [run_id](const auto& entry) { return entry.second.record.run_id() == run_id; };
   return IsEnded(state_.run(run_id).record.state()) &&
@@ -137,6 +145,7 @@ bool Coordinator::IsOverNow(uint64_t run_id) const {
 absl::StatusOr<bool> Coordinator::IsOver(uint64_t run_id) const {
   MutexLock lock(state_mutex_);
   RETURN_IF_ERROR(failure_);
+  RETURN_IF_ERROR(FindRun(run_id).status());
   return IsOverNow(run_id);
 }
 

@@ -16,6 +16,16 @@ absl::Status MissingRun(const std::string& record, uint64_t run_id) {
                                           ": run `retort-orchestrator verify`, and restore a backup"));
 }
 
+absl::Status DeleteRun(uint64_t run_id, Transaction& transaction) {
+  RETURN_IF_ERROR(DeleteManifestsOfRun(transaction, run_id));
+  ASSIGN_OR_RETURN(const std::vector<v1::TaskRecord> tasks, transaction.List(TasksOf(run_id)));
+  for (const v1::TaskRecord& task : tasks) transaction.Delete(KeyOf(task));
+  ASSIGN_OR_RETURN(const std::vector<v1::AttemptRecord> attempts, transaction.List(AttemptsOf(run_id)));
+  for (const v1::AttemptRecord& attempt : attempts) transaction.Delete(KeyOf(attempt));
+  transaction.Delete(RunKey{run_id});
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<StoredRecords> ReadRecords(const Store& store) {
@@ -59,6 +69,7 @@ absl::StatusOr<std::vector<v1::EventRecord>> WriteChanges(const Changes& changes
   for (const auto& [id, request] : changes.requests) transaction.Put(RequestKey{id}, request);
   for (const std::string& id : changes.old_requests) transaction.Delete(RequestKey{id});
   for (const v1::RunRecord& run : changes.runs) RETURN_IF_ERROR(DeleteManifestsOfEndedRun(transaction, run));
+  for (const uint64_t run_id : changes.deleted_runs) RETURN_IF_ERROR(DeleteRun(run_id, transaction));
   std::vector<v1::EventRecord> events = changes.events;
   for (v1::EventRecord& event : events) event.set_sequence(transaction.AddEvent(event));
   return events;

@@ -16,7 +16,8 @@ namespace retort::orchestrator {
 absl::StatusOr<StoredRecords> ReadRecords(const Store& store);
 
 // Writes the durable part of `changes`. Of a run that has ended the manifests that it does not keep any more
-// are deleted. Returns the events with their sequence numbers.
+// are deleted; of a deleted one all but its events, which only the caller can find. Returns the events with
+// their sequence numbers.
 absl::StatusOr<std::vector<v1::EventRecord>> WriteChanges(const Changes& changes, Transaction& transaction);
 
 // The manifests of a finished publish, whose changes the transaction has already; deletes those that they

@@ -229,22 +229,51 @@ void LogStore::DropOldest() {
   }
 }
 
+absl::Status LogStore::ForgetRun(uint64_t run_id) {
+  MutexLock lock(mutex_);
+  CloseFile();  // what comes next goes into another file
+  for (File& file : files_) RETURN_IF_ERROR(RewriteWithout(run_id, file));
+  return absl::OkStatus();
+}
+
+absl::Status LogStore::RewriteWithout(uint64_t run_id, File& file) {
+  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(PathOf(file.first_sequence)));
+  std::string_view rest = bytes;
+  std::string rewritten;
+  bool has_lines = false;
+  while (auto parsed = ParseRecordAt(rest)) {
+    rest.remove_prefix(parsed->second);
+    const bool is_of_run = parsed->first.line().run_id() == run_id;
+    if (is_of_run) parsed->first.clear_line();
+    has_lines = has_lines || is_of_run;
+    AppendRecord(parsed->first, rewritten);
+  }
+  if (!has_lines) return absl::OkStatus();
+  RETURN_IF_ERROR(WriteFileAtomically(PathOf(file.first_sequence), rewritten));
+  file.bytes = rewritten.size();
+  ++file.rewrites;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<LogStore::Batch> LogStore::Read(Place& place) const {
   Batch batch;
   MutexLock lock(mutex_);  // held while it reads, so that the file stays
   if (files_.empty()) return batch;
   const uint64_t oldest = files_.front().first_sequence;
-  if (place.sequence == 0) place = {oldest, oldest, 0};
+  if (place.sequence == 0) place.sequence = oldest;
   if (place.sequence < oldest) {
     batch.overtaken_lines = oldest - place.sequence;
-    place = {oldest, oldest, 0};
+    place.sequence = oldest;
   }
   while (true) {
     const auto file = std::find_if(files_.begin(), files_.end(), [&](const File& candidate) {
       return place.sequence < candidate.end_sequence;
     });
     if (file == files_.end()) return batch;
-    if (file->first_sequence != place.file) place = {file->first_sequence, file->first_sequence, 0};
+    if (file->first_sequence != place.file || file->rewrites != place.rewrites) {
+      place = {std::max(place.sequence, file->first_sequence), file->first_sequence, file->rewrites, 0};
+    }
+    const uint64_t begin_bytes = place.offset_bytes;
     const uint64_t left = file->bytes - place.offset_bytes;
     ASSIGN_OR_RETURN(const std::string bytes,
                      ReadSome(PathOf(place.file), place.offset_bytes, std::min(left, kReadBytes)));
@@ -252,11 +281,13 @@ absl::StatusOr<LogStore::Batch> LogStore::Read(Place& place) const {
     while (auto parsed = ParseRecordAt(rest)) {
       rest.remove_prefix(parsed->second);
       place.offset_bytes += parsed->second;
+      if (parsed->first.sequence() < place.sequence) continue;  // read before the file was written anew
       place.sequence = parsed->first.sequence() + 1;
       batch.records.push_back(std::move(parsed->first));
     }
     if (!batch.records.empty()) return batch;
-    place = {file->end_sequence, 0, 0};  // damaged since it was loaded
+    if (place.offset_bytes == begin_bytes)
+      place.sequence = file->end_sequence;  // damaged since it was loaded
   }
 }
 

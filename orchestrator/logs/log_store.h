@@ -51,11 +51,16 @@ class LogStore {
     return [this](const v1::LogLine& line) { AppendOwn(line); };
   }
 
+  // Takes the lines of a run out of their records, which stay for the numbers in them. After an error some
+  // lines may be left: repeat it.
+  absl::Status ForgetRun(uint64_t run_id);
+
   // Where a reader stands.
   struct Place {
     uint64_t sequence = 0;  // the next record to read; 0: the oldest kept
     // Of that record, as Read left it. Without them Read begins with the file that holds it.
     uint64_t file = 0;
+    uint64_t rewrites = 0;
     uint64_t offset_bytes = 0;
   };
   struct Batch {
@@ -75,7 +80,8 @@ class LogStore {
   struct File {
     uint64_t first_sequence = 0;
     uint64_t end_sequence = 0;
-    uint64_t bytes = 0;  // that are whole
+    uint64_t bytes = 0;     // that are whole
+    uint64_t rewrites = 0;  // by ForgetRun, since the start
   };
 
   LogStore(std::filesystem::path directory, const LogBounds& bounds)
@@ -84,6 +90,7 @@ class LogStore {
   absl::Status Load() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status LoadFile(uint64_t first_sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Write(std::vector<v1::LogRecord> records) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status RewriteWithout(uint64_t run_id, File& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status StartFile() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CloseFile() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DropOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -1,5 +1,6 @@
 #include <fstream>
 
+#include "core/base/files.h"
 #include "core/store/store_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -9,8 +10,12 @@
 namespace retort::orchestrator {
 namespace {
 
+using testing::AllOf;
+using testing::Each;
 using testing::ElementsAre;
+using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::SizeIs;
 
 class LogsTest : public testing::Test {
@@ -132,7 +137,10 @@ TEST_F(LogsTest, ALaterReaderGoesOnBehindTheLastReply) {
   for (uint64_t i = 0; i < 10; ++i)
     ASSERT_EQ(Ship(1, i, {absl::StrCat(i)}, {.run_id = 1 + i / 5}), absl::OkStatus());
   v1::LogsRequest request;
-  request.set_after_sequence(LogReader(*store_, {}, 1).Next()->last_sequence());
+  LogReader of_run_1(*store_, {}, 1);
+  v1::LogsReply reply = of_run_1.Next().value();
+  while (!reply.lines().empty()) reply = of_run_1.Next().value();
+  request.set_after_sequence(reply.last_sequence());
   EXPECT_THAT(Kept(request).texts, IsEmpty()) << "it looked at the other run's lines too";
   for (uint64_t seen = 1; seen < 10; ++seen) {
     request.set_after_sequence(seen);
@@ -173,6 +181,28 @@ TEST_F(LogsTest, DropsTheOldestFilesAndTellsAReaderThatWasOvertaken) {
   EXPECT_EQ(lines.dropped_lines + lines.texts.size(), 999u);
   Reopen({.lines = 100, .bytes = 1 << 20, .file_bytes = 1000});
   EXPECT_EQ(Kept().texts, lines.texts);
+}
+
+TEST_F(LogsTest, ForgetsARunUnderAReader) {
+  const std::string padding(1000, '.');  // 200 lines take a reader several batches
+  for (uint64_t i = 0; i < 200; ++i) {
+    const uint64_t run_id = 1 + i % 2;
+    ASSERT_EQ(Ship(1, i, {absl::StrCat("of run ", run_id, padding)}, {.run_id = run_id}), absl::OkStatus());
+  }
+  LogStore::Place place;
+  uint64_t sequence = store_->Read(place)->records.size();
+  ASSERT_GT(sequence, 1u);
+  ASSERT_LT(sequence, 200u);
+  ASSERT_EQ(store_->ForgetRun(2), absl::OkStatus());
+  for (auto batch = store_->Read(place); !batch->records.empty(); batch = store_->Read(place)) {
+    for (const v1::LogRecord& record : batch->records) EXPECT_EQ(record.sequence(), ++sequence);
+  }
+  EXPECT_EQ(sequence, 200u) << "it goes on where it stood";
+  EXPECT_THAT(Kept().texts, AllOf(SizeIs(100), Each("of run 1" + padding)));
+  for (const auto& file : Files()) EXPECT_THAT(*ReadFile(file), Not(HasSubstr("of run 2")));
+  Reopen();
+  ASSERT_EQ(Ship(1, 199, {"arrived before", "new"}), absl::OkStatus());
+  EXPECT_EQ(Kept().texts.size(), 101u) << "the worker's numbers are still known";
 }
 
 TEST_F(LogsTest, ATornTailIsPassedOver) {

@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "core/base/status_macros.h"
 #include "core/base/version.h"
 #include "orchestrator/service/run_streams.h"
 #include "orchestrator/service/unary.h"
@@ -82,6 +83,16 @@ grpc::ServerUnaryReactor* RunService::Cancel(grpc::CallbackServerContext* contex
 grpc::ServerUnaryReactor* RunService::Retry(grpc::CallbackServerContext* context,
                                             const v1::RetryRequest* request, v1::RetryReply* reply) {
   return AnswerOn(parts_.calls, context, reply, [=, this] { return parts_.coordinator.Retry(*request); });
+}
+
+grpc::ServerUnaryReactor* RunService::Delete(grpc::CallbackServerContext* context,
+                                             const v1::DeleteRequest* request, v1::DeleteReply* reply) {
+  return AnswerOn(parts_.calls, context, reply, [=, this]() -> absl::StatusOr<v1::DeleteReply> {
+    // Its lines last: when they cannot be written anew the caller repeats the request, whose reply is kept.
+    ASSIGN_OR_RETURN(const v1::DeleteReply deleted, parts_.coordinator.Delete(*request));
+    RETURN_IF_ERROR(parts_.logs.ForgetRun(deleted.run_id()));
+    return deleted;
+  });
 }
 
 grpc::ServerUnaryReactor* RunService::ListWorkers(grpc::CallbackServerContext* context,

@@ -33,6 +33,8 @@ class RunService final : public v1::RunService::CallbackService {
                                    v1::CancelReply* reply) override;
   grpc::ServerUnaryReactor* Retry(grpc::CallbackServerContext* context, const v1::RetryRequest* request,
                                   v1::RetryReply* reply) override;
+  grpc::ServerUnaryReactor* Delete(grpc::CallbackServerContext* context, const v1::DeleteRequest* request,
+                                   v1::DeleteReply* reply) override;
   grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context,
                                         const v1::ListWorkersRequest* request,
                                         v1::ListWorkersReply* reply) override;

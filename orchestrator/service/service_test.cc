@@ -1,10 +1,10 @@
 // The services over real connections, with a real store.
+#include <future>
 #include <thread>
 
 #include "gmock/gmock.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "orchestrator/service/service_fixture.h"
-#include "tests/support/child_process.h"
 
 namespace retort::orchestrator {
 namespace {
@@ -176,6 +176,36 @@ TEST_F(ServiceTest, LogsComeBackFilteredAndFollowARunToItsEnd) {
   EXPECT_TRUE(reader->Finish().ok());
 }
 
+TEST_F(ServiceTest, ADeletedRunTakesItsLogLinesAlong) {
+  FakeWorker worker(server_->address(), "w1");
+  const v1::Slice slice = TakeFirstSlice(worker);
+  auto ship = worker.From<v1::ShipLogsRequest>();
+  v1::LogLine& line = *ship.add_lines();
+  line.set_level(v1::LOG_LEVEL_INFO);
+  line.set_text("step 10");
+  line.set_run_id(slice.run_id());
+  ASSERT_TRUE(Call(*worker.stub, &WorkerStub::ShipLogs, ship, kCallDeadline).ok());
+  v1::CancelRequest cancel;
+  cancel.set_request_id("cancel");
+  cancel.mutable_run()->set_id(slice.run_id());
+  ASSERT_TRUE(Call(*user_, &UserStub::Cancel, cancel, kCallDeadline).ok());
+  ASSERT_TRUE(Call(*worker.stub, &WorkerStub::Leave, worker.From<v1::LeaveRequest>(), kCallDeadline).ok());
+  v1::DeleteRequest request;
+  request.set_request_id("delete");
+  request.mutable_run()->set_id(slice.run_id());
+  EXPECT_EQ(Call(*user_, &UserStub::Delete, request, kCallDeadline)->run_id(), slice.run_id());
+  request.set_request_id("delete again");
+  EXPECT_EQ(Call(*user_, &UserStub::Delete, request, kCallDeadline).status().code(), StatusCode::kNotFound);
+
+  grpc::ClientContext context;
+  const auto reader = user_->Logs(&context, v1::LogsRequest());
+  v1::LogsReply reply;
+  while (reader->Read(&reply)) {
+    for (const v1::LogLine& kept : reply.lines()) EXPECT_EQ(kept.run_id(), 0u) << kept.text();
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+}
+
 TEST_F(ServiceTest, AnswersWhatWaitsWhenItStops) {
   FakeWorker worker(server_->address(), "w1");
   ASSERT_EQ(worker.Register(), absl::OkStatus());
@@ -183,16 +213,127 @@ TEST_F(ServiceTest, AnswersWhatWaitsWhenItStops) {
   ASSERT_TRUE(worker.Lease().ok());
   FakeWorker idle(server_->address(), "w2");
   ASSERT_EQ(idle.Register(), absl::OkStatus());
-  absl::Status lease, watch;
-  std::thread leasing([&] { lease = idle.Lease().status(); });
-  std::thread watching([&] { watch = WatchAll(*user_, run_id).status; });
-  EXPECT_TRUE(Eventually(
-      5, [&] { return Call(*user_, &UserStub::ListWorkers, {}, kCallDeadline)->workers_size() == 2; }));
+  grpc::ClientContext watch_context, lease_context;
+  v1::WatchRequest watch_request;
+  watch_request.mutable_run()->set_id(run_id);
+  const auto reader = user_->Watch(&watch_context, watch_request);
+  v1::WatchReply watch_reply;
+  ASSERT_TRUE(reader->Read(&watch_reply));
+  const auto lease_request = idle.From<v1::LeaseRequest>();
+  v1::LeaseReply lease_reply;
+  std::promise<grpc::Status> ended;
+  idle.stub->async()->Lease(&lease_context, &lease_request, &lease_reply,
+                            [&ended](const grpc::Status& status) { ended.set_value(status); });
+  ASSERT_EQ(idle.Register(), absl::OkStatus()) << "on the same connection: the call before has arrived";
   server_.reset();
-  leasing.join();
-  watching.join();
+  while (reader->Read(&watch_reply)) continue;
+  const absl::Status watch = FromGrpc(reader->Finish());
+  const absl::Status lease = FromGrpc(ended.get_future().get());
   EXPECT_EQ(lease.code(), StatusCode::kUnavailable) << lease;
   EXPECT_EQ(watch.code(), StatusCode::kUnavailable) << watch;
+}
+
+TEST_F(ServiceTest, ALeaseWithoutWorkIsAnsweredAtTheLimit) {
+  options_.limits.lease_wait = std::chrono::milliseconds(300);
+  Restart();
+  FakeWorker worker(server_->address(), "w1");
+  ASSERT_EQ(worker.Register(), absl::OkStatus());
+  const auto start = std::chrono::steady_clock::now();
+  const auto reply = Call(*worker.stub, &WorkerStub::Lease, worker.From<v1::LeaseRequest>(), kLeaseDeadline);
+  ASSERT_TRUE(reply.ok()) << reply.status();
+  EXPECT_FALSE(reply->has_slice());
+  EXPECT_NE(reply->reason(), "");
+  EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(300));
+}
+
+TEST_F(ServiceTest, ALeaseIsAnsweredWhenWorkComesAndNotAtTheLimit) {
+  options_.limits.lease_wait = std::chrono::hours(1);
+  Restart();
+  FakeWorker worker(server_->address(), "w1");
+  ASSERT_EQ(worker.Register(), absl::OkStatus());
+  absl::StatusOr<v1::LeaseReply> reply;
+  std::thread leasing([&] {
+    reply = Call(*worker.stub, &WorkerStub::Lease, worker.From<v1::LeaseRequest>(), kLeaseDeadline);
+  });
+  EXPECT_EQ(SubmitSix(*user_).status(), absl::OkStatus());
+  leasing.join();
+  ASSERT_TRUE(reply.ok()) << reply.status();
+  EXPECT_EQ(reply->slice().stage(), v1::STAGE_PREPARE);
+}
+
+// The bytes of one file, larger than what gRPC buffers for a stream that nobody reads.
+constexpr size_t kFileBytes = 3 * kChunkBytes;
+
+TEST_F(ServiceTest, AnUploadWaitsForItsTurn) {
+  options_.limits.uploads = 1;
+  Restart();
+  FakeWorker first(server_->address(), "w1"), second(server_->address(), "w2");
+  const v1::Slice slice = TakeFirstSlice(first);
+  ASSERT_EQ(SubmitSix(*user_, "other").status(), absl::OkStatus());
+  ASSERT_EQ(second.Register(), absl::OkStatus());
+  ASSERT_EQ(second.DoSlice(second.Lease().value()), absl::OkStatus());
+  const v1::Slice other = second.Lease().value();
+  const Tensors tensors = {{"a", Noise(kFileBytes, 1)}};
+  const auto begun = first.Begin(slice, 10, tensors);
+  ASSERT_TRUE(begun.ok()) << begun.status();
+  {
+    grpc::ClientContext context;
+    v1::UploadChunksReply reply;
+    const auto writer = first.stub->UploadChunks(&context, &reply);
+    v1::UploadChunksRequest message;
+    *message.mutable_header() = first.From<v1::UploadHeader>();
+    message.mutable_header()->set_publish(begun->publish());
+    writer->Write(message);
+    v1::TensorChunk& chunk = *message.mutable_chunk();
+    chunk.set_data(tensors[0].bytes.substr(0, kChunkBytes));
+    chunk.set_crc32c(Crc32c(chunk.data()));
+    ASSERT_TRUE(writer->Write(message));
+    chunk.set_offset_bytes(kChunkBytes);
+    ASSERT_TRUE(writer->Write(message)) << "written once the first one is read: the slot is taken";
+    EXPECT_EQ(second.Upload(second.Begin(other, 10, tensors).value(), tensors, std::chrono::milliseconds(500))
+                  .code(),
+              StatusCode::kDeadlineExceeded);
+    context.TryCancel();
+    writer->Finish();
+  }
+  EXPECT_EQ(second.Publish(other, 10, tensors), absl::OkStatus());
+}
+
+TEST_F(ServiceTest, WorkersDoNotWaitForUsersWhoReadSlowly) {
+  options_.limits.fetches = 1;
+  options_.limits.downloads = 1;
+  Restart();
+  FakeWorker worker(server_->address(), "w1");
+  ASSERT_EQ(worker.Register(), absl::OkStatus());
+  const uint64_t run_id = SubmitSix(*user_, "small").value();
+  v1::Slice slice;
+  do {
+    slice = worker.Lease().value();
+    ASSERT_EQ(worker.DoSlice(slice), absl::OkStatus());
+  } while (slice.stage() != v1::STAGE_END_TO_END);
+  const auto download = [&](grpc::ClientContext& context) {
+    v1::DownloadRequest request;
+    request.mutable_run()->set_id(run_id);
+    return user_->Download(&context, request);
+  };
+  v1::DownloadReply reply;
+  grpc::ClientContext slow;
+  const auto reads_no_more = download(slow);
+  ASSERT_TRUE(reads_no_more->Read(&reply)) << "it has the slot";
+  grpc::ClientContext waiting;
+  waiting.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(500));
+  const auto waits = download(waiting);
+  EXPECT_FALSE(waits->Read(&reply));
+  EXPECT_EQ(waits->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+
+  ASSERT_EQ(SubmitSix(*user_, "next").status(), absl::OkStatus());
+  ASSERT_EQ(worker.DoSlice(worker.Lease().value()), absl::OkStatus());
+  const v1::Slice trains = worker.Lease().value();
+  ASSERT_EQ(worker.Publish(trains, 10, {{"a", Noise(kFileBytes, 1)}}), absl::OkStatus());
+  const v1::Slice again = worker.Lease().value();
+  EXPECT_THAT(*worker.Fetch(again.run_id(), again.layers(0).checkpoint()), SizeIs(1));
+  slow.TryCancel();
+  reads_no_more->Finish();
 }
 
 TEST_F(ServiceTest, ASecondServerIsRefusedTheDirectoryAndThePort) {

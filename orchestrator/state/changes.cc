@@ -25,12 +25,20 @@ void RemoveWorker(uint64_t worker_id, State& state) {
   ForgetRefusalsOf(worker_id, state);
 }
 
+void RemoveRun(uint64_t run_id, State& state) {
+  RETORT_CHECK(state.runs.erase(run_id) == 1) << "run " << run_id;
+  std::erase_if(state.rows_of_token, [&](const auto& rows) { return rows.second.run_id == run_id; });
+  // The last plan may be of before the run ended.
+  std::erase_if(state.placement.targets, [&](const auto& target) { return target.second.run_id == run_id; });
+  state.placement.run_reason.erase(run_id);
+}
+
 }  // namespace
 
 bool Changes::is_durable() const {
   return !(runs.empty() && tasks.empty() && leases.empty() && attempts.empty() && requests.empty() &&
-           events.empty() && ended_leases.empty() && old_requests.empty() && next_run_id == 0 &&
-           next_token == 0);
+           events.empty() && ended_leases.empty() && old_requests.empty() && deleted_runs.empty() &&
+           next_run_id == 0 && next_token == 0);
 }
 
 void Apply(const Changes& changes, State& state) {
@@ -44,6 +52,7 @@ void Apply(const Changes& changes, State& state) {
     state.leases[lease.record.token()] = lease;
     state.lease_of_worker[lease.record.worker_id()] = lease.record.token();
   }
+  for (const uint64_t run_id : changes.deleted_runs) RemoveRun(run_id, state);
   for (const auto& [id, request] : changes.requests) state.requests[id] = request;
   for (const std::string& id : changes.old_requests) state.requests.erase(id);
   for (const uint64_t worker_id : changes.removed_workers) RemoveWorker(worker_id, state);

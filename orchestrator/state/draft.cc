@@ -32,6 +32,8 @@ v1::RunRecord& Draft::AddRun() {
   return run;
 }
 
+void Draft::DeleteRun(uint64_t run_id) { changes_.deleted_runs.push_back(run_id); }
+
 const v1::TaskRecord& Draft::task(uint64_t run_id, TaskId id) const {
   const auto edited_run = tasks_.find(run_id);
   if (edited_run != tasks_.end()) {

@@ -29,6 +29,8 @@ class Draft {
   v1::RunRecord& EditRun(uint64_t run_id);
   v1::RunRecord& AddRun();  // takes the next id
 
+  void DeleteRun(uint64_t run_id);  // which was not edited, and of which no lease stands
+
   const v1::TaskRecord& task(uint64_t run_id, TaskId id) const;
   v1::TaskRecord& EditTask(uint64_t run_id, TaskId id);
   void AddTask(v1::TaskRecord task);

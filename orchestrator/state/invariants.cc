@@ -155,6 +155,13 @@ std::vector<std::string> CheckInvariants(const State& state) {
                     "two runs that have not ended are named ", run.record.job().name());
   }
   findings.Unless(state.worker_named.size() == state.workers.size(), "two workers have one name");
+  for (const auto& [token, rows] : state.rows_of_token) {
+    findings.Unless(state.runs.count(rows.run_id) != 0, "token ", token, " is of a run that is not there");
+  }
+  for (const auto& [worker_id, target] : state.placement.targets) {
+    findings.Unless(state.runs.count(target.run_id) != 0, "a worker is planned for run ", target.run_id,
+                    ", which is not there");
+  }
   return findings.Take();
 }
 
@@ -164,7 +171,8 @@ std::vector<std::string> CheckProgress(const State& before, const State& after) 
                   "numbers were given back");
   for (const auto& [run_id, run] : before.runs) {
     const auto later = after.runs.find(run_id);
-    findings.Unless(later != after.runs.end(), "run ", run_id, " has gone");
+    const bool may_go = IsEnded(run.record.state());
+    findings.Unless(later != after.runs.end() || may_go, "run ", run_id, " has gone");
     if (later == after.runs.end()) continue;
     findings.Unless(run.record.identity_sha256().empty() ||
                         run.record.identity_sha256() == later->second.record.identity_sha256(),

@@ -1,6 +1,7 @@
 #include "orchestrator/state/run_control.h"
 
 #include "absl/strings/str_cat.h"
+#include "core/base/job_work.h"
 #include "core/base/name.h"
 #include "core/base/status_macros.h"
 #include "orchestrator/state/callers.h"
@@ -76,9 +77,12 @@ Decision<Reply> ChangeRun(const Moment& now, const State& state, const Options& 
   return decision;
 }
 
+std::string StateText(v1::RunState state) {
+  return v1::RunState_Name(state).substr(sizeof("RUN_STATE_") - 1);
+}
+
 absl::Status Refused(const v1::RunRecord& run, const std::string& why) {
-  return absl::FailedPreconditionError(absl::StrCat(
-      NameOf(run), " is ", v1::RunState_Name(run.state()).substr(sizeof("RUN_STATE_") - 1), ": ", why));
+  return absl::FailedPreconditionError(absl::StrCat(NameOf(run), " is ", StateText(run.state()), ": ", why));
 }
 
 void CancelNow(Draft& draft, uint64_t run_id) {
@@ -97,7 +101,8 @@ absl::StatusOr<uint64_t> ResolveRun(const State& state, const v1::RunRef& ref) {
   }
   if (ref.ref_case() != v1::RunRef::kId) return absl::InvalidArgumentError("run: give its id or its name");
   if (state.runs.count(ref.id()) != 0) return ref.id();
-  return absl::NotFoundError(absl::StrCat("no run has id ", ref.id(), "; `retort list` shows all"));
+  return absl::NotFoundError(absl::StrCat(
+      "no run has id ", ref.id(), ": it was deleted, or there never was one; `retort list` shows all"));
 }
 
 Decision<v1::SubmitReply> DecideSubmit(const Moment& now, const State& state, const Options& options,
@@ -225,6 +230,27 @@ Decision<v1::RetryReply> DecideRetry(const Moment& now, const State& state, cons
     return absl::OkStatus();
   };
   return ChangeRun<v1::RetryReply>(now, state, options, "Retry", request, retry);
+}
+
+Decision<v1::DeleteReply> DecideDelete(const Moment& now, const State& state, const Options& options,
+                                       const v1::DeleteRequest& request) {
+  const auto remove = [](Draft& draft, uint64_t run_id, v1::DeleteReply& reply) {
+    const v1::RunRecord& run = draft.run(run_id);
+    if (!IsEnded(run.state())) {
+      return Refused(run, "only a run that has ended can be deleted; `retort cancel` ends it");
+    }
+    const std::vector<uint64_t> tokens = draft.TokensOf(run_id);
+    if (!tokens.empty()) {
+      return Refused(run, absl::StrCat(draft.FindLease(tokens.front())->record.worker_name(),
+                                       " still gives a part of it back: repeat this in a few seconds"));
+    }
+    draft.DeleteRun(run_id);
+    draft.AddEvent(v1::EVENT_KIND_RUN_DELETED)
+        .set_text(absl::StrCat(NameOf(run), ", ", StateText(run.state())));
+    reply.set_run_id(run_id);
+    return absl::OkStatus();
+  };
+  return ChangeRun<v1::DeleteReply>(now, state, options, "Delete", request, remove);
 }
 
 Decision<v1::DrainWorkerReply> DecideDrainWorker(const Moment& now, const State& state,

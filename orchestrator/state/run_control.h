@@ -22,6 +22,9 @@ Decision<v1::CancelReply> DecideCancel(const Moment& now, const State& state, co
 // FAILED_PRECONDITION also when a newer run of the name has not ended.
 Decision<v1::RetryReply> DecideRetry(const Moment& now, const State& state, const Options& options,
                                      const v1::RetryRequest& request);
+// Of a run that has ended and of which no lease stands.
+Decision<v1::DeleteReply> DecideDelete(const Moment& now, const State& state, const Options& options,
+                                       const v1::DeleteRequest& request);
 // In memory only: a restart forgets a drain that no heartbeat has told yet.
 Decision<v1::DrainWorkerReply> DecideDrainWorker(const Moment& now, const State& state,
                                                  const Options& options,

@@ -22,6 +22,8 @@ class RunControl : public testing::Test {
       return cluster_.Do(DecideResume(now, state, options, request));
     } else if constexpr (std::is_same_v<Request, v1::CancelRequest>) {
       return cluster_.Do(DecideCancel(now, state, options, request));
+    } else if constexpr (std::is_same_v<Request, v1::DeleteRequest>) {
+      return cluster_.Do(DecideDelete(now, state, options, request));
     } else if constexpr (std::is_same_v<Request, v1::RetryRequest>) {
       return cluster_.Do(DecideRetry(now, state, options, request));
     } else {
@@ -186,6 +188,42 @@ TEST_F(RunControl, RetriesNoRunWhoseNameIsInUse) {
   EXPECT_EQ(AskAbout<v1::RetryRequest>(run_id).status,
             absl::FailedPreconditionError(
                 "six (run 1) is FAILED: six (run 2) bears its name and has not ended: cancel that first"));
+}
+
+TEST_F(RunControl, DeletesARunThatHasEndedOnce) {
+  cluster_.Register("a");
+  const uint64_t run_id = cluster_.SubmitPrepared(SixLayerJob(), "a");
+  const v1::Slice slice = cluster_.TakeSlice("a");
+  EXPECT_EQ(AskAbout<v1::DeleteRequest>(run_id).status,
+            absl::FailedPreconditionError("six (run 1) is RUNNING: only a run that has ended can be deleted; "
+                                          "`retort cancel` ends it"));
+  AskAbout<v1::CancelRequest>(run_id);
+  cluster_.Release("a", slice.token(), TestCluster::LayersOf(slice), v1::END_CAUSE_CANCELLED);
+  const auto request = cluster_.ForRun<v1::DeleteRequest>(run_id);
+  EXPECT_EQ(Ask(request).reply.run_id(), 1u);
+  EXPECT_EQ(cluster_.state.runs.size(), 0u);
+  EXPECT_EQ(cluster_.state.rows_of_token.size(), 0u);
+  EXPECT_EQ(cluster_.EventsOf(v1::EVENT_KIND_RUN_DELETED)[0].text(), "six (run 1), CANCELLED");
+  EXPECT_EQ(Ask(request).reply.run_id(), 1u) << "the first reply again";
+  EXPECT_EQ(AskAbout<v1::DeleteRequest>(run_id).status,
+            absl::NotFoundError(
+                "no run has id 1: it was deleted, or there never was one; `retort list` shows all"));
+  EXPECT_FALSE(cluster_.Lease("a").reply.has_slice()) << "the plan may have been of before";
+  EXPECT_EQ(cluster_.Submit(SixLayerJob("new")), 2u);
+}
+
+TEST_F(RunControl, DeletesNoRunThatIsStillHeld) {
+  const uint64_t run_id = FailedRun();
+  cluster_.Register("b");
+  AskAbout<v1::RetryRequest>(run_id);
+  const v1::Slice of_a = cluster_.TakeSlice("a");
+  const v1::Slice of_b = cluster_.TakeSlice("b");
+  cluster_.Fail("a", of_a.token(), TestCluster::LayersOf(of_a), v1::END_CAUSE_USER_ERROR, "nan");
+  EXPECT_EQ(AskAbout<v1::DeleteRequest>(run_id).status,
+            absl::FailedPreconditionError(
+                "six (run 1) is FAILED: b still gives a part of it back: repeat this in a few seconds"));
+  cluster_.Release("b", of_b.token(), TestCluster::LayersOf(of_b), v1::END_CAUSE_RUN_FAILED);
+  EXPECT_EQ(AskAbout<v1::DeleteRequest>(run_id).status, absl::OkStatus());
 }
 
 TEST_F(RunControl, AsksTheOtherHoldersOfAFailedRun) {

@@ -20,7 +20,7 @@ void BenchRotary() {
   constexpr int kCalls = 20;  // in a row, as one takes some 0.1 ms
   const at::Tensor projected_BTM = at::randn({1, kTokens, kHeads * kWidth}).requires_grad_(),
                    dy_BHTD = at::randn({1, kHeads, kTokens, kWidth});
-  const RotaryTable table = MakeRotaryTable(0, kTokens, kWidth, 1e5);
+  const RotaryTable table = MakeRotaryTable(0, kTokens, {.width = kWidth, .theta = 1e5, .scaling = {}});
   const auto step = [&](const std::function<at::Tensor(const at::Tensor&)>& form) {
     return [&, form] {
       for (int call = 0; call < kCalls; ++call) {

@@ -166,7 +166,7 @@ void Simulation::SubmitRuns() {
 void Simulation::AskAboutARun() {
   if (orchestrator_.state().runs.empty()) return;
   const uint64_t run_id = world_.Draw(1, orchestrator_.state().runs.rbegin()->first);
-  switch (world_.Draw(0, 6)) {
+  switch (world_.Draw(0, 7)) {
     case 0:
     case 1:
       return Ask("Pause", &Coordinator::Pause, ForRun<v1::PauseRequest>(run_id));
@@ -175,6 +175,8 @@ void Simulation::AskAboutARun() {
       return;
     case 3:
       return Ask("Retry", &Coordinator::Retry, ForRun<v1::RetryRequest>(run_id));
+    case 4:
+      return Ask("Delete", &Coordinator::Delete, ForRun<v1::DeleteRequest>(run_id));
     default:
       return Ask("Resume", &Coordinator::Resume, ForRun<v1::ResumeRequest>(run_id));
   }
@@ -242,7 +244,7 @@ void Simulation::Mend() {
 bool Simulation::HasEnded() const {
   const orchestrator::State& state = orchestrator_.state();
   return world_.now_ms() > faults_end_ms_ + 1'000 && orchestrator_.is_up() && open_questions_ == 0 &&
-         state.runs.size() == submitted_ && state.leases.empty() &&
+         state.next_run_id == submitted_ + 1 && state.leases.empty() &&
          std::all_of(state.runs.begin(), state.runs.end(), [](const auto& entry) {
            const v1::RunState run_state = entry.second.record.state();
            return run_state == v1::RUN_STATE_SUCCEEDED || run_state == v1::RUN_STATE_CANCELLED ||
