@@ -4,6 +4,8 @@
 // standard containers or algorithms): the linker would keep one copy, perhaps one that the processor lacks.
 //
 //   Load, Store                 kLanes floats, any alignment
+//   Stream, FinishStreams       Store past the caches where the instruction set can, to an address that is a
+//                               multiple of a vector's size; others see it after FinishStreams
 //   LoadFirst, StoreFirst       `count` in [0, kLanes]; the rest reads as 0 and is not touched
 //   KeepFirst                   zeroes all lanes from `count` on; any count
 //   MulAdd, NegMulAdd           a b + c and c - a b, fused where the instruction set can

@@ -17,6 +17,8 @@ inline __m256i FirstMask(int64_t count) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)),
                             _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
+inline void Stream(float* to, Float value) { _mm256_stream_ps(to, value); }
+inline void FinishStreams() { _mm_sfence(); }
 inline Float LoadFirst(const float* from, int64_t count) {
   return _mm256_maskload_ps(from, FirstMask(count));
 }

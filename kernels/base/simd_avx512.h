@@ -13,6 +13,8 @@ constexpr int kLanes = 16;
 inline Float Broadcast(float value) { return _mm512_set1_ps(value); }
 inline Float Load(const float* from) { return _mm512_loadu_ps(from); }
 inline void Store(float* to, Float value) { _mm512_storeu_ps(to, value); }
+inline void Stream(float* to, Float value) { _mm512_stream_ps(to, value); }
+inline void FinishStreams() { _mm_sfence(); }
 inline Float LoadFirst(const float* from, int64_t count) {
   return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
 }

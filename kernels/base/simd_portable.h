@@ -17,6 +17,8 @@ inline Float Load(const float* from) {
   return value;
 }
 inline void Store(float* to, Float value) { memcpy(to, &value, sizeof(value)); }
+inline void Stream(float* to, Float value) { Store(to, value); }
+inline void FinishStreams() {}
 inline Float LoadFirst(const float* from, int64_t count) {
   Float value = {};
   memcpy(&value, from, count * sizeof(float));

@@ -120,6 +120,15 @@ struct Tile {
     }
   }
 
+  // Store past the caches; rows begin at multiples of a vector's size.
+  __attribute__((always_inline)) void Stream(float* c, int64_t row) const {
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 16
+      for (int j = 0; j < kVectors; ++j) RETORT_ISA::Stream(c + i * row + j * kLanes, sum[i][j]);
+    }
+  }
+
  private:
   __attribute__((always_inline)) void AddStep(int first, int end, int step, Operand a, const float* b,
                                               int64_t b_row) {

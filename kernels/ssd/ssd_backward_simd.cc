@@ -14,11 +14,12 @@ namespace {
 
 struct BackwardItem {
   const SsdBackwardArguments<float>& arguments;
+  const float* group_chunks;  // or null
   const SsdHeadGradients& gradients;
   int64_t batch;
   int64_t p, n;        // padded
   float *x_SP, *b_SN;  // the segment's
-  float *dy_QP, *xt_PQ, *c_QN, *bt_NQ, *g_QQ, *k_QQ, *out, *rt_NP;
+  float *dy_QP, *xt_PQ, *c_QN, *bt_NQ, *m_QQ, *k_QQ, *out, *rt_NP;
 
   int64_t Count(int64_t t0) const {
     return arguments.shape.tokens - t0 < kQ ? arguments.shape.tokens - t0 : kQ;
@@ -43,15 +44,25 @@ struct BackwardItem {
   // What PackSegment reads of a chunk, and what AddChunk touches.
   void AddSegmentRows(int64_t t0, int64_t head, RowPrefetcher& rows) const {
     rows.Add(Row(arguments.x_BTHP, t0, head), arguments.x_BTHP.token, arguments.shape.width);
+    if (group_chunks != nullptr) return;
     rows.Add(Row(arguments.b_BTGN, t0, Group(head)), arguments.b_BTGN.token, arguments.shape.state);
   }
   void AddChunkRows(int64_t t0, int64_t head, RowPrefetcher& rows) const {
-    rows.Add(Row(arguments.c_BTGN, t0, Group(head)), arguments.c_BTGN.token, arguments.shape.state);
+    if (group_chunks == nullptr) {
+      rows.Add(Row(arguments.c_BTGN, t0, Group(head)), arguments.c_BTGN.token, arguments.shape.state);
+    }
     rows.Add(Row(arguments.dy_BTHP, t0, head), arguments.dy_BTHP.token, arguments.shape.width);
     rows.Add(Row(arguments.dx_BTHP, t0, head), arguments.dx_BTHP.token, arguments.shape.width);
     rows.Add(Row(gradients.dc_BTHN, t0, head), gradients.dc_BTHN.token, arguments.shape.state);
     rows.Add(Row(gradients.db_BTHN, t0, head), gradients.db_BTHN.token, arguments.shape.state);
   }
+  // b's rows of a chunk that PackSegment has met.
+  const float* PackedB(int64_t t0, int64_t head) const {
+    if (group_chunks == nullptr) return b_SN + t0 % kSsdSegment * n;
+    return SsdGroupChunkAt(arguments.shape, group_chunks, batch, Group(head), t0 / kQ).b_QN;
+  }
+  // Of the chunk from t0 on: what was packed before, or now.
+  SsdGroupChunk GroupChunk(int64_t t0, int64_t head) const;
   // One of the arguments' states, [P, N].
   void LoadState(const float* from_PN, float* state_PN) const {
     for (int64_t i = 0; i < p * n; i += kLanes) Store(state_PN + i, Broadcast(0.0f));
@@ -63,6 +74,17 @@ struct BackwardItem {
   float AddChunk(int64_t t0, int64_t head, const ChunkDecays& decays, const float* state_PN, float* r_PN,
                  RowPrefetcher& ahead) const;
 };
+
+SsdGroupChunk BackwardItem::GroupChunk(int64_t t0, int64_t head) const {
+  if (group_chunks != nullptr) {
+    return SsdGroupChunkAt(arguments.shape, group_chunks, batch, Group(head), t0 / kQ);
+  }
+  const float* const b_QN = PackedB(t0, head);
+  Transpose(kQ, n, b_QN, n, bt_NQ, kQ);
+  PackGroup(arguments.c_BTGN, t0, head, c_QN);
+  LowerProduct(n, c_QN, bt_NQ, m_QQ);
+  return {b_QN, c_QN, bt_NQ, m_QQ};
+}
 
 // Packs x and b of a segment, which AddChunk finds in the second-level cache: their rows cannot stay there
 // where they lie, since a page has but a few sets for one head's columns. Computes the state that enters each
@@ -77,9 +99,10 @@ void BackwardItem::PackSegment(int64_t segment, int64_t head, const ChunkDecays*
   RowPrefetcher last;
   AddChunkRows((end - 1) / kQ * kQ, head, last);
   for (int64_t t0 = first; t0 < end; t0 += kQ) {
-    float *const x_QP = x_SP + (t0 - first) * p, *const b_QN = b_SN + (t0 - first) * n;
+    float* const x_QP = x_SP + (t0 - first) * p;
     PackHead(arguments.x_BTHP, t0, head, x_QP);
-    PackGroup(arguments.b_BTGN, t0, head, b_QN);
+    if (group_chunks == nullptr) PackGroup(arguments.b_BTGN, t0, head, b_SN + (t0 - first) * n);
+    const float* const b_QN = PackedB(t0, head);
     if (t0 + kQ >= end) break;
     const ChunkDecays& decays = chunk_decays[(t0 - first) / kQ];
     const float* const from = states + (t0 - first) / kQ * p * n;
@@ -100,10 +123,10 @@ void BackwardItem::PackSegment(int64_t segment, int64_t head, const ChunkDecays*
   }
 }
 
-// In: G and K, of which only the lower triangles matter. Out: M = L G, dG = L K dt in their places, and
+// In: G and K, of which only the lower triangles matter. Out: M = L G, dG = L K dt in K's place, and
 // span[t] = sum_{i >= t > j} dG_ij G_ij. Rows come last to first, so when row t's turn comes `below` holds,
 // at each column j < t, the sum of the rows from t on.
-void ApplyDecays(const ChunkDecays& decays, float* g_QQ, float* k_QQ, float* span_Q) {
+void ApplyDecays(const ChunkDecays& decays, const float* g_QQ, float* k_QQ, float* m_QQ, float* span_Q) {
   Float below[kQ / kLanes];
   for (Float& sum : below) sum = Broadcast(0.0f);
   int64_t last_row = kQ;
@@ -115,7 +138,7 @@ void ApplyDecays(const ChunkDecays& decays, float* g_QQ, float* k_QQ, float* spa
       last_row = i;
     }
     const Float g = Load(g_QQ + i * kQ + j), dg = decay * Load(k_QQ + i * kQ + j) * Load(decays.dt + j);
-    Store(g_QQ + i * kQ + j, decay * g);
+    Store(m_QQ + i * kQ + j, decay * g);
     Store(k_QQ + i * kQ + j, dg);
     below[j / kLanes] = MulAdd(dg, g, below[j / kLanes]);
     spanning = spanning + KeepFirst(below[j / kLanes], i - j);
@@ -151,10 +174,9 @@ float BackwardItem::AddChunk(int64_t t0, int64_t head, const ChunkDecays& decays
   constexpr int64_t kRowsAtATime = 5;  // of at most 5 arrays, between 40 tiles where P = N = 64
   const SsdShape& shape = arguments.shape;
   const int64_t count = Count(t0);
-  const float *const x_QP = x_SP + t0 % kSsdSegment * p, *const b_QN = b_SN + t0 % kSsdSegment * n;
-  Transpose(kQ, n, b_QN, n, bt_NQ, kQ);
-  PackGroup(arguments.c_BTGN, t0, head, c_QN);
-  LowerProduct(n, c_QN, bt_NQ, g_QQ);
+  const float* const x_QP = x_SP + t0 % kSsdSegment * p;
+  const SsdGroupChunk shared = GroupChunk(t0, head);
+  const float *const b_QN = shared.b_QN, *const c_rows_QN = shared.c_QN;
   Transpose(kQ, p, x_QP, p, xt_PQ, kQ);
   PackHead(arguments.dy_BTHP, t0, head, dy_QP);
   LowerProduct(p, dy_QP, xt_PQ, k_QQ);
@@ -162,8 +184,8 @@ float BackwardItem::AddChunk(int64_t t0, int64_t head, const ChunkDecays& decays
   float dd = 0;
   for (int64_t i = 0; i < count; ++i) dd += k_QQ[i * kQ + i];
   float span_Q[kQ], dc_dots_Q[kQ] = {}, db_dots_Q[kQ] = {}, ddt_Q[kQ] = {};
-  ApplyDecays(decays, g_QQ, k_QQ, span_Q);
-  const float *const m_QQ = g_QQ, *const dg_QQ = k_QQ;
+  ApplyDecays(decays, shared.g_QQ, k_QQ, m_QQ, span_Q);
+  const float* const dg_QQ = k_QQ;
 
   // Full chunks of full vectors go straight to where they belong.
   const auto store = [&](int64_t width, int64_t padded, float* target, int64_t target_row,
@@ -206,7 +228,7 @@ float BackwardItem::AddChunk(int64_t t0, int64_t head, const ChunkDecays& decays
         tile.SetZero();
         tile.AddProduct(p, {dy_QP + i * p, p, 1}, state_PN + column, n);
         tile.ScaleRows(decays.from_start + i);
-        tile.AddRowDots(c_QN + i * n + column, n, dc_dots_Q + i);
+        tile.AddRowDots(c_rows_QN + i * n + column, n, dc_dots_Q + i);
         tile.AddProduct(i, {dg_QQ + i * kQ, kQ, 1}, b_QN + column, n);
         tile.AddLowerProduct({dg_QQ + i * kQ + i, kQ, 1}, b_QN + i * n + column, n);
       });
@@ -218,8 +240,8 @@ float BackwardItem::AddChunk(int64_t t0, int64_t head, const ChunkDecays& decays
         tile.AddProduct(p, {x_QP + j * p, p, 1}, r_PN + column, n);
         tile.ScaleRows(decays.to_end_dt + j);
         tile.AddRowDots(b_QN + j * n + column, n, db_dots_Q + j);
-        tile.AddUpperProduct({dg_QQ + j * kQ + j, 1, kQ}, c_QN + j * n + column, n);
-        tile.AddProduct(kQ - end, {dg_QQ + end * kQ + j, 1, kQ}, c_QN + end * n + column, n);
+        tile.AddUpperProduct({dg_QQ + j * kQ + j, 1, kQ}, c_rows_QN + j * n + column, n);
+        tile.AddProduct(kQ - end, {dg_QQ + end * kQ + j, 1, kQ}, c_rows_QN + end * n + column, n);
       });
   StoreLogDecayGradient(count, span_Q, dc_dots_Q, db_dots_Q, decays.total * Dot(p * n, state_PN, r_PN),
                         Row(arguments.dlog_decay_BTH, t0, head), arguments.dlog_decay_BTH.token);
@@ -231,7 +253,7 @@ float BackwardItem::AddChunk(int64_t t0, int64_t head, const ChunkDecays& decays
         float* const r = r_PN + i * n + column;
         tile.Load(r, n);
         tile.Scale(decays.total);
-        tile.AddProduct(kQ, {dy_QP + i, 1, p}, c_QN + column, n);
+        tile.AddProduct(kQ, {dy_QP + i, 1, p}, c_rows_QN + column, n);
         tile.Store(r, n);
       });
   return dd;
@@ -239,18 +261,20 @@ float BackwardItem::AddChunk(int64_t t0, int64_t head, const ChunkDecays& decays
 
 }  // namespace
 
-void SsdBackwardHeads(const SsdBackwardArguments<float>& arguments, int64_t batch, int64_t first_head,
-                      int64_t heads, const SsdHeadGradients& gradients, float* workspace) {
+void SsdBackwardHeads(const SsdBackwardArguments<float>& arguments, const float* group_chunks, int64_t batch,
+                      int64_t first_head, int64_t heads, const SsdHeadGradients& gradients,
+                      float* workspace) {
   const SsdShape& shape = arguments.shape;
   const int64_t p = PaddedTo16(shape.width), n = PaddedTo16(shape.state);
-  BackwardItem item = {arguments, gradients, batch, p, n, workspace, {}, {}, {}, {}, {}, {}, {}, {}, {}};
+  BackwardItem item = {arguments, group_chunks, gradients, batch, p,  n,  workspace, {},
+                       {},        {},           {},        {},    {}, {}, {},        {}};
   item.b_SN = item.x_SP + kSsdSegment * p;
   item.dy_QP = item.b_SN + kSsdSegment * n;
   item.xt_PQ = item.dy_QP + kQ * p;
   item.c_QN = item.xt_PQ + kQ * p;
   item.bt_NQ = item.c_QN + kQ * n;
-  item.g_QQ = item.bt_NQ + kQ * n;
-  item.k_QQ = item.g_QQ + kQ * kQ;
+  item.m_QQ = item.bt_NQ + kQ * n;
+  item.k_QQ = item.m_QQ + kQ * kQ;
   item.out = item.k_QQ + kQ * kQ;  // [Q, P] or [Q, N]
   item.rt_NP = item.out + kQ * (p + n);
   float* const r_HPN = item.rt_NP + p * n;

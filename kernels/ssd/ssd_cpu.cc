@@ -25,6 +25,27 @@ void SumHeads(const SsdShape& shape, const float* per_head_BTHN, const SsdArray<
   });
 }
 
+// Every group's chunks, packed once for all its heads; nothing where each head is a group.
+class GroupChunks {
+ public:
+  GroupChunks(const SsdShape& shape, const SsdArray<const float>& b_BTGN, const SsdArray<const float>& c_BTGN,
+              const Executor& executor, InstructionSet set)
+      : count_(shape.heads == shape.groups ? 0 : shape.batch * shape.groups * SsdChunks(shape)),
+        memory_(count_ * SsdGroupChunkFloats(shape)) {
+    const auto pack = RETORT_SIMD_CHOOSE(set, SsdPackGroupChunk);
+    executor.Run(count_, [&](int64_t item) {
+      const int64_t chunks = SsdChunks(shape), group = item / chunks;
+      pack(shape, b_BTGN, c_BTGN, group / shape.groups, group % shape.groups, item % chunks,
+           memory_.data() + item * SsdGroupChunkFloats(shape));
+    });
+  }
+  const float* data() const { return count_ == 0 ? nullptr : memory_.data(); }
+
+ private:
+  int64_t count_;
+  Workspace memory_;
+};
+
 // body(batch, first head, heads) over all heads, in work items that depend on the shape only.
 template <class Body>
 void RunHeads(const SsdShape& shape, const Executor& executor, const Body& body) {
@@ -39,9 +60,10 @@ void RunHeads(const SsdShape& shape, const Executor& executor, const Body& body)
 
 void SsdForward(const SsdForwardArguments<float>& arguments, const Executor& executor, InstructionSet set) {
   const auto forward_heads = RETORT_SIMD_CHOOSE(set, SsdForwardHeads);
+  const GroupChunks packed(arguments.shape, arguments.b_BTGN, arguments.c_BTGN, executor, set);
   RunHeads(arguments.shape, executor, [&](int64_t batch, int64_t first_head, int64_t heads) {
     const Workspace workspace(SsdForwardWorkspace(arguments.shape));
-    forward_heads(arguments, batch, first_head, heads, workspace.data());
+    forward_heads(arguments, packed.data(), batch, first_head, heads, workspace.data());
   });
 }
 
@@ -58,9 +80,10 @@ void SsdBackward(const SsdBackwardArguments<float>& arguments, const Executor& e
   const SsdHeadGradients gradients = {per_head(arguments.db_BTGN, db_BTHN),
                                       per_head(arguments.dc_BTGN, dc_BTHN), dd_BH.data()};
   const auto backward_heads = RETORT_SIMD_CHOOSE(set, SsdBackwardHeads);
+  const GroupChunks packed(shape, arguments.b_BTGN, arguments.c_BTGN, executor, set);
   RunHeads(shape, executor, [&](int64_t batch, int64_t first_head, int64_t heads) {
     const Workspace workspace(SsdBackwardWorkspace(shape));
-    backward_heads(arguments, batch, first_head, heads, gradients, workspace.data());
+    backward_heads(arguments, packed.data(), batch, first_head, heads, gradients, workspace.data());
   });
   if (shared) {
     SumHeads(shape, db_BTHN.data(), arguments.db_BTGN, executor, set);

@@ -10,8 +10,10 @@ namespace {
 
 struct ForwardItem {
   const SsdForwardArguments<float>& arguments;
+  const float* group_chunks;  // or null
   int64_t batch;
   int64_t p, n;  // padded
+  bool streams;
   float *x_QP, *y_QP, *b_QN, *c_QN, *bt_NQ, *scores_QQ, *state_PN;
 
   template <class Real>
@@ -38,33 +40,59 @@ struct ForwardItem {
     CopyRows(state_PN, n, shape.width, shape.state, to_PN, shape.state);
   }
 
+  // Of the chunk from t0 on: what was packed before, or now.
+  SsdGroupChunk GroupChunk(int64_t t0, int64_t head) const;
   // The chunk from token t0 on; (next_t, next_head) is what comes after it.
   void Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_head, float* state_NP) const;
 };
 
 constexpr int64_t kRowsAtATime = 6;  // of 4 arrays, between 24 tiles where P = N = 64
 
+// Outputs that no cache will hold until they are read go past the caches: writing a line there reads it
+// first.
+bool Streams(const SsdForwardArguments<float>& arguments) {
+  constexpr int64_t kFloats = 2 << 20;
+  const SsdShape& shape = arguments.shape;
+  const SsdArray<float>& y = arguments.y_BTHP;
+  return shape.batch * shape.tokens * shape.heads * shape.width >= kFloats &&
+         (reinterpret_cast<uintptr_t>(y.data) / sizeof(float) | y.batch | y.token | y.head) % kBlock == 0;
+}
+
+SsdGroupChunk ForwardItem::GroupChunk(int64_t t0, int64_t head) const {
+  const SsdShape& shape = arguments.shape;
+  const int64_t group = Group(head), count = shape.tokens - t0 < kQ ? shape.tokens - t0 : kQ;
+  if (group_chunks != nullptr) return SsdGroupChunkAt(shape, group_chunks, batch, group, t0 / kQ);
+  const SsdArray<const float>&b = arguments.b_BTGN, &c = arguments.c_BTGN;
+  if (count == kQ && shape.state == n) {
+    Transpose(kQ, n, Row(b, t0, group), b.token, bt_NQ, kQ);
+  } else {
+    PackRows(Row(b, t0, group), b.token, count, shape.state, n, b_QN);
+    Transpose(kQ, n, b_QN, n, bt_NQ, kQ);
+  }
+  PackRows(Row(c, t0, group), c.token, count, shape.state, n, c_QN);
+  LowerProduct(n, c_QN, bt_NQ, scores_QQ);
+  return {b_QN, c_QN, bt_NQ, scores_QQ};
+}
+
 void ForwardItem::Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_head, float* state_NP) const {
   const SsdShape& shape = arguments.shape;
   const int64_t count = shape.tokens - t0 < kQ ? shape.tokens - t0 : kQ;
-  const int64_t group = Group(head), next_group = Group(next_head);
   const SsdArray<const float>&x = arguments.x_BTHP, &b = arguments.b_BTGN, &c = arguments.c_BTGN;
   const float* const dt = arguments.dt_BTH.data != nullptr ? Row(arguments.dt_BTH, t0, head) : nullptr;
   const ChunkDecays decays(Row(arguments.log_decay_BTH, t0, head), arguments.log_decay_BTH.token, dt,
                            arguments.dt_BTH.token, count);
   RowPrefetcher next;
-  next.Add(Row(b, next_t, next_group), b.token, shape.state);
-  next.Add(Row(c, next_t, next_group), c.token, shape.state);
+  if (group_chunks == nullptr) {
+    next.Add(Row(b, next_t, Group(next_head)), b.token, shape.state);
+    next.Add(Row(c, next_t, Group(next_head)), c.token, shape.state);
+  }
   next.Add(Row(x, next_t, next_head), x.token, shape.width);
-  next.Add(Row(arguments.y_BTHP, next_t, next_head), arguments.y_BTHP.token, shape.width);
-  PackRows(Row(b, t0, group), b.token, count, shape.state, n, b_QN);
-  Transpose(kQ, n, b_QN, n, bt_NQ, kQ);
-  PackRows(Row(c, t0, group), c.token, count, shape.state, n, c_QN);
-  LowerProduct(n, c_QN, bt_NQ, scores_QQ);
+  if (!streams) next.Add(Row(arguments.y_BTHP, next_t, next_head), arguments.y_BTHP.token, shape.width);
+  const SsdGroupChunk shared = GroupChunk(t0, head);
   PackRows(Row(x, t0, head), x.token, count, shape.width, p, x_QP);
   decays.ForEachLower([&](int64_t i, int64_t j, Float decay) __attribute__((always_inline)) {
-    float* const score = scores_QQ + i * kQ + j;
-    Store(score, decay * Load(score) * Load(decays.dt + j));
+    const int64_t at = i * kQ + j;
+    Store(scores_QQ + at, decay * Load(shared.g_QQ + at) * Load(decays.dt + j));
   });
 
   // Full chunks of full vectors go straight to where they belong.
@@ -76,18 +104,22 @@ void ForwardItem::Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_he
       kQ, p, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
         next.Fetch(kRowsAtATime);
         tile.SetZero();
-        tile.AddProduct(n, {c_QN + i * n, n, 1}, state_NP + column, p);
+        tile.AddProduct(n, {shared.c_QN + i * n, n, 1}, state_NP + column, p);
         tile.ScaleRows(decays.from_start + i);
         tile.AddProduct(i, {scores_QQ + i * kQ, kQ, 1}, x_QP + column, p);
         tile.AddLowerProduct({scores_QQ + i * kQ + i, kQ, 1}, x_QP + i * p + column, p);
         if (arguments.d_H != nullptr) tile.AddScaled(arguments.d_H[head], x_QP + i * p + column, p);
-        tile.Store(y + i * y_row + column, y_row);
+        if (direct && streams) {
+          tile.Stream(y + i * y_row + column, y_row);
+        } else {
+          tile.Store(y + i * y_row + column, y_row);
+        }
       });
   if (!direct) CopyRows(y_QP, p, count, shape.width, target, arguments.y_BTHP.token);
 
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t j = 0; j < kQ; j += kLanes) {
-      Store(bt_NQ + i * kQ + j, Load(bt_NQ + i * kQ + j) * Load(decays.to_end_dt + j));
+      Store(bt_NQ + i * kQ + j, Load(shared.bt_NQ + i * kQ + j) * Load(decays.to_end_dt + j));
     }
   }
   ForEachTile(
@@ -103,11 +135,28 @@ void ForwardItem::Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_he
 
 }  // namespace
 
-void SsdForwardHeads(const SsdForwardArguments<float>& arguments, int64_t batch, int64_t first_head,
-                     int64_t heads, float* workspace) {
+void SsdPackGroupChunk(const SsdShape& shape, const SsdArray<const float>& b_BTGN,
+                       const SsdArray<const float>& c_BTGN, int64_t batch, int64_t group, int64_t chunk,
+                       float* to) {
+  const int64_t t0 = chunk * kQ, n = PaddedTo16(shape.state);
+  const int64_t count = shape.tokens - t0 < kQ ? shape.tokens - t0 : kQ;
+  float *const b_QN = to, *const c_QN = b_QN + kQ * n, *const bt_NQ = c_QN + kQ * n;
+  const auto pack = [&](const SsdArray<const float>& array, float* rows) {
+    PackRows(array.data + batch * array.batch + t0 * array.token + group * array.head, array.token, count,
+             shape.state, n, rows);
+  };
+  pack(b_BTGN, b_QN);
+  pack(c_BTGN, c_QN);
+  Transpose(kQ, n, b_QN, n, bt_NQ, kQ);
+  LowerProduct(n, c_QN, bt_NQ, bt_NQ + kQ * n);
+}
+
+void SsdForwardHeads(const SsdForwardArguments<float>& arguments, const float* group_chunks, int64_t batch,
+                     int64_t first_head, int64_t heads, float* workspace) {
   const SsdShape& shape = arguments.shape;
   const int64_t p = PaddedTo16(shape.width), n = PaddedTo16(shape.state);
-  ForwardItem item = {arguments, batch, p, n, workspace, {}, {}, {}, {}, {}, {}};
+  ForwardItem item = {arguments, group_chunks, batch, p,  n, Streams(arguments), workspace, {},
+                      {},        {},           {},    {}, {}};
   item.y_QP = item.x_QP + kQ * p;
   item.b_QN = item.y_QP + kQ * p;
   item.c_QN = item.b_QN + kQ * n;
@@ -129,6 +178,7 @@ void SsdForwardHeads(const SsdForwardArguments<float>& arguments, int64_t batch,
       item.Scan(t0, head, last ? t0 + kQ : t0, last ? first_head : head + 1, state_NP);
     }
   }
+  if (item.streams) FinishStreams();
   for (int64_t h = 0; h < heads; ++h) {
     item.StoreState(states + h * n * p, arguments.final_state_BHPN + item.StateOffset(first_head + h));
   }

@@ -150,6 +150,21 @@ TEST_P(Ssd, IsTheSameBitsForAnyNumberOfThreads) {
   EXPECT_EQ(one.dd, two.dd);
 }
 
+// Outputs of this size go past the caches where their rows begin at a line of 64 bytes, and not elsewhere.
+TEST_P(Ssd, WritesPastTheCachesWhatItWritesThroughThem) {
+  auto problem = RandomSsd<float>({1, 1030, 32, 32, 64, 16}, 7, Mild);
+  const auto output = [&](int64_t floats_off_a_line) {
+    std::vector<float> memory(problem.y.size() + 32, NAN);
+    const auto address = reinterpret_cast<uintptr_t>(memory.data());
+    float* const y = memory.data() + (64 - address % 64) / sizeof(float) + floats_off_a_line;
+    auto arguments = problem.Forward();
+    arguments.y_BTHP.data = y;
+    SsdForward(arguments, TestingThreads(2), GetParam());
+    return std::vector<float>(y, y + problem.y.size());
+  };
+  EXPECT_EQ(output(0), output(1));
+}
+
 // Splitting at a chunk's boundary and carrying the state changes nothing; one problem's middle is another's.
 TEST_P(Ssd, ContinuesFromItsState) {
   auto whole = RandomSsd<float>({1, 96, 2, 2, 16, 16}, 5, Mild);

@@ -16,7 +16,7 @@ namespace {
 // 256 positions of 49,152 logits are 48 MiB a side, and enough rows for full GEMM speed.
 constexpr int64_t kChunkPositions = 256;
 
-// mean |s - t| over the rows. LibTorch's own gradient of a norm takes six passes over the rows instead of
+// mean |s - t| over the rows. LibTorch's own gradient of a norm takes several passes over the rows instead of
 // one.
 class MeanDistance : public torch::autograd::Function<MeanDistance> {
  public:
