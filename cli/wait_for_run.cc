@@ -63,13 +63,17 @@ int WaitForRun(Orchestrator& orchestrator, const WaitOptions& options) {
   const double end =
       MonotonicSeconds() + options.flags.timeout_seconds.value_or(std::numeric_limits<double>::infinity());
   v1::RunStatus last;
+  v1::RunState first = v1::RUN_STATE_UNSPECIFIED;
   const auto reached = [&] {
     return options.until != v1::RUN_STATE_UNSPECIFIED && last.summary().state() == options.until;
   };
   FollowOptions follow = {.run = options.run, .first_patience_seconds = options.flags.patience_seconds()};
   const absl::StatusOr<v1::RunStatus> ended =
       FollowRun(orchestrator, follow, [&](const v1::WatchReply* part) {
-        if (part != nullptr && part->has_snapshot()) last = part->snapshot();
+        if (part != nullptr && part->has_snapshot()) {
+          last = part->snapshot();
+          if (first == v1::RUN_STATE_UNSPECIFIED) first = last.summary().state();
+        }
         if (part != nullptr && part->has_event() && options.show_events) {
           std::cerr << EventLine(part->event()) << std::endl;
         }
@@ -77,7 +81,8 @@ int WaitForRun(Orchestrator& orchestrator, const WaitOptions& options) {
       });
   if (ended.ok()) last = *ended;
   const auto say_so = [&] {
-    if (!options.flags.for_programs()) std::cout << RunHeadline(last.summary()) << "\n";
+    const bool has_waited = last.summary().state() != first;
+    if (has_waited && !options.flags.for_programs()) std::cout << RunHeadline(last.summary()) << "\n";
     return kExitOk;
   };
   if (reached()) return say_so();
