@@ -69,7 +69,9 @@ void SimOrchestrator::Crash(bool loses_power, int64_t down_ms) {
   if (!is_up()) return;
   is_exact_ = !disk_.is_cut() && coordinator_->failure().ok();
   world_.Trace("orchestrator dies", is_exact_ ? "" : " within a call", loses_power ? ", power lost" : "");
-  if (loses_power) disk_.CutAfter(1);
+  loses_power = loses_power || disk_.is_cut();
+  // Without: what CrashWithin had in store does not strike while the files are closed.
+  disk_.CutAfter(loses_power ? 1 : -1);
   coordinator_.reset();
   store_.reset();
   if (loses_power) disk_.RestorePower();
