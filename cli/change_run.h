@@ -19,7 +19,7 @@ struct RunChange {
   std::string command;  // "retort pause"
   std::string purpose;
   std::vector<std::string> examples;
-  std::string wait_help;
+  std::string wait_help;  // of --wait; empty: there is nothing to wait for
   grpc::Status (v1::RunService::Stub::*method)(grpc::ClientContext*, const Request&, Reply*);
   std::function<std::string(const std::string& run, const Reply& reply)>
       text;                                        // one line that says what was done
@@ -34,7 +34,7 @@ int ChangeRunVerb(const RunChange<Request, Reply>& change, const std::vector<std
   CLI::App app;
   DescribeCommand(app, change.command, change.purpose, change.examples);
   app.add_option("RUN", run, "Its name or its id; a name means the newest run of that name")->required();
-  app.add_flag("--wait", wait, change.wait_help);
+  if (!change.wait_help.empty()) app.add_flag("--wait", wait, change.wait_help);
   AddRequestIdFlag(app, request_id);
   AddServiceFlags(app, flags, OutputChoice::kJsonYaml);
   if (const std::optional<int> exit_code = ParseCommand(app, args, std::cout, std::cerr)) return *exit_code;

@@ -4,12 +4,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/client/download_run.h"
+#include "cli/report/report_page.h"
 #include "cli/service_flags.h"
 #include "cli/show/words.h"
 #include "cli/verbs.h"
 #include "core/base/clock.h"
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
+#include "core/base/file_error.h"
 #include "core/base/files.h"
 #include "core/base/interrupt.h"
 #include "core/base/progress.h"
@@ -32,9 +34,9 @@ class MebibyteProgress {
   MebibyteProgress() : progress_(std::cerr, ProgressOptionsForStderr(), MonotonicSeconds) {}
 
   void Show(const DownloadProgress& at) {
-    if (at.total_bytes == 0) return;
+    if (at.done_bytes >= at.total_bytes && !started_) return;
     if (!started_)
-      progress_.StartPhase("download", Mebibytes(at.done_bytes), Mebibytes(at.total_bytes), "MiB");
+      progress_.StartPhase("download, MiB", Mebibytes(at.done_bytes), Mebibytes(at.total_bytes), "");
     started_ = true;
     progress_.Step({.step = Mebibytes(at.done_bytes)});
   }
@@ -58,13 +60,13 @@ absl::StatusOr<std::filesystem::path> ChooseDirectory(Orchestrator& orchestrator
 }
 
 absl::Status Download(const DownloadCommand& command) {
-  const std::atomic<bool>& stop = InstallInterruptHandler();
   ASSIGN_OR_RETURN(Orchestrator orchestrator, Connect(command.flags));
   ASSIGN_OR_RETURN(const std::filesystem::path out_dir, ChooseDirectory(orchestrator, command));
   std::error_code error;
   std::filesystem::create_directories(out_dir, error);
-  if (error) return absl::ErrnoToStatus(error.value(), "cannot create directory " + out_dir.string());
+  if (error) return FileError(error.value(), "cannot create directory", out_dir);
   ASSIGN_OR_RETURN(const DirectoryLock lock, DirectoryLock::Acquire(out_dir));
+  const std::atomic<bool>& stop = InstallInterruptHandler();
   MebibyteProgress progress;
   ASSIGN_OR_RETURN(const v1::FileList files,
                    DownloadRun(orchestrator, {.run = ParseRunRef(command.run),
@@ -75,6 +77,7 @@ absl::Status Download(const DownloadCommand& command) {
                                                 return !stop;
                                               }}));
   progress.End();
+  NoteReport(kName, out_dir, std::cerr);
   PrintReply(
       command.flags, files,
       absl::StrCat("run ", command.run, " is in ", out_dir.string(), ", ", files.files_size(), " files\n"));
@@ -88,8 +91,8 @@ int DownloadVerb(const std::vector<std::string>& args) {
   CLI::App app;
   DescribeCommand(
       app, kName,
-      "Fetches the student and the measurements of a run that has succeeded. What was cut off goes on\n"
-      "with the same command.",
+      "Fetches the student and the measurements of a run that has succeeded, and makes its report. What was\n"
+      "cut off goes on with the same command.",
       {"retort download smollm2-hybrid", "retort download 17 --out models/student"});
   app.add_option("RUN", command.run, "Its name or its id; a name means the newest run of that name")
       ->required();
@@ -97,7 +100,9 @@ int DownloadVerb(const std::vector<std::string>& args) {
   AddServiceFlags(app, command.flags, OutputChoice::kJsonYaml);
   if (const std::optional<int> exit_code = ParseCommand(app, args, std::cout, std::cerr)) return *exit_code;
   const absl::Status status = Download(command);
-  return status.ok() ? kExitOk : ReportServiceError(kName, status, command.flags);
+  if (status.ok()) return kExitOk;
+  if (absl::IsCancelled(status)) return ReportRunEnd(kName, status, kExitNotFinished, command.flags);
+  return ReportServiceError(kName, status, command.flags);
 }
 
 }  // namespace retort

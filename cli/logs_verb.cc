@@ -2,8 +2,7 @@
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
-#include "cli/client/follow_run.h"
-#include "cli/client/server_stream.h"
+#include "cli/client/read_logs.h"
 #include "cli/service_flags.h"
 #include "cli/show/message_text.h"
 #include "cli/show/words.h"
@@ -13,13 +12,14 @@
 #include "core/base/exit_code.h"
 #include "core/base/interrupt.h"
 #include "core/base/log.h"
+#include "core/base/status_macros.h"
 
 namespace retort {
 namespace {
 
 constexpr char kName[] = "retort logs";
-constexpr std::chrono::milliseconds kTick{100};
-constexpr double kOutageSeconds = 600;
+constexpr uint32_t kMostLines = 1'000'000;
+constexpr uint64_t kMostTokens = 1'000'000'000'000;
 
 struct LogsCommand {
   std::string run, worker, stage, level = "info";
@@ -62,49 +62,17 @@ absl::StatusOr<v1::LogsRequest> MakeRequest(const LogsCommand& command) {
   return request;
 }
 
-// One stream to its end; CANCELLED when `stop` was set. `request` moves on behind the lines that came.
-absl::Status ReadStream(Orchestrator& orchestrator, bool as_json, const std::atomic<bool>& stop,
-                        v1::LogsRequest& request, bool& heard) {
-  using Stream = ServerStream<v1::LogsReply>;
-  Stream stream([&](grpc::ClientContext* context, grpc::CompletionQueue* queue) {
-    return orchestrator.stub().AsyncLogs(context, request, queue, nullptr);
-  });
-  v1::LogsReply reply;
-  while (!stop && std::cout.good()) {
-    const Stream::Step step = stream.Read(reply, kTick);
-    if (step == Stream::Step::kEnd) return stream.Finish();
-    if (step == Stream::Step::kNothingYet) continue;
-    heard = true;
-    Print(reply, as_json);
-    if (!reply.lines().empty()) request.set_since_unix_ms(reply.lines().rbegin()->time_unix_ms() + 1);
-    request.set_tail_lines(0);
-  }
-  return absl::CancelledError("ended by Ctrl-C");
-}
-
 absl::Status Logs(const LogsCommand& command) {
+  ReadLogsOptions options = {.first_patience_seconds = command.flags.patience_seconds()};
+  if (!command.follow) options.patience_seconds = command.flags.patience_seconds();
+  ASSIGN_OR_RETURN(options.request, MakeRequest(command));
+  ASSIGN_OR_RETURN(Orchestrator orchestrator, Connect(command.flags));
   const std::atomic<bool>& stop = InstallInterruptHandler();
-  absl::StatusOr<v1::LogsRequest> request = MakeRequest(command);
-  if (!request.ok()) return request.status();
-  absl::StatusOr<Orchestrator> orchestrator = Connect(command.flags);
-  if (!orchestrator.ok()) return orchestrator.status();
   const bool as_json = command.flags.output == OutputFormat::kJson;
-  double silent_since = MonotonicSeconds();
-  Repeats repeats(silent_since, command.follow ? kOutageSeconds : command.flags.patience_seconds());
-  while (true) {
-    bool heard = false;
-    const absl::Status status = ReadStream(*orchestrator, as_json, stop, *request, heard);
-    if (status.ok() || (absl::IsCancelled(status) && stop) || !StreamMayPass(status)) return status;
-    const double now = MonotonicSeconds();
-    if (heard) {
-      silent_since = now;
-      repeats.Succeeded(now);
-      std::cerr << kName << ": the connection broke; lines may be missing here\n";
-    }
-    const double wait = repeats.AfterFailure(now, DrawRandom());
-    if (wait < 0) return Unreachable(orchestrator->address(), status, now - silent_since);
-    if (!WaitUnlessStopped(wait, [&stop] { return !stop; })) return absl::CancelledError("ended by Ctrl-C");
-  }
+  return ReadLogs(orchestrator, options, [&](const v1::LogsReply* reply) {
+    if (reply != nullptr) Print(*reply, as_json);
+    return !stop && std::cout.good();
+  });
 }
 
 }  // namespace
@@ -122,14 +90,17 @@ int LogsVerb(const std::vector<std::string>& args) {
       ->type_name("STAGE")
       ->check(CLI::IsMember(EnumWords(*v1::Stage_descriptor())));
   app.add_option("--token", command.token, "Only lines of this attempt, as 'retort get -o wide' names it")
-      ->type_name("N");
-  app.add_option("--level", command.level, "The least level: debug, info, warning or error")
+      ->type_name("N")
+      ->check(CLI::Range(uint64_t{1}, kMostTokens));
+  app.add_option("--level", command.level, "The least level that is shown: debug, info, warning or error")
       ->type_name("LEVEL")
       ->capture_default_str()
       ->check(CLI::IsMember(EnumWords(*v1::LogLevel_descriptor())));
   app.add_option("--since", command.since, "Only lines of the last so long, such as 10m")->type_name("TIME");
-  app.add_option("--tail", command.tail_lines, "Only the last so many lines")->type_name("N");
-  app.add_flag("--follow", command.follow, "Go on with what comes, until the run has ended");
+  app.add_option("--tail", command.tail_lines, "Only the last so many lines")
+      ->type_name("N")
+      ->check(CLI::Range(1u, kMostLines));
+  app.add_flag("-f,--follow", command.follow, "Go on with what comes, until the run has ended");
   AddServiceFlags(app, command.flags, OutputChoice::kJson);
   if (const std::optional<int> exit_code = ParseCommand(app, args, std::cout, std::cerr)) return *exit_code;
   const absl::Status status = Logs(command);

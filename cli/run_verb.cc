@@ -5,6 +5,7 @@
 #include "cli/embedded/embedded_run.h"
 #include "cli/embedded/run_directory.h"
 #include "cli/plan.h"
+#include "cli/report/report_page.h"
 #include "cli/show/result_table.h"
 #include "cli/sibling.h"
 #include "cli/verbs.h"
@@ -79,7 +80,8 @@ absl::StatusOr<RunEnd> RunWithProgress(const EmbeddedRunOptions& options) {
 
 absl::Status PrintResult(const fs::path& out_dir) {
   ASSIGN_OR_RETURN(const nlohmann::json result, ReadResult(out_dir));
-  std::cout << RenderResult(result) << "\nstudent: " << (out_dir / "student").string() << "\n";
+  std::cout << RenderResult(result) << "\nstudent: " << (out_dir / "student").string()
+            << "\nreport:  " << (out_dir / "report.html").string() << "\n";
   return absl::OkStatus();
 }
 
@@ -98,6 +100,7 @@ int Run(const RunCommand& command, const v1::JobSpec& job) {
                       : " before anything was trained; run the same command again to start\n");
     return kExitNotFinished;
   }
+  NoteReport(kName, options->out_dir, std::cerr);
   const absl::Status printed = PrintResult(options->out_dir);
   return printed.ok() ? kExitOk : ReportError(kName, printed, std::cerr);
 }

@@ -11,8 +11,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "cli/show/message_text.h"
+#include "cli/show/words.h"
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
+#include "core/rpc/address.h"
 
 namespace retort {
 namespace {
@@ -64,12 +66,22 @@ void AddServiceFlags(CLI::App& app, ServiceFlags& flags, OutputChoice choice) {
 void AddRequestIdFlag(CLI::App& app, std::string& request_id) {
   app.add_option("--request-id", request_id,
                  "Repeat the request of this id: what it did is not done twice (default: drawn anew)")
-      ->type_name("ID");
+      ->type_name("ID")
+      ->check([](const std::string& id) { return id.empty() ? "is empty" : ""; });
 }
 
 absl::StatusOr<Orchestrator> Connect(const ServiceFlags& flags) {
-  return Orchestrator::Connect(OrchestratorAddress(flags.orchestrator, getenv("RETORT_ORCHESTRATOR")),
-                               flags.patience_seconds());
+  const std::string address = OrchestratorAddress(flags.orchestrator, getenv("RETORT_ORCHESTRATOR"));
+  const absl::Status status = CheckAddress(address);
+  if (!status.ok()) {
+    const char* source = flags.orchestrator.empty() ? "RETORT_ORCHESTRATOR" : "--orchestrator";
+    return absl::InvalidArgumentError(absl::StrCat(source, ": ", status.message()));
+  }
+  if (flags.for_programs()) return Orchestrator::Connect(address, flags.patience_seconds());
+  return Orchestrator::Connect(address, flags.patience_seconds(), [address, flags](const std::string& why) {
+    std::cerr << "retort: no answer from the orchestrator at " << address << " yet: " << why
+              << "; trying for " << FormatPreciseDuration(flags.patience_seconds()) << "\n";
+  });
 }
 
 v1::RunRef ParseRunRef(const std::string& text) {

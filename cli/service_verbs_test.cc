@@ -1,9 +1,16 @@
 // The verbs of the service, as a user's shell runs them, against the real orchestrator. No worker comes.
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <fstream>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "cli/show/words.h"
+#include "core/base/clock.h"
 #include "core/base/files.h"
 #include "core/config/job_fixture.h"
 #include "gmock/gmock.h"
@@ -20,6 +27,22 @@ using testing::MatchesRegex;
 using testing::StartsWith;
 
 constexpr double kSeconds = 60;
+
+// Whether SIGINT is in the set of signals that /proc names so: SigCgt, handled; ShdPnd, not delivered yet.
+bool HasSigint(pid_t pid, const std::string& set) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/status");
+  const std::string status((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const size_t at = status.find(set + ":\t");
+  return at != std::string::npos &&
+         std::stoull(status.substr(at + set.size() + 2, 16), nullptr, 16) & (1 << (SIGINT - 1));
+}
+
+// Whether its first thread waits in this function of the kernel.
+bool WaitsIn(pid_t pid, const std::string& function) {
+  std::string name;
+  std::ifstream("/proc/" + std::to_string(pid) + "/wchan") >> name;
+  return name == function;
+}
 
 class ServiceVerbs : public JobFixture {
  protected:
@@ -99,7 +122,7 @@ TEST_F(ServiceVerbs, ListAndGetShowTheRun) {
 
 TEST_F(ServiceVerbs, ARunThatIsNotThereIsCode4InEveryVerb) {
   for (const char* verb :
-       {"get", "watch", "logs", "plan", "pause", "resume", "cancel", "retry", "download"}) {
+       {"get", "watch", "logs", "plan", "pause", "resume", "cancel", "retry", "delete", "download"}) {
     const ProgramEnd end = Retort({verb, "nosuch"});
     EXPECT_EQ(end.exit_code, 4) << verb << end.err;
     EXPECT_THAT(end.err, AllOf(StartsWith(std::string("retort ") + verb + ": error: "), HasSubstr("nosuch")))
@@ -121,6 +144,22 @@ TEST_F(ServiceVerbs, PauseResumeAndCancelGoThroughTheirStates) {
   EXPECT_EQ(Retort({"pause", "1"}).exit_code, 5);
   EXPECT_EQ(Retort({"retry", "1"}).exit_code, 5);
   EXPECT_EQ(Retort({"download", "1", "--out", directory_ / "out"}).exit_code, 5);
+}
+
+TEST_F(ServiceVerbs, DeleteRemovesARunThatHasEnded) {
+  Submitted();
+  const ProgramEnd living = Retort({"delete", "1"});
+  EXPECT_EQ(living.exit_code, 5);
+  EXPECT_THAT(living.err,
+              AllOf(StartsWith("retort delete: error: smollm2-hybrid (run 1) is "), HasSubstr("cancel")));
+  Retort({"cancel", "1", "--wait"});
+  for (int i = 0; i < 2; ++i) {
+    const ProgramEnd deleted = Retort({"delete", "smollm2-hybrid", "--request-id", "clean"});
+    EXPECT_EQ(deleted.exit_code, 0) << deleted.err;
+    EXPECT_EQ(deleted.out, "run 1 is deleted\n");
+  }
+  EXPECT_EQ(Retort({"get", "1"}).exit_code, 4);
+  EXPECT_EQ(Retort({"list", "-o", "json"}).out, "{\n \"runs\": [],\n \"next_before_run_id\": \"0\"\n}\n");
 }
 
 TEST_F(ServiceVerbs, WatchEndsWithTheRunAndItsCode) {
@@ -151,19 +190,44 @@ TEST_F(ServiceVerbs, WatchAsJsonIsAnObjectALine) {
 TEST_F(ServiceVerbs, CtrlCEndsAWatchAndNotTheRun) {
   Submitted();
   ChildProcess watch(Argv({"watch", "1"}));
-  const auto said_something = [&] {
-    std::ifstream wchan("/proc/" + std::to_string(watch.pid()) + "/status");
-    const std::string status((std::istreambuf_iterator<char>(wchan)), std::istreambuf_iterator<char>());
-    const size_t caught = status.find("SigCgt:\t");
-    return caught != std::string::npos &&
-           std::stoull(status.substr(caught + 8, 16), nullptr, 16) & (1 << (SIGINT - 1));
-  };
-  ASSERT_TRUE(Eventually(kSeconds, said_something));  // it handles the signal by now
+  ASSERT_TRUE(Eventually(kSeconds, [&] { return HasSigint(watch.pid(), "SigCgt"); }));
   watch.Signal(SIGINT);
   const ProgramEnd end = watch.Wait(kSeconds);
   EXPECT_EQ(end.exit_code, 12);
   EXPECT_EQ(end.err, "retort watch: ended; run 1 goes on\n");
   EXPECT_THAT(Retort({"get", "1"}).out, StartsWith("smollm2-hybrid (id 1): queued"));
+}
+
+TEST_F(ServiceVerbs, CtrlCEndsAWaitAndNotTheRun) {
+  ChildProcess submit(Argv({"submit", Job(), "--wait"}));
+  ASSERT_TRUE(Eventually(kSeconds, [&] { return absl::StrContains(submit.err(), "run submitted"); }));
+  submit.Signal(SIGINT);
+  const ProgramEnd end = submit.Wait(kSeconds);
+  EXPECT_EQ(end.exit_code, 12);
+  EXPECT_THAT(end.err, HasSubstr("it goes on: 'retort watch 1'"));
+  EXPECT_THAT(Retort({"get", "1"}).out, StartsWith("smollm2-hybrid (id 1): queued"));
+}
+
+// Nobody reads what the watch writes, so it does not come to look at the first Ctrl-C.
+TEST_F(ServiceVerbs, ASecondCtrlCEndsAWatchThatHangs) {
+  Submitted();
+  const std::string pipe = directory_ / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const int reader = open(pipe.c_str(), O_RDONLY | O_NONBLOCK);
+  const int writer = open(pipe.c_str(), O_WRONLY);
+  ASSERT_GT(fcntl(writer, F_SETPIPE_SZ, 4096), 0);
+  ASSERT_EQ(write(writer, std::string(4096, '-').data(), 4096), 4096);
+  ChildProcess watch(
+      {"/bin/sh", "-c",
+       absl::StrCat("exec ", absl::StrJoin(Argv({"watch", "1", "-o", "json"}), " "), " > ", pipe)});
+  ASSERT_TRUE(Eventually(kSeconds, [&] { return WaitsIn(watch.pid(), "pipe_write"); }));
+  watch.Signal(SIGINT);
+  ASSERT_TRUE(Eventually(kSeconds, [&] { return !HasSigint(watch.pid(), "ShdPnd"); }));
+  EXPECT_TRUE(watch.running());
+  watch.Signal(SIGINT);
+  EXPECT_EQ(watch.Wait(kSeconds).exit_code, 130);
+  close(reader);
+  close(writer);
 }
 
 TEST_F(ServiceVerbs, WatchOutlivesARestartOfTheOrchestrator) {
@@ -173,6 +237,17 @@ TEST_F(ServiceVerbs, WatchOutlivesARestartOfTheOrchestrator) {
   cluster_.StartOrchestrator();
   EXPECT_EQ(Retort({"cancel", "1"}).exit_code, 0);
   EXPECT_EQ(watch.Wait(kSeconds).exit_code, 11);
+}
+
+// The connection is made while no call waits on it.
+TEST_F(ServiceVerbs, FindsAnOrchestratorThatIsBackWithinSeconds) {
+  cluster_.EndOrchestrator(SIGKILL);
+  ChildProcess list(Argv({"list", "--timeout", "60s"}));
+  ASSERT_TRUE(Eventually(kSeconds, [&] { return absl::StrContains(list.err(), "connection refused"); }));
+  cluster_.StartOrchestrator();
+  const double start = MonotonicSeconds();
+  EXPECT_EQ(list.Wait(kSeconds).exit_code, 0);
+  EXPECT_LT(MonotonicSeconds() - start, 4);
 }
 
 TEST_F(ServiceVerbs, PlanOfAJobReadsTheTeachersShape) {
@@ -197,6 +272,19 @@ TEST_F(ServiceVerbs, LogsShowWhatTheOrchestratorDid) {
   EXPECT_THAT(end.out, HasSubstr(" INFO submitted smollm2-hybrid"));
   EXPECT_EQ(Retort({"logs", "--level", "error"}).out, "");
   EXPECT_THAT(Retort({"logs", "--since", "1 parsec"}).err, HasSubstr("'1 parsec' is no time"));
+}
+
+TEST_F(ServiceVerbs, LogsFollowEachLineOnceOverARestartOfTheOrchestrator) {
+  Submitted();
+  ChildProcess logs(Argv({"logs", "smollm2-hybrid", "--follow"}));
+  ASSERT_TRUE(Eventually(kSeconds, [&] { return absl::StrContains(logs.out(), "submitted"); }));
+  cluster_.EndOrchestrator(SIGKILL);
+  cluster_.StartOrchestrator();
+  for (const char* verb : {"pause", "resume", "cancel"}) ASSERT_EQ(Retort({verb, "1"}).exit_code, 0);
+  const ProgramEnd end = logs.Wait(kSeconds);
+  EXPECT_EQ(end.exit_code, 0) << end.err;
+  EXPECT_EQ(end.out, Retort({"logs", "1"}).out);
+  EXPECT_EQ(end.err, "");
 }
 
 TEST_F(ServiceVerbs, WorkersAreNone) {
@@ -224,10 +312,44 @@ TEST_F(EmbeddedService, GivesUpOnAWorkerThatEndsAgainAndAgain) {
   EXPECT_TRUE(std::filesystem::exists(out / "service/store"));
 }
 
+// A worker that does not save and leave when it is told to.
+TEST_F(EmbeddedService, ASecondCtrlCEndsARunAndItsProcessesAtOnce) {
+  for (const char* program : {"retort", "retort-orchestrator"}) {
+    std::filesystem::copy_file(std::filesystem::path(RETORT_BIN_DIR) / program, directory_ / program);
+  }
+  Put("retort-worker",
+      "#!/bin/sh\ntrap '' TERM\necho $$ >" + (directory_ / "pid").string() + "\nexec sleep 1000\n");
+  std::filesystem::permissions(directory_ / "retort-worker", std::filesystem::perms::owner_all);
+  Put("job.yaml", kGood);
+  ChildProcess run(
+      {directory_ / "retort", "run", directory_ / "job.yaml", "--out", directory_ / "out", "--workers", "1"});
+  pid_t worker = 0;
+  ASSERT_TRUE(Eventually(kSeconds, [&] { return bool(std::ifstream(directory_ / "pid") >> worker); }));
+  run.Signal(SIGINT);
+  ASSERT_TRUE(Eventually(kSeconds, [&] { return !HasSigint(run.pid(), "ShdPnd"); }));
+  EXPECT_TRUE(run.running());
+  run.Signal(SIGINT);
+  EXPECT_EQ(run.Wait(kSeconds).exit_code, 130);
+  EXPECT_TRUE(Eventually(kSeconds, [&] { return kill(worker, 0) != 0; }));
+}
+
 TEST_F(ServiceVerbs, TheEnvironmentNamesTheOrchestratorToo) {
   setenv("RETORT_ORCHESTRATOR", cluster_.address().c_str(), 1);
   EXPECT_EQ(RunProgram({RETORT_BIN_DIR "/retort", "list"}, kSeconds).exit_code, 0);
   unsetenv("RETORT_ORCHESTRATOR");
+}
+
+TEST_F(ServiceVerbs, AnAddressThatIsNoneIsCode2AndSaysWhereItCameFrom) {
+  ProgramEnd end = RunProgram({RETORT_BIN_DIR "/retort", "list", "--orchestrator", "head"}, kSeconds);
+  EXPECT_EQ(end.exit_code, 2);
+  EXPECT_EQ(end.err,
+            "retort list: error: --orchestrator: 'head' is no address of an orchestrator; write head:7077\n");
+  setenv("RETORT_ORCHESTRATOR", "http://head:7077", 1);
+  end = RunProgram({RETORT_BIN_DIR "/retort", "list"}, kSeconds);
+  unsetenv("RETORT_ORCHESTRATOR");
+  EXPECT_EQ(end.exit_code, 2);
+  EXPECT_THAT(end.err,
+              StartsWith("retort list: error: RETORT_ORCHESTRATOR: 'http://head:7077' is no address"));
 }
 
 TEST_F(ServiceVerbs, NobodyThereIsCode3) {
@@ -238,6 +360,16 @@ TEST_F(ServiceVerbs, NobodyThereIsCode3) {
   const json error = json::parse(end.err)["error"];
   EXPECT_EQ(error["code"], "UNAVAILABLE");
   EXPECT_THAT(error["message"].get<std::string>(), HasSubstr("127.0.0.1:1"));
+}
+
+TEST_F(ServiceVerbs, NobodyThereIsSaidBeforeTheTimeIsOver) {
+  const ProgramEnd end = RunProgram(
+      {RETORT_BIN_DIR "/retort", "list", "--orchestrator", "127.0.0.1:1", "--timeout", "3s"}, kSeconds);
+  EXPECT_EQ(end.exit_code, 3);
+  EXPECT_THAT(end.err, MatchesRegex("retort: no answer from the orchestrator at 127.0.0.1:1 yet: connection "
+                                    "refused; trying for 3.0s\n"
+                                    "retort list: error: no answer from the orchestrator at 127.0.0.1:1 in "
+                                    "3...: connection refused; check that it runs, and name it with .*\n"));
 }
 
 }  // namespace

@@ -9,12 +9,14 @@
 namespace retort {
 
 int CancelVerb(const std::vector<std::string>& args);
+int DeleteVerb(const std::vector<std::string>& args);
 int DownloadVerb(const std::vector<std::string>& args);
 int GetVerb(const std::vector<std::string>& args);
 int ListVerb(const std::vector<std::string>& args);
 int LogsVerb(const std::vector<std::string>& args);
 int PauseVerb(const std::vector<std::string>& args);
 int PlanVerb(const std::vector<std::string>& args);
+int ReportVerb(const std::vector<std::string>& args);
 int ResumeVerb(const std::vector<std::string>& args);
 int RetryVerb(const std::vector<std::string>& args);
 int RunVerb(const std::vector<std::string>& args);

@@ -10,6 +10,8 @@
 #include "cli/show/words.h"
 #include "core/base/clock.h"
 #include "core/base/exit_code.h"
+#include "core/base/interrupt.h"
+#include "core/base/terminal.h"
 
 namespace retort {
 namespace {
@@ -57,6 +59,7 @@ absl::Status RunStateError(const v1::RunSummary& run) {
 }
 
 int WaitForRun(Orchestrator& orchestrator, const WaitOptions& options) {
+  const std::atomic<bool>& stop = InstallInterruptHandler();
   const double end =
       MonotonicSeconds() + options.flags.timeout_seconds.value_or(std::numeric_limits<double>::infinity());
   v1::RunStatus last;
@@ -70,12 +73,21 @@ int WaitForRun(Orchestrator& orchestrator, const WaitOptions& options) {
         if (part != nullptr && part->has_event() && options.show_events) {
           std::cerr << EventLine(part->event()) << std::endl;
         }
-        return !reached() && MonotonicSeconds() < end;
+        return !reached() && !stop && MonotonicSeconds() < end;
       });
   if (ended.ok()) last = *ended;
-  if (reached()) return kExitOk;
+  const auto say_so = [&] {
+    if (!options.flags.for_programs()) std::cout << RunHeadline(last.summary()) << "\n";
+    return kExitOk;
+  };
+  if (reached()) return say_so();
   if (!ended.ok() && !absl::IsCancelled(ended.status())) {
     return ReportServiceError(options.command, ended.status(), options.flags);
+  }
+  if (stop && CanRedraw(2)) std::cerr << "\r";  // over the terminal's ^C
+  if (!last.has_summary() && stop) {
+    return ReportRunEnd(options.command, absl::CancelledError("the waiting was ended; the run goes on"),
+                        kExitNotFinished, options.flags);
   }
   if (!last.has_summary()) {
     return ReportServiceError(
@@ -86,7 +98,7 @@ int WaitForRun(Orchestrator& orchestrator, const WaitOptions& options) {
   }
   const absl::Status status = RunStateError(last.summary());
   return status.ok()
-             ? kExitOk
+             ? say_so()
              : ReportRunEnd(options.command, status, RunStateExitCode(last.summary().state()), options.flags);
 }
 

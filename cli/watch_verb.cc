@@ -22,6 +22,7 @@ namespace {
 
 constexpr char kName[] = "retort watch";
 constexpr int kStdout = 1;
+constexpr int kStderr = 2;
 constexpr size_t kKeptEvents = 5;
 
 // Where the parts of a watch go.
@@ -76,9 +77,9 @@ std::unique_ptr<WatchScreen> MakeScreen(const ServiceFlags& flags) {
 }
 
 int Watch(const std::string& run, const ServiceFlags& flags) {
-  const std::atomic<bool>& stop = InstallInterruptHandler();
   absl::StatusOr<Orchestrator> orchestrator = Connect(flags);
   if (!orchestrator.ok()) return ReportServiceError(kName, orchestrator.status(), flags);
+  const std::atomic<bool>& stop = InstallInterruptHandler();
   const std::unique_ptr<WatchScreen> screen = MakeScreen(flags);
   const FollowOptions follow = {.run = ParseRunRef(run), .first_patience_seconds = flags.patience_seconds()};
   const absl::StatusOr<v1::RunStatus> end = FollowRun(*orchestrator, follow, [&](const v1::WatchReply* part) {
@@ -86,6 +87,7 @@ int Watch(const std::string& run, const ServiceFlags& flags) {
     return !stop && std::cout.good();
   });
   if (absl::IsCancelled(end.status())) {
+    if (CanRedraw(kStderr)) std::cerr << "\r";  // over the terminal's ^C
     std::cerr << kName << ": ended; run " << run << " goes on\n";
     return kExitNotFinished;
   }

@@ -5,12 +5,13 @@
 #include "absl/strings/str_cat.h"
 #include "cli/client/follow_run.h"
 #include "cli/service_flags.h"
+#include "cli/show/words.h"
 #include "cli/show/worker_table.h"
 #include "cli/verbs.h"
 #include "core/base/clock.h"
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
-#include "core/base/progress.h"
+#include "core/base/interrupt.h"
 #include "core/base/status_macros.h"
 
 namespace retort {
@@ -51,16 +52,17 @@ absl::StatusOr<bool> IsGone(Orchestrator& orchestrator, const std::string& name)
 
 int WaitUntilGone(Orchestrator& orchestrator, const std::string& name, const ServiceFlags& flags) {
   constexpr double kAskEverySeconds = 0.5;
+  const std::atomic<bool>& stop = InstallInterruptHandler();
   const double start = MonotonicSeconds();
   while (true) {
     const absl::StatusOr<bool> gone = IsGone(orchestrator, name);
     if (!gone.ok()) return ReportServiceError(kDrain, gone.status(), flags);
     if (*gone) return kExitOk;
     const double waited = MonotonicSeconds() - start;
-    if (flags.timeout_seconds && waited >= *flags.timeout_seconds) {
+    if (stop || (flags.timeout_seconds && waited >= *flags.timeout_seconds)) {
       return ReportRunEnd(kDrain,
                           absl::DeadlineExceededError(absl::StrCat("worker ", name, " has not left in ",
-                                                                   FormatDuration(waited),
+                                                                   FormatPreciseDuration(waited),
                                                                    "; it still drains: 'retort workers'")),
                           kExitNotFinished, flags);
     }
@@ -98,6 +100,12 @@ int Drain(const std::vector<std::string>& args) {
 
 int WorkersVerb(const std::vector<std::string>& args) {
   if (!args.empty() && args[0] == "drain") return Drain({args.begin() + 1, args.end()});
+  if (!args.empty() && args[0].substr(0, 1) != "-") {
+    return ReportError(kName,
+                       absl::InvalidArgumentError(absl::StrCat("unexpected argument '", args[0],
+                                                               "'; 'retort workers drain NAME' drains one")),
+                       std::cerr);
+  }
   return List(args);
 }
 

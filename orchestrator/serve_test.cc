@@ -99,6 +99,17 @@ TEST_F(ServeTest, SaysWhatIsWrongWithAnAddress) {
                                     20);
   EXPECT_EQ(end.exit_code, 2);
   EXPECT_THAT(end.err, HasSubstr("'nonsense' is no HOST:PORT"));
+  EXPECT_FALSE(fs::exists(directory_ / "state"));
+}
+
+TEST_F(ServeTest, AStartThatCannotListenLeavesTheStoreAsItWas) {
+  Start();
+  const ProgramEnd end = RunProgram(
+      {RETORT_BIN_DIR "/retort-orchestrator", "serve", "--state", directory_ / "other", "--listen", address_},
+      20);
+  EXPECT_EQ(end.exit_code, 3);
+  EXPECT_THAT(end.err, HasSubstr("cannot listen on " + address_));
+  EXPECT_FALSE(fs::exists(directory_ / "other"));
 }
 
 TEST_F(ServeTest, EndsWhenACallerHasSeenALaterOrchestrator) {

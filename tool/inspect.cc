@@ -3,31 +3,56 @@
 #include <numeric>
 
 #include "core/base/status_macros.h"
+#include "core/config/job_file.h"
 #include "model/lm/language_model.h"
+#include "model/student/make_student.h"
+#include "model/teacher/teacher.h"
+#include "train/stages/stage_plan.h"
 
 namespace retort {
 namespace {
+
+using nlohmann::json;
 
 int64_t Elements(const std::vector<int64_t>& shape) {
   return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
 
-const char* Part(const std::string& name) {
+// `mixer`: what the mixers of converted layers are called.
+const char* Part(const std::string& name, const char* mixer) {
   if (name.find("embed_tokens") != std::string::npos) return "embedding";
   if (name.find("lm_head") != std::string::npos) return "head";
-  if (name.find(".mamba.") != std::string::npos) return "mamba2";
+  if (name.find(".mamba.") != std::string::npos) return mixer;
   if (name.find(".self_attn.") != std::string::npos) return "attention";
   return name.find(".mlp.") != std::string::npos ? "mlp" : "norms";
 }
 
+absl::StatusOr<json> InspectJob(const InspectOptions& options) {
+  ASSIGN_OR_RETURN(const v1::JobSpec job, LoadJobAlone(options.model));
+  const std::filesystem::path beside = options.model.parent_path();
+  std::vector<std::filesystem::path> places = {beside.empty() ? "." : beside};
+  places.insert(places.end(), options.roots.begin(), options.roots.end());
+  ASSIGN_OR_RETURN(const std::filesystem::path directory, ResolvePath(job.teacher().path(), places));
+  ASSIGN_OR_RETURN(const ModelConfig teacher, ReadTeacherConfig(directory));
+  ASSIGN_OR_RETURN(const ModelConfig student, StudentConfig(teacher, job.student()));
+  json described = DescribeModel(student);
+  described["kind"] = "job";
+  described["stages"] = json::array();
+  for (const StagePlan& plan : PlanStages(job)) {
+    described["stages"].push_back({{"name", StageName(plan.stage)},
+                                   {"steps", plan.steps},
+                                   {"tokens", plan.steps * plan.tokens_per_step()}});
+  }
+  return described;
+}
+
 }  // namespace
 
-absl::StatusOr<nlohmann::json> RunInspect(const InspectOptions& options) {
-  using nlohmann::json;
-  ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.model));
+nlohmann::json DescribeModel(const ModelConfig& config) {
+  const char* const mixer = Mamba2FormName(config.mamba2.form);
   json layers = json::array();
   for (MixerType type : config.layers) {
-    layers.push_back({{"mixer", type == MixerType::kMamba2 ? "mamba2" : "attention"}, {"parameters", 0}});
+    layers.push_back({{"mixer", type == MixerType::kMamba2 ? mixer : "attention"}, {"parameters", 0}});
   }
   json parameters = {{"total", 0}};
   const std::string layer_prefix = "model.layers.";
@@ -36,13 +61,15 @@ absl::StatusOr<nlohmann::json> RunInspect(const InspectOptions& options) {
     const std::string& name = tensor.name;
     const int64_t count = Elements(tensor.shape);
     parameters["total"] = parameters["total"].get<int64_t>() + count;
-    parameters[Part(name)] = parameters.value(Part(name), int64_t{0}) + count;
+    json& part = parameters[Part(name, mixer)];
+    part = (part.is_null() ? 0 : part.get<int64_t>()) + count;
     if (name.rfind(layer_prefix, 0) == 0) {
       json& layer = layers[std::stoul(name.substr(layer_prefix.size()))]["parameters"];
       layer = layer.get<int64_t>() + count;
     }
   }
-  json shape = {{"vocab_size", config.vocab_size},
+  json shape = {{"family", config.family->model_type},
+                {"vocab_size", config.vocab_size},
                 {"hidden_size", config.hidden_size},
                 {"mlp_size", config.intermediate_size},
                 {"heads", config.heads},
@@ -54,10 +81,16 @@ absl::StatusOr<nlohmann::json> RunInspect(const InspectOptions& options) {
     shape["mamba2_state_size"] = config.mamba2.state_size;
     shape["mamba2_groups"] = config.mamba2.groups;
   }
-  return json{{"kind", config.is_student() ? "student" : "teacher"},
-              {"config", shape},
-              {"layers", layers},
-              {"parameters", parameters}};
+  return json{{"config", shape}, {"layers", layers}, {"parameters", parameters}};
+}
+
+absl::StatusOr<json> RunInspect(const InspectOptions& options) {
+  std::error_code unreadable;  // such a path counts as a missing directory
+  if (std::filesystem::is_regular_file(options.model, unreadable)) return InspectJob(options);
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(options.model));
+  json described = DescribeModel(config);
+  described["kind"] = config.is_student() ? "student" : "teacher";
+  return described;
 }
 
 }  // namespace retort

@@ -1,20 +1,29 @@
-// What a model directory holds: `retort inspect`.
+// What a model directory holds, or what a job would make: `retort inspect`.
 #pragma once
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
 namespace retort {
 
+struct ModelConfig;
+
 struct InspectOptions {
-  std::filesystem::path model;  // a teacher's or a student's directory
+  std::filesystem::path model;               // a teacher's or a student's directory, or a job file
+  std::vector<std::filesystem::path> roots;  // of a job: where its teacher is looked for, after its directory
 };
 
 // One object: "kind" ("teacher" or "student"), "config" (flat: name to number, text or bool), "layers" (one
-// object per layer in order: "mixer", "parameters") and "parameters" (part to count, with "total"). NOT_FOUND
-// for a missing directory; INVALID_ARGUMENT for one that holds no model we know.
+// object per layer in order: "mixer", "parameters") and "parameters" (part to count, with "total"). Of a job
+// only its teacher's config.json is read; "kind" is "job", the student is described, and "stages" holds
+// "name", "tokens" and "steps" of each. NOT_FOUND for a missing directory; INVALID_ARGUMENT for one that
+// holds no model we know, and for a job that does not fit its teacher.
 absl::StatusOr<nlohmann::json> RunInspect(const InspectOptions& options);
+
+// "config", "layers" and "parameters" of a model of this shape.
+nlohmann::json DescribeModel(const ModelConfig& config);
 
 }  // namespace retort

@@ -21,6 +21,14 @@ std::string RenderMembers(const nlohmann::json& object, const std::string& title
   return table.Render();
 }
 
+std::string RenderStages(const nlohmann::json& stages) {
+  Table table({{"STAGE"}, {"STEPS", Align::kRight}, {"TOKENS", Align::kRight}});
+  for (const nlohmann::json& stage : stages) {
+    table.AddRow({CellText(stage.at("name")), CellText(stage.at("steps")), CellText(stage.at("tokens"))});
+  }
+  return table.Render();
+}
+
 }  // namespace
 
 Parsed<InspectCommand> ParseInspect(const std::vector<std::string>& args, std::ostream& out,
@@ -28,10 +36,15 @@ Parsed<InspectCommand> ParseInspect(const std::vector<std::string>& args, std::o
   InspectCommand command;
   std::string format = "text";
   CLI::App app;
-  DescribeCommand(app, "retort inspect",
-                  "Prints what a model directory holds: configuration, layers, parameters.",
-                  {"retort inspect models/smollm2", "retort inspect runs/quickstart/student -o json"});
-  app.add_option("DIR", command.options.model, "A teacher's or a student's directory")->required();
+  DescribeCommand(
+      app, "retort inspect",
+      "Prints what a model directory holds, or what a job would make: configuration, layers, parameters.",
+      {"retort inspect models/smollm2", "retort inspect runs/quickstart/student -o json",
+       "retort inspect configs/phi-mamba-1.5b.yaml --root data"});
+  app.add_option("PATH", command.options.model, "A teacher's or a student's directory, or a job file")
+      ->required();
+  app.add_option("--root", command.options.roots, "Where a job's teacher is looked for too")
+      ->type_name("DIR");
   AddOutputFlag(app, format);
   if (const std::optional<int> exit_code = ParseCommand(app, args, out, err)) {
     return *exit_code;
@@ -48,7 +61,8 @@ std::string RenderInspect(const nlohmann::json& result) {
   }
   return absl::StrCat(CellText(result.at("kind")), "\n\n",
                       RenderMembers(result.at("config"), "CONFIG", Align::kLeft), "\n", layers.Render(), "\n",
-                      RenderMembers(result.at("parameters"), "PARAMETERS", Align::kRight));
+                      RenderMembers(result.at("parameters"), "PARAMETERS", Align::kRight),
+                      result.contains("stages") ? "\n" + RenderStages(result["stages"]) : "");
 }
 
 }  // namespace retort

@@ -13,6 +13,7 @@
 #include "cli/client/server_stream.h"
 #include "core/base/clock.h"
 #include "core/base/crc32c.h"
+#include "core/base/file_error.h"
 #include "core/base/files.h"
 #include "core/base/sha256.h"
 #include "core/base/status_macros.h"
@@ -41,9 +42,9 @@ class PartFile {
     PartFile part(place);
     std::error_code error;
     fs::create_directories(place.parent_path(), error);
-    if (error) return absl::ErrnoToStatus(error.value(), "cannot create " + place.parent_path().string());
+    if (error) return FileError(error.value(), "cannot create", place.parent_path());
     part.fd_ = open(part.path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (part.fd_ < 0) return absl::ErrnoToStatus(errno, "cannot open " + part.path_.string());
+    if (part.fd_ < 0) return FileError(errno, "cannot open", part.path_);
     uint64_t there = lseek(part.fd_, 0, SEEK_END);
     there = there >= size_bytes ? 0 : there / kChunkBytes * kChunkBytes;
     RETURN_IF_ERROR(part.CutTo(there));
@@ -68,7 +69,7 @@ class PartFile {
     while (!bytes.empty()) {
       const ssize_t written = write(fd_, bytes.data(), bytes.size());
       if (written < 0 && errno == EINTR) continue;
-      if (written < 0) return absl::ErrnoToStatus(errno, "cannot write " + path_.string());
+      if (written < 0) return FileError(errno, "cannot write", path_);
       digest_.Add(bytes.substr(0, written));
       size_bytes_ += written;
       bytes.remove_prefix(written);
@@ -82,10 +83,10 @@ class PartFile {
       unlink(path_.c_str());
       return absl::DataLossError(absl::StrCat(place_.string(), " did not arrive with its digest"));
     }
-    if (fsync(fd_) != 0) return absl::ErrnoToStatus(errno, "cannot write " + path_.string());
+    if (fsync(fd_) != 0) return FileError(errno, "cannot write", path_);
     std::error_code error;
     fs::rename(path_, place_, error);
-    if (error) return absl::ErrnoToStatus(error.value(), "cannot rename " + path_.string());
+    if (error) return FileError(error.value(), "cannot rename", path_);
     return absl::OkStatus();
   }
 
@@ -95,7 +96,7 @@ class PartFile {
   absl::Status CutTo(uint64_t size_bytes) {
     size_bytes_ = size_bytes;
     if (ftruncate(fd_, static_cast<off_t>(size_bytes)) != 0 || lseek(fd_, 0, SEEK_SET) != 0)
-      return absl::ErrnoToStatus(errno, "cannot cut " + path_.string());
+      return FileError(errno, "cannot cut", path_);
     return absl::OkStatus();
   }
 
@@ -104,7 +105,7 @@ class PartFile {
     for (uint64_t at = 0; at < size_bytes_;) {
       const ssize_t got = read(fd_, chunk.data(), chunk.size());
       if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) return absl::ErrnoToStatus(errno, "cannot read " + path_.string());
+      if (got <= 0) return FileError(errno, "cannot read", path_);
       digest_.Add(std::string_view(chunk.data(), got));
       at += got;
     }
@@ -142,7 +143,7 @@ class Downloading {
       if (status.ok()) status = absl::UnavailableError("its stream ended before the last file");
       const double wait = repeats.AfterFailure(now, DrawRandom());
       if (wait < 0) return Unreachable(orchestrator_.address(), status, now - silent_since);
-      if (!WaitUnlessStopped(wait, [this] { return GoOn(); })) stopped_ = true;
+      if (!orchestrator_.WaitToRepeat(wait, [this] { return GoOn(); })) stopped_ = true;
     }
   }
 

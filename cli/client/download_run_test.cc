@@ -3,11 +3,13 @@
 #include <stdlib.h>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "cli/client/testing_service.h"
 #include "core/base/crc32c.h"
 #include "core/base/files.h"
 #include "core/base/sha256.h"
 #include "gmock/gmock.h"
+#include "tests/support/child_process.h"
 
 namespace retort {
 namespace {
@@ -17,6 +19,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr size_t kChunk = 1 << 20;
+constexpr double kSeconds = 60;
 
 std::string Bytes(size_t size, char first) {
   std::string bytes(size, '\0');
@@ -167,6 +170,23 @@ TEST_F(Downloads, KeepTheirPartWhenStopped) {
   stop_at_bytes_ = ~uint64_t{0};
   EXPECT_EQ(Download(), absl::OkStatus());
   ExpectWhole();
+}
+
+// A process of its own with a limit on the size of files (1.5 MiB), which as a full disk lets a part of a
+// write through and refuses the rest.
+TEST_F(Downloads, LeaveNoHoleOnAFullDiskAndGoOn) {
+  const std::string download = absl::StrCat("exec ", RETORT_BIN_DIR, "/retort download 1 --out ",
+                                            out_.string(), " --orchestrator ", service_.address());
+  const fs::path part = out_ / "student/weights.part";
+  const ProgramEnd full = RunProgram({"/bin/sh", "-c", "ulimit -f 3072; " + download}, kSeconds);
+  EXPECT_EQ(full.exit_code, 10) << full.err;
+  EXPECT_THAT(full.err, HasSubstr("cannot write " + part.string() + ": File too large; raise the limit"));
+  EXPECT_EQ(fs::file_size(part), 3 << 19);
+  requests_.clear();
+  const ProgramEnd again = RunProgram({"/bin/sh", "-c", download}, kSeconds);
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+  ExpectWhole();
+  EXPECT_THAT(requests_, ElementsAre("@0", "student/weights@1048576"));
 }
 
 TEST(CheckRelativePath, TakesOnlyWhatStaysInside) {

@@ -1,7 +1,5 @@
 #include "cli/client/follow_run.h"
 
-#include <algorithm>
-
 #include "cli/client/server_stream.h"
 #include "cli/show/words.h"
 #include "core/base/clock.h"
@@ -10,7 +8,6 @@ namespace retort {
 namespace {
 
 constexpr std::chrono::milliseconds kTick{100};
-constexpr double kTickSeconds = 0.1;
 
 absl::Status Stopped() { return absl::CancelledError("the watch was ended; the run goes on"); }
 
@@ -45,7 +42,7 @@ class Following {
       Repeats& repeats = last_.has_summary() ? later : first;
       const double wait = repeats.AfterFailure(now, DrawRandom());
       if (wait < 0) return Unreachable(orchestrator_.address(), Reason(status), now - silent_since);
-      if (!WaitUnlessStopped(wait, [this] { return on_part_(nullptr); })) return Stopped();
+      if (!orchestrator_.WaitToRepeat(wait, [this] { return on_part_(nullptr); })) return Stopped();
     }
   }
 
@@ -107,14 +104,6 @@ bool StreamMayPass(const absl::Status& status) {
     default:
       return true;
   }
-}
-
-bool WaitUnlessStopped(double seconds, const std::function<bool()>& go_on) {
-  for (const double end = MonotonicSeconds() + seconds; MonotonicSeconds() < end;) {
-    if (!go_on()) return false;
-    WaitSeconds(std::min(kTickSeconds, std::max(end - MonotonicSeconds(), 0.0)));
-  }
-  return go_on();
 }
 
 absl::StatusOr<v1::RunStatus> FollowRun(Orchestrator& orchestrator, const FollowOptions& options,

@@ -28,7 +28,4 @@ absl::StatusOr<v1::RunStatus> FollowRun(Orchestrator& orchestrator, const Follow
 // change).
 bool StreamMayPass(const absl::Status& status);
 
-// Waits, calling `go_on` ten times a second; false as soon as that says so.
-bool WaitUnlessStopped(double seconds, const std::function<bool()>& go_on);
-
 }  // namespace retort

@@ -42,6 +42,9 @@ class Repeats {
   int failures_ = 0;
 };
 
+// What a user needs to know of gRPC's or the orchestrator's message.
+std::string WhyUnreachable(const absl::Status& last);
+
 // The error of a caller that gave up: who was not reached, why, for how long it tried, what to do.
 absl::Status Unreachable(const std::string& address, const absl::Status& last, double tried_seconds);
 
@@ -54,10 +57,14 @@ std::string DrawRequestId();
 // Used by one thread.
 class Orchestrator {
  public:
+  // Told once, two seconds after a call began to be repeated, why there is no answer yet.
+  using OnWait = std::function<void(const std::string& why)>;
+
   // Opens the channel and shakes hands. FAILED_PRECONDITION when it speaks another protocol; UNAVAILABLE or
   // DEADLINE_EXCEEDED when it cannot be reached for `patience_seconds`, which is also every later call's
   // patience.
-  static absl::StatusOr<Orchestrator> Connect(const std::string& address, double patience_seconds);
+  static absl::StatusOr<Orchestrator> Connect(const std::string& address, double patience_seconds,
+                                              OnWait on_wait = nullptr);
 
   // One call with docs/protocol.md's deadline, repeated with back-off while MayPass.
   template <class Request, class Reply>
@@ -75,17 +82,24 @@ class Orchestrator {
     return reply;
   }
 
+  // Waits before a call is repeated, and calls `go_on` ten times a second: for `seconds`, or until a
+  // connection that was lost is there again. False as soon as `go_on` says so.
+  bool WaitToRepeat(double seconds, const std::function<bool()>& go_on) const;
+
   v1::RunService::Stub& stub() { return *stub_; }
   const std::string& address() const { return address_; }
   const std::string& version() const { return version_; }  // of the orchestrator's program
 
  private:
-  Orchestrator(std::string address, double patience_seconds);
+  Orchestrator(std::string address, double patience_seconds, OnWait on_wait);
+  absl::Status LacksTheCall() const;
   absl::Status Repeat(const std::function<absl::Status(double deadline_seconds)>& call) const;
 
   std::string address_;
   double patience_seconds_;
+  OnWait on_wait_;
   std::string version_;
+  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::RunService::Stub> stub_;
 };
 

@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "cli/client/testing_service.h"
+#include "core/base/clock.h"
 #include "gmock/gmock.h"
 
 namespace retort {
@@ -37,7 +38,7 @@ TEST(Connect, SaysWhoDoesNotAnswerAndWhatToDo) {
   const absl::Status status = Orchestrator::Connect("127.0.0.1:1", 0.3).status();
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_THAT(std::string(status.message()),
-              AllOf(HasSubstr("127.0.0.1:1 in "), HasSubstr("Connection refused"),
+              AllOf(HasSubstr("127.0.0.1:1 in "), HasSubstr("s: connection refused; check that it runs"),
                     HasSubstr("--orchestrator HOST:PORT")));
 }
 
@@ -55,6 +56,22 @@ TEST(Connect, RefusesAnotherProtocol) {
               AllOf(HasSubstr("version 9.9.9, speaks protocols 2 to 3"), HasSubstr("speaks 1: use one")));
 }
 
+TEST(Connect, SaysThatSomethingElseAnswers) {
+  ScriptedService service;
+  service.on_version = [](v1::GetVersionReply&) { return grpc::Status(grpc::StatusCode::UNIMPLEMENTED, ""); };
+  const absl::Status status = Orchestrator::Connect(service.address(), 5).status();
+  EXPECT_TRUE(absl::IsUnimplemented(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("is no orchestrator of Retort; name it with"));
+}
+
+TEST(Call, SaysThatTheOrchestratorDoesNotKnowIt) {
+  ScriptedService service;
+  Orchestrator orchestrator = Orchestrator::Connect(service.address(), 5).value();
+  const absl::Status status = orchestrator.Call(&v1::RunService::Stub::List, v1::ListRequest()).status();
+  EXPECT_TRUE(absl::IsUnimplemented(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("version 9.9.9, does not know this call"));
+}
+
 TEST(Connect, RepeatsUntilTheOrchestratorIsReady) {
   ScriptedService service;
   std::atomic<int> calls = 0;
@@ -63,6 +80,45 @@ TEST(Connect, RepeatsUntilTheOrchestratorIsReady) {
   };
   EXPECT_EQ(Orchestrator::Connect(service.address(), 30).value().version(), "9.9.9");
   EXPECT_EQ(calls, 3);
+}
+
+TEST(WaitToRepeat, EndsAsSoonAsTheConnectionIsThereAgain) {
+  auto service = std::make_unique<ScriptedService>();
+  const std::string address = service->address();
+  Orchestrator orchestrator = Orchestrator::Connect(address, 10).value();
+  service.reset();
+  v1::GetVersionReply reply;
+  for (grpc::Status status; status.ok();) {
+    grpc::ClientContext context;
+    status = orchestrator.stub().GetVersion(&context, {}, &reply);
+  }
+  service = std::make_unique<ScriptedService>(address);
+  const double start = MonotonicSeconds();
+  EXPECT_TRUE(orchestrator.WaitToRepeat(60, [] { return true; }));
+  EXPECT_LT(MonotonicSeconds() - start, 30);
+  EXPECT_FALSE(orchestrator.WaitToRepeat(60, [] { return false; }));
+}
+
+TEST(WaitToRepeat, WaitsWhileTheConnectionStands) {
+  ScriptedService service;
+  const Orchestrator orchestrator = Orchestrator::Connect(service.address(), 10).value();
+  const double start = MonotonicSeconds();
+  EXPECT_TRUE(orchestrator.WaitToRepeat(0.3, [] { return true; }));
+  EXPECT_GE(MonotonicSeconds() - start, 0.3);
+}
+
+TEST(WhyUnreachable, SaysWhatAUserNeedsToKnow) {
+  const auto why = [](const char* text) { return WhyUnreachable(absl::UnavailableError(text)); };
+  EXPECT_EQ(
+      why("failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect "
+          "to remote host: Connection refused"),
+      "connection refused");
+  EXPECT_EQ(
+      why("failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:1: Endpoint read "
+          "failed"),
+      "Endpoint read failed");
+  EXPECT_EQ(why("the store is being read"), "the store is being read") << "the orchestrator's own words";
+  EXPECT_EQ(WhyUnreachable(absl::DeadlineExceededError("Deadline Exceeded")), "it did not answer in time");
 }
 
 TEST(Call, RepeatsWithTheSameRequestId) {

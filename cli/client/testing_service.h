@@ -22,12 +22,13 @@ class ScriptedService : public v1::RunService::Service {
   };
   std::function<grpc::Status(const v1::SubmitRequest&, v1::SubmitReply&)> on_submit;
   std::function<grpc::Status(const v1::WatchRequest&, grpc::ServerWriter<v1::WatchReply>&)> on_watch;
+  std::function<grpc::Status(const v1::LogsRequest&, grpc::ServerWriter<v1::LogsReply>&)> on_logs;
   std::function<grpc::Status(const v1::DownloadRequest&, grpc::ServerWriter<v1::DownloadReply>&)> on_download;
 
-  ScriptedService() {
+  explicit ScriptedService(const std::string& listen_at = "127.0.0.1:0") {
     grpc::ServerBuilder builder;
     int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.AddListeningPort(listen_at, grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(this);
     server_ = builder.BuildAndStart();
     RETORT_CHECK(server_ != nullptr && port > 0) << port;
@@ -49,6 +50,10 @@ class ScriptedService : public v1::RunService::Service {
   grpc::Status Watch(grpc::ServerContext*, const v1::WatchRequest* request,
                      grpc::ServerWriter<v1::WatchReply>* writer) override {
     return on_watch(*request, *writer);
+  }
+  grpc::Status Logs(grpc::ServerContext*, const v1::LogsRequest* request,
+                    grpc::ServerWriter<v1::LogsReply>* writer) override {
+    return on_logs(*request, *writer);
   }
   grpc::Status Download(grpc::ServerContext*, const v1::DownloadRequest* request,
                         grpc::ServerWriter<v1::DownloadReply>* writer) override {

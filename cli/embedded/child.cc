@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
 #include "core/base/clock.h"
+#include "core/base/file_error.h"
 
 namespace retort {
 namespace {
@@ -35,7 +36,7 @@ namespace {
 absl::StatusOr<Child> Child::Start(const std::vector<std::string>& argv,
                                    const std::filesystem::path& log_file) {
   const int log_fd = open(log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (log_fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", log_file.string()));
+  if (log_fd < 0) return FileError(errno, "cannot open", log_file);
   const int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
   std::vector<char*> arguments;
   for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));

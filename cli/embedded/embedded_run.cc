@@ -14,6 +14,7 @@
 #include "cli/embedded/stuck.h"
 #include "cli/show/event_text.h"
 #include "core/base/clock.h"
+#include "core/base/file_error.h"
 #include "core/base/files.h"
 #include "core/base/status_macros.h"
 
@@ -260,10 +261,7 @@ absl::StatusOr<RunEnd> RunEmbedded(const EmbeddedRunOptions& options, Progress& 
                                    const std::atomic<bool>& stop) {
   std::error_code error;
   fs::create_directories(options.out_dir, error);
-  if (error) {
-    return absl::ErrnoToStatus(error.value(),
-                               absl::StrCat("cannot create directory ", options.out_dir.string()));
-  }
+  if (error) return FileError(error.value(), "cannot create directory", options.out_dir);
   ASSIGN_OR_RETURN(const DirectoryLock lock, DirectoryLock::Acquire(options.out_dir));
   ASSIGN_OR_RETURN(const nlohmann::json result, ReadResult(options.out_dir));
   const fs::path state_dir = options.out_dir / "service";
@@ -275,7 +273,7 @@ absl::StatusOr<RunEnd> RunEmbedded(const EmbeddedRunOptions& options, Progress& 
     return RunEnd::kCompleted;
   }
   fs::create_directories(state_dir, error);
-  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot create ", state_dir.string()));
+  if (error) return FileError(error.value(), "cannot create directory", state_dir);
   return EmbeddedRun(options, progress, stop).Run();
 }
 

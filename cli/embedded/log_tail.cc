@@ -1,5 +1,6 @@
 #include "cli/embedded/log_tail.h"
 
+#include "cli/client/read_logs.h"
 #include "core/base/clock.h"
 
 namespace retort {
@@ -26,8 +27,8 @@ void LogTail::Poll(const std::function<void(const std::string& text)>& on_line) 
   while ((step = stream_->Read(reply, std::chrono::milliseconds(0))) == Stream::Step::kMessage) {
     for (const v1::LogLine& line : reply.lines()) {
       if (!line.worker_name().empty()) on_line(line.text());
-      request_.set_since_unix_ms(line.time_unix_ms() + 1);
     }
+    MoveBehind(reply, request_);
   }
   if (step == Stream::Step::kEnd) {
     stream_.reset();

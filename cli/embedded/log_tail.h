@@ -16,8 +16,8 @@ class LogTail {
   // Of lines from `since_unix_ms` on. `orchestrator` outlives this object.
   LogTail(Orchestrator& orchestrator, uint64_t run_id, int64_t since_unix_ms);
 
-  // Gives each line that has come to `on_line`; does not wait. A broken stream is begun again later, and
-  // lines may be missing then.
+  // Gives each line that has come to `on_line`; does not wait. A broken stream is begun again later, behind
+  // the last line.
   void Poll(const std::function<void(const std::string& text)>& on_line);
 
  private:

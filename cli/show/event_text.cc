@@ -66,12 +66,17 @@ std::string Details(const v1::Event& event) {
 }  // namespace
 
 std::string EventText(const v1::Event& event) {
-  return absl::StrCat(KindText(event.kind()), Details(event), With(": ", event.text()),
+  const bool repeats_cause = event.text() == Word(event.cause());
+  return absl::StrCat(KindText(event.kind()), Details(event), repeats_cause ? "" : With(": ", event.text()),
                       event.token() == 0 ? "" : absl::StrCat(" (token ", event.token(), ")"));
 }
 
 std::string EventLine(const v1::Event& event) {
   return absl::StrCat(FormatUtc(event.time_unix_ms()), " ", EventText(event));
+}
+
+std::string ShortEventLine(const v1::Event& event) {
+  return absl::StrCat(FormatUtcTime(event.time_unix_ms()), " ", EventText(event));
 }
 
 }  // namespace retort

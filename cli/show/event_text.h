@@ -14,4 +14,7 @@ std::string EventText(const v1::Event& event);
 // EventText after its time: "2026-11-25T22:31:05Z ".
 std::string EventLine(const v1::Event& event);
 
+// EventText after the time of day: "22:31:05 ".
+std::string ShortEventLine(const v1::Event& event);
+
 }  // namespace retort

@@ -112,7 +112,7 @@ std::string RenderSingleTasks(const v1::RunStatus& run, const std::vector<v1::St
 std::string RenderEvents(const std::deque<v1::Event>& events) {
   std::string text;
   const size_t first = events.size() > kEventRows ? events.size() - kEventRows : 0;
-  for (size_t i = first; i < events.size(); ++i) absl::StrAppend(&text, EventLine(events[i]), "\n");
+  for (size_t i = first; i < events.size(); ++i) absl::StrAppend(&text, ShortEventLine(events[i]), "\n");
   return text;
 }
 

@@ -42,6 +42,16 @@ TEST(EventText, OfAnEndSaysTheCause) {
       "lease ended: matrix_orientation layers 4-6 of alpha, recut, saved at steps 300,300,250 (token 41)");
 }
 
+TEST(EventText, DoesNotRepeatTheCause) {
+  v1::Event event = Granted();
+  event.set_kind(v1::EVENT_KIND_LEASE_ENDED);
+  event.set_cause(v1::END_CAUSE_COMPLETED);
+  event.set_text("completed");
+  EXPECT_EQ(EventText(event),
+            "lease ended: matrix_orientation layers 4-6 of alpha, completed, saved at steps 300,300,250 "
+            "(token 41)");
+}
+
 TEST(EventText, OfARunAndOfAWorker) {
   v1::Event event;
   event.set_kind(v1::EVENT_KIND_RUN_STATE_CHANGED);
@@ -66,24 +76,24 @@ TEST(EventLine, BeginsWithTheTime) {
 }
 
 TEST(RenderLive, ShowsLayersByStagesAndTheLastEvents) {
-  EXPECT_EQ(RenderLive(HalfDoneRun(), {Granted()}, {.columns = 100, .rows = 24}),
-            "tiny (id 3): running, 46% done, about 3m12s left, 2 workers\n"
-            "2 of 2 workers at work\n"
-            "\n"
-            "LAYERS   MATRIX_ORIENTATION              HIDDEN_STATE_ALIGNMENT\n"
-            "0-1      done                            pending\n"
-            "3        120/400 loss 1.235 2.5/s beta   pending\n"
-            "\n"
-            "end_to_end: pending\n"
-            "\n"
-            "2025-11-25T22:36:45Z lease granted: matrix_orientation layers 4-6 to alpha from steps "
-            "300,300,250 (\n");
+  EXPECT_EQ(
+      RenderLive(HalfDoneRun(), {Granted()}, {.columns = 100, .rows = 24}),
+      "tiny (id 3): running, 46% done, about 3m12s left, 2 workers\n"
+      "2 of 2 workers at work\n"
+      "\n"
+      "LAYERS   MATRIX_ORIENTATION              HIDDEN_STATE_ALIGNMENT\n"
+      "0-1      done                            pending\n"
+      "3        120/400 loss 1.235 2.5/s beta   pending\n"
+      "\n"
+      "end_to_end: pending\n"
+      "\n"
+      "22:36:45 lease granted: matrix_orientation layers 4-6 to alpha from steps 300,300,250 (token 41)\n");
 }
 
 TEST(RenderLive, FitsTheScreenWithTheLayersAtWorkFirst) {
   v1::RunStatus run = HalfDoneRun();
   run.mutable_summary()->clear_reason();
-  run.mutable_tasks(1)->set_state(v1::TASK_STATE_FAILED);  // layers 0 and 1 differ now
+  run.mutable_tasks(0)->set_state(v1::TASK_STATE_FAILED);  // layers 0 and 1 differ now
   EXPECT_EQ(RenderLive(run, {}, {.columns = 40, .rows = 8}),
             "tiny (id 3): running, 46% done, about 3\n"
             "\n"

@@ -3,7 +3,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/show/words.h"
-#include "core/base/progress.h"
 #include "core/base/terminal.h"
 
 namespace retort {
@@ -15,12 +14,8 @@ std::string Tagged(const std::string& text, const v1::Figure& figure) {
              : absl::StrCat(text, " assumed");
 }
 
-std::string Duration(const v1::Figure& seconds) { return Tagged(FormatDuration(seconds.value()), seconds); }
-
-std::string StepTime(const v1::Figure& seconds) {
-  const double value = seconds.value();
-  return Tagged(value < 1 ? absl::StrFormat("%.0fms", 1000 * value) : absl::StrFormat("%.1fs", value),
-                seconds);
+std::string Duration(const v1::Figure& seconds) {
+  return Tagged(FormatPreciseDuration(seconds.value()), seconds);
 }
 
 std::string Bytes(const v1::Figure& bytes) { return Tagged(FormatBytes(bytes.value()), bytes); }
@@ -43,7 +38,7 @@ std::string RenderPlanReply(const v1::PlanReply& plan) {
     for (const v1::PlannedSlice& slice : stage.slices()) {
       slices.AddRow({Word(stage.stage()), LayersText(stage, slice),
                      slice.worker_name().empty() ? "(assumed)" : slice.worker_name(),
-                     StepTime(slice.seconds_per_step()), Bytes(slice.memory_bytes()),
+                     Duration(slice.seconds_per_step()), Bytes(slice.memory_bytes()),
                      Bytes(slice.hop_bytes_per_step()), absl::StrFormat("%.2f", slice.teacher_passes())});
     }
   }

@@ -1,5 +1,8 @@
 #include "cli/show/run_tables.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/show/words.h"
@@ -43,7 +46,10 @@ std::string RenderTasks(const v1::RunStatus& run) {
                {"STEPS/S", Align::kRight},
                {"RETRIES", Align::kRight},
                {"WORKER"}});
-  for (const v1::TaskStatus& task : run.tasks()) {
+  std::vector<v1::TaskStatus> tasks(run.tasks().begin(), run.tasks().end());
+  std::stable_partition(tasks.begin(), tasks.end(),
+                        [](const v1::TaskStatus& task) { return task.stage() == v1::STAGE_PREPARE; });
+  for (const v1::TaskStatus& task : tasks) {
     const uint32_t retries = task.user_errors() + task.infrastructure_losses() + task.preemptions();
     table.AddRow({Word(task.stage()), LayerText(task.stage(), task.layer()), Word(task.state()),
                   absl::StrCat(task.step()), absl::StrCat(task.published_step()),

@@ -148,29 +148,29 @@ TEST(RenderPlanReply, TagsEachFigure) {
   v1::PlannedStage& stage = *plan.add_stages();
   stage.set_stage(v1::STAGE_MATRIX_ORIENTATION);
   stage.set_steps(400);
-  set(stage.mutable_seconds(), 100, 7);
+  set(stage.mutable_seconds(), 0.4, 7);
   v1::PlannedSlice& slice = *stage.add_slices();
   slice.set_first_layer(4);
   slice.set_layer_count(3);
   slice.set_worker_name("alpha");
-  set(slice.mutable_seconds_per_step(), 0.25, 7);
+  set(slice.mutable_seconds_per_step(), 0.00025, 7);
   set(slice.mutable_memory_bytes(), 3 << 20, 0);
   set(slice.mutable_hop_bytes_per_step(), 1 << 20, 0);
   slice.set_teacher_passes(0.5);
   v1::PlannedStage& last = *plan.add_stages();
   last.set_stage(v1::STAGE_END_TO_END);
   set(last.mutable_seconds(), 3900, 0);
-  set(last.add_slices()->mutable_seconds_per_step(), 12.34, 0);
+  set(last.add_slices()->mutable_seconds_per_step(), 3.25, 0);
   EXPECT_EQ(RenderPlanReply(plan),
             "STAGE                STEPS   SLICES   TIME\n"
-            "matrix_orientation     400        1   1m40s measured(run 7)\n"
+            "matrix_orientation     400        1   400ms measured(run 7)\n"
             "end_to_end               0        1   1h05m assumed\n"
             "\n"
             "STAGE                LAYERS   WORKER      STEP                    MEMORY            HOP         "
             "      TEACHER-PASSES\n"
-            "matrix_orientation   4-6      alpha       250ms measured(run 7)   3.0 MiB assumed   1.0 MiB "
+            "matrix_orientation   4-6      alpha       0.2ms measured(run 7)   3.0 MiB assumed   1.0 MiB "
             "assumed             0.50\n"
-            "end_to_end           all      (assumed)   12.3s assumed           0 B assumed       0 B assumed "
+            "end_to_end           all      (assumed)   3.2s assumed            0 B assumed       0 B assumed "
             "                0.00\n"
             "\n"
             "in all about 1h06m measured(run 7)\n"

@@ -29,7 +29,6 @@ inline v1::RunStatus HalfDoneRun() {
   summary.set_done_fraction(0.456);
   summary.set_remaining_seconds(192);
   summary.set_workers(2);
-  AddTask(run, v1::STAGE_PREPARE, 0, v1::TASK_STATE_DONE, 0, 0);
   AddTask(run, v1::STAGE_MATRIX_ORIENTATION, 0, v1::TASK_STATE_DONE, 400, 400)->set_loss(0.5);
   AddTask(run, v1::STAGE_MATRIX_ORIENTATION, 1, v1::TASK_STATE_DONE, 400, 400)->set_loss(0.25);
   v1::TaskStatus* leased = AddTask(run, v1::STAGE_MATRIX_ORIENTATION, 3, v1::TASK_STATE_LEASED, 120, 400);
@@ -43,6 +42,7 @@ inline v1::RunStatus HalfDoneRun() {
   AddTask(run, v1::STAGE_HIDDEN_STATE_ALIGNMENT, 1, v1::TASK_STATE_PENDING, 0, 200);
   AddTask(run, v1::STAGE_HIDDEN_STATE_ALIGNMENT, 3, v1::TASK_STATE_PENDING, 0, 200);
   AddTask(run, v1::STAGE_END_TO_END, 0, v1::TASK_STATE_PENDING, 0, 50);
+  AddTask(run, v1::STAGE_PREPARE, 0, v1::TASK_STATE_DONE, 0, 0);
   return run;
 }
 

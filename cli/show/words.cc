@@ -50,6 +50,8 @@ bool HasEnded(v1::RunState state) {
 
 std::string FormatUtc(int64_t unix_ms) { return FormatTime("%Y-%m-%dT%H:%M:%SZ", unix_ms); }
 
+std::string FormatUtcTime(int64_t unix_ms) { return FormatTime("%H:%M:%S", unix_ms); }
+
 std::string FormatUtcMillis(int64_t unix_ms) { return FormatTime("%Y-%m-%dT%H:%M:%E3SZ", unix_ms); }
 
 std::string FormatBytes(double bytes) {
@@ -61,6 +63,13 @@ std::string FormatBytes(double bytes) {
   }
   return unit > 0 && bytes < 9.95 ? absl::StrFormat("%.1f %s", bytes, kUnits[unit])
                                   : absl::StrFormat("%.0f %s", bytes, kUnits[unit]);
+}
+
+std::string FormatPreciseDuration(double seconds) {
+  if (seconds < 0.00995) return absl::StrFormat("%.1fms", 1000 * seconds);
+  if (seconds < 0.9995) return absl::StrFormat("%.0fms", 1000 * seconds);
+  if (seconds < 9.95) return absl::StrFormat("%.1fs", seconds);
+  return FormatDuration(seconds);
 }
 
 std::string FormatAge(int64_t unix_ms, int64_t now_unix_ms) {

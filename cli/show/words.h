@@ -37,8 +37,12 @@ std::optional<Enum> FromWord(std::string_view word) {
 bool HasEnded(v1::RunState state);
 
 std::string FormatUtc(int64_t unix_ms);        // "2026-11-25T22:31:05Z"
+std::string FormatUtcTime(int64_t unix_ms);    // "22:31:05"
 std::string FormatUtcMillis(int64_t unix_ms);  // "2026-11-25T22:31:05.123Z"
 std::string FormatBytes(double bytes);         // "512 B", "1.5 KiB", "12 MiB", "3.2 GiB"
+
+// "0.4ms", "250ms", "3.2s", from 10 s on as FormatDuration has it; not negative.
+std::string FormatPreciseDuration(double seconds);
 
 // What passed from `unix_ms` to `now_unix_ms`; empty when unix_ms is 0.
 std::string FormatAge(int64_t unix_ms, int64_t now_unix_ms);

@@ -25,6 +25,7 @@ TEST(EnumWords, LeavesOutUnspecified) {
 
 TEST(FormatUtc, IsIso8601) {
   EXPECT_EQ(FormatUtc(1'764'110'205'123), "2025-11-25T22:36:45Z");
+  EXPECT_EQ(FormatUtcTime(1'764'110'205'123), "22:36:45");
   EXPECT_EQ(FormatUtcMillis(1'764'110'205'123), "2025-11-25T22:36:45.123Z");
 }
 
@@ -36,6 +37,16 @@ TEST(FormatBytes, TakesTheUnitThatFits) {
   EXPECT_EQ(FormatBytes(9.96 * 1024), "10 KiB");
   EXPECT_EQ(FormatBytes(1023.6 * 1024 * 1024), "1.0 GiB");
   EXPECT_EQ(FormatBytes(5e15), "4547 TiB");
+}
+
+TEST(FormatPreciseDuration, ShowsShortTimesToo) {
+  EXPECT_EQ(FormatPreciseDuration(0), "0.0ms");
+  EXPECT_EQ(FormatPreciseDuration(0.00042), "0.4ms");
+  EXPECT_EQ(FormatPreciseDuration(0.25), "250ms");
+  EXPECT_EQ(FormatPreciseDuration(0.9996), "1.0s");
+  EXPECT_EQ(FormatPreciseDuration(9.94), "9.9s");
+  EXPECT_EQ(FormatPreciseDuration(9.96), "10s");
+  EXPECT_EQ(FormatPreciseDuration(100), "1m40s");
 }
 
 TEST(FormatRanges, JoinsNeighbours) {

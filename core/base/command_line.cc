@@ -6,9 +6,13 @@
 #include <cstring>
 #include <iostream>
 #include <memory>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "core/base/exit_code.h"
 #include "core/base/nearest.h"
 #include "core/base/terminal.h"
@@ -62,13 +66,47 @@ std::string DidYouMean(std::string_view word, const std::vector<std::string>& kn
 
 bool IsFlag(const std::string& argument) { return argument.size() > 1 && argument[0] == '-'; }
 
+// `text` in two at `mark`; nothing when it is not there.
+std::optional<std::pair<std::string, std::string>> Halves(const std::string& text, const std::string& mark) {
+  const size_t at = text.find(mark);
+  if (at == std::string::npos) return std::nullopt;
+  return std::make_pair(text.substr(0, at), text.substr(at + mark.size()));
+}
+
+// What CLI11 says of a flag's value, in our words; what it says otherwise stays.
+std::string ValueComplaint(const std::string& text) {
+  if (const auto parts = Halves(text, "Could not convert: ")) {
+    if (const auto value = Halves(parts->second, " = ")) {
+      return absl::StrCat(value->first, " '", value->second, "' is not a number that it takes");
+    }
+  }
+  const auto parts = Halves(text, ": ");
+  if (!parts) return text;
+  const auto& [flag, why] = *parts;
+  if (absl::EndsWith(why, " missing") || absl::EndsWith(why, "but received 0")) {
+    return absl::StrCat(flag, " needs a value");
+  }
+  if (const auto choice = Halves(why, " not in {")) {
+    const std::vector<std::string> known =
+        absl::StrSplit(absl::StripSuffix(choice->second, "}"), absl::ByChar(','));
+    return absl::StrCat(flag, " '", choice->first, "' is not one of ", absl::StrJoin(known, ", "),
+                        DidYouMean(choice->first, known));
+  }
+  if (const auto range = Halves(why, " not in range ")) {
+    return absl::StrCat(flag, " '", absl::StripPrefix(range->first, "Value "), "' is not a number from ",
+                        range->second);
+  }
+  return text;
+}
+
 // Why the arguments were refused. CLI11 looks for missing arguments before unknown ones, but an unknown flag
 // is usually the cause of both.
 std::string Complaint(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<std::string> leftover = app.remaining();
   const auto flag = std::find_if(leftover.begin(), leftover.end(), IsFlag);
   if (flag == leftover.end()) {
-    return leftover.empty() ? error.what() : absl::StrCat("unexpected argument '", leftover.front(), "'");
+    return leftover.empty() ? ValueComplaint(error.what())
+                            : absl::StrCat("unexpected argument '", leftover.front(), "'");
   }
   std::vector<std::string> known;
   for (const CLI::Option* option : app.get_options()) {
@@ -135,7 +173,9 @@ int DispatchVerb(const VerbSet& verbs, const std::vector<std::string>& args, std
     return kExitOk;
   }
   if (args[0] == "help") {
-    return DispatchVerb(verbs, {args[1], "--help"}, out, err);
+    std::vector<std::string> asked(args.begin() + 1, args.end());
+    asked.push_back("--help");
+    return DispatchVerb(verbs, asked, out, err);
   }
   std::vector<std::string> names;
   for (const Verb& verb : verbs.verbs) {
@@ -144,9 +184,15 @@ int DispatchVerb(const VerbSet& verbs, const std::vector<std::string>& args, std
     }
     names.push_back(verb.name);
   }
-  const std::string kind = IsFlag(args[0]) ? "flag" : "verb";
-  return Refuse(verbs.name, absl::StrCat("unknown ", kind, " '", args[0], "'", DidYouMean(args[0], names)),
-                err);
+  if (IsFlag(args[0])) {
+    return Refuse(verbs.name,
+                  absl::StrCat("unknown flag '", args[0], "'; a verb comes first, then its flags"), err);
+  }
+  const auto other = verbs.other_words.find(args[0]);
+  const std::string advice = other == verbs.other_words.end()
+                                 ? DidYouMean(args[0], names)
+                                 : absl::StrCat("; that is '", other->second, "' here");
+  return Refuse(verbs.name, absl::StrCat("unknown verb '", args[0], "'", advice), err);
 }
 
 int ReportError(std::string_view command, const absl::Status& status, std::ostream& err) {

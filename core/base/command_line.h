@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <iosfwd>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -39,6 +40,8 @@ struct VerbSet {
   std::string purpose;
   std::vector<std::string> examples;
   std::vector<Verb> verbs;
+  // What users of other programs type (or nearly), and the verb that does it here.
+  std::map<std::string, std::string> other_words = {};
 };
 
 // Runs the verb that args[0] names. Also answers `help`, `help VERB`, `--help`, `-h`, `--version` and, with

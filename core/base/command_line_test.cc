@@ -21,14 +21,17 @@ class OneCommand {
   OneCommand() {
     DescribeCommand(app_, "retort brew", "Brews.", {"retort brew pot.yaml"});
     app_.add_option("POT.yaml", pot, "What to brew")->required();
-    app_.add_option("--threads", threads, "How many at once")->type_name("N")->check(CLI::PositiveNumber);
+    app_.add_option("--threads", threads, "How many at once")->type_name("N")->check(CLI::Range(1, 9));
+    app_.add_option("--sugar", sugar, "How much")->check(CLI::IsMember({"none", "some", "much"}));
+    app_.add_option("--minutes", minutes, "How long");
   }
   std::optional<int> Parse(const std::vector<std::string>& args) {
     return ParseCommand(app_, args, out, err);
   }
 
   std::string pot;
-  int threads = 0;
+  int threads = 0, minutes = 0;
+  std::string sugar;
   std::ostringstream out;
   std::ostringstream err;
 
@@ -70,8 +73,21 @@ TEST(ParseCommand, RefusesMissingAndUnfitValuesAsUsage) {
   OneCommand command;
   EXPECT_EQ(command.Parse({}), 2);
   EXPECT_THAT(command.err.str(), HasSubstr("POT.yaml is required"));
-  EXPECT_EQ(OneCommand().Parse({"pot.yaml", "--threads", "0"}), 2);
-  EXPECT_EQ(OneCommand().Parse({"pot.yaml", "--threads", "many"}), 2);
+  const auto complaint = [](const std::vector<std::string>& args) {
+    OneCommand one;
+    EXPECT_EQ(one.Parse(args), 2);
+    const std::string text = one.err.str();
+    return text.substr(0, text.find('\n'));
+  };
+  const std::string begin = "retort brew: error: ";
+  EXPECT_EQ(complaint({"pot.yaml", "--threads", "0"}), begin + "--threads '0' is not a number from 1 to 9");
+  EXPECT_EQ(complaint({"pot.yaml", "--threads", "many"}),
+            begin + "--threads 'many' is not a number from 1 to 9");
+  EXPECT_EQ(complaint({"pot.yaml", "--threads"}), begin + "--threads needs a value");
+  EXPECT_EQ(complaint({"pot.yaml", "--minutes", "ten"}),
+            begin + "--minutes 'ten' is not a number that it takes");
+  EXPECT_EQ(complaint({"pot.yaml", "--sugar", "sume"}),
+            begin + "--sugar 'sume' is not one of none, some, much; did you mean 'some'?");
 }
 
 class TwoVerbs {
@@ -88,7 +104,8 @@ class TwoVerbs {
       "Distils.",
       {"retort brew pot.yaml"},
       {{"brew", "Brews", [this](const std::vector<std::string>& args) { return Record("brew", args); }},
-       {"pour", "Pours", [this](const std::vector<std::string>& args) { return Record("pour", args); }}}};
+       {"pour", "Pours", [this](const std::vector<std::string>& args) { return Record("pour", args); }}},
+      {{"serve", "pour"}}};
 
   int Record(const std::string& verb, const std::vector<std::string>& args) {
     seen = {verb};
@@ -114,6 +131,8 @@ TEST(DispatchVerb, HelpOfAVerbComesFromTheVerb) {
   TwoVerbs verbs;
   EXPECT_EQ(verbs.Run({"help", "pour"}), 42);
   EXPECT_THAT(verbs.seen, ElementsAre("pour", "--help"));
+  EXPECT_EQ(verbs.Run({"help", "pour", "slowly"}), 42);
+  EXPECT_THAT(verbs.seen, ElementsAre("pour", "slowly", "--help"));
 }
 
 TEST(DispatchVerb, SuggestsTheNearestVerb) {
@@ -122,10 +141,22 @@ TEST(DispatchVerb, SuggestsTheNearestVerb) {
   EXPECT_THAT(verbs.err.str(), AllOf(HasSubstr("unknown verb 'brw'"), HasSubstr("brew")));
 }
 
+TEST(DispatchVerb, SaysThatAFlagComesAfterTheVerb) {
+  TwoVerbs verbs;
+  EXPECT_EQ(verbs.Run({"--into", "cup", "pour"}), 2);
+  EXPECT_THAT(verbs.err.str(), HasSubstr("unknown flag '--into'; a verb comes first, then its flags"));
+}
+
 TEST(DispatchVerb, TakesNoAbbreviation) {
   TwoVerbs verbs;
   EXPECT_EQ(verbs.Run({"po"}), 2);
   EXPECT_TRUE(verbs.seen.empty());
+}
+
+TEST(DispatchVerb, KnowsTheWordsOfOtherPrograms) {
+  TwoVerbs verbs;
+  EXPECT_EQ(verbs.Run({"serve"}), 2);
+  EXPECT_THAT(verbs.err.str(), HasSubstr("unknown verb 'serve'; that is 'pour' here\n"));
 }
 
 TEST(DispatchVerb, SuggestsNothingForAWordFarFromAllVerbs) {

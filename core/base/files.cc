@@ -14,23 +14,13 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/file_error.h"
 #include "core/base/status_macros.h"
 
 namespace retort {
 namespace {
 
 namespace fs = std::filesystem;
-
-absl::Status ErrnoStatus(int error_number, const char* doing, const fs::path& path) {
-  const char* advice = "";
-  if (error_number == ENOSPC || error_number == EDQUOT) {
-    advice = "; free some space and try again";
-  } else if (error_number == EACCES || error_number == EPERM || error_number == EROFS) {
-    advice = "; check who may read and write there";
-  }
-  absl::Status status = absl::ErrnoToStatus(error_number, absl::StrCat(doing, " ", path.string()));
-  return absl::Status(status.code(), absl::StrCat(status.message(), advice));
-}
 
 // Closes a descriptor that is only read or only locked, where close has nothing left to report.
 class FdCloser {
@@ -58,10 +48,10 @@ int OpenRetrying(const fs::path& path, int flags, mode_t mode = 0) {
 // Makes a rename within `directory` survive a power cut.
 absl::Status SyncDirectory(const fs::path& directory) {
   const int fd = OpenRetrying(directory, O_RDONLY | O_DIRECTORY);
-  if (fd < 0) return ErrnoStatus(errno, "cannot open directory", directory);
+  if (fd < 0) return FileError(errno, "cannot open directory", directory);
   FdCloser closer(fd);
   // Some network file systems cannot sync a directory and say EINVAL; there is nothing more to do for them.
-  if (fsync(fd) != 0 && errno != EINVAL) return ErrnoStatus(errno, "cannot sync directory", directory);
+  if (fsync(fd) != 0 && errno != EINVAL) return FileError(errno, "cannot sync directory", directory);
   return absl::OkStatus();
 }
 
@@ -73,10 +63,10 @@ fs::path ParentOf(const fs::path& path) {
 
 absl::StatusOr<std::string> ReadFile(const fs::path& path) {
   const int fd = OpenRetrying(path, O_RDONLY | O_NONBLOCK);  // a pipe nobody writes to would block for ever
-  if (fd < 0) return ErrnoStatus(errno, "cannot open", path);
+  if (fd < 0) return FileError(errno, "cannot open", path);
   FdCloser closer(fd);
   struct stat info;
-  if (fstat(fd, &info) != 0) return ErrnoStatus(errno, "cannot read", path);
+  if (fstat(fd, &info) != 0) return FileError(errno, "cannot read", path);
   if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) {  // read() refuses a directory by name
     return absl::InvalidArgumentError(absl::StrCat("cannot read ", path.string(), ": not a regular file"));
   }
@@ -92,7 +82,7 @@ absl::StatusOr<std::string> ReadFile(const fs::path& path) {
     }
     const ssize_t got = read(fd, contents.data() + used, contents.size() - used);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return ErrnoStatus(errno, "cannot read", path);
+    if (got < 0) return FileError(errno, "cannot read", path);
     if (got == 0) break;
     used += static_cast<size_t>(got);
   }
@@ -116,7 +106,7 @@ absl::StatusOr<AtomicFile> AtomicFile::Create(const fs::path& path) {
     const int fd = OpenRetrying(temporary, O_WRONLY | O_CREAT | O_EXCL, 0666);
     if (fd >= 0) return AtomicFile(fd, path, temporary);
     // EEXIST: left behind by a killed process that had our process id.
-    if (errno != EEXIST) return ErrnoStatus(errno, "cannot create", path);
+    if (errno != EEXIST) return FileError(errno, "cannot create", path);
   }
 }
 
@@ -145,7 +135,7 @@ void AtomicFile::Discard() {
 
 absl::Status AtomicFile::Abandon(int error_number, const char* doing) {
   Discard();
-  return ErrnoStatus(error_number, doing, path_);
+  return FileError(error_number, doing, path_);
 }
 
 absl::Status AtomicFile::Append(std::string_view bytes) {
@@ -182,17 +172,17 @@ void RemoveStaleTemporaries(const fs::path& directory) {
 
 absl::StatusOr<MappedFile> MappedFile::Open(const fs::path& path) {
   const int fd = OpenRetrying(path, O_RDONLY | O_NONBLOCK);
-  if (fd < 0) return ErrnoStatus(errno, "cannot open", path);
+  if (fd < 0) return FileError(errno, "cannot open", path);
   FdCloser closer(fd);
   struct stat info;
-  if (fstat(fd, &info) != 0) return ErrnoStatus(errno, "cannot read", path);
+  if (fstat(fd, &info) != 0) return FileError(errno, "cannot read", path);
   if (!S_ISREG(info.st_mode)) {
     return absl::InvalidArgumentError(absl::StrCat("cannot map ", path.string(), ": not a regular file"));
   }
   const size_t size = static_cast<size_t>(info.st_size);
   if (size == 0) return MappedFile(nullptr, 0);  // mmap refuses a length of 0
   void* data = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
-  if (data == MAP_FAILED) return ErrnoStatus(errno, "cannot map", path);
+  if (data == MAP_FAILED) return FileError(errno, "cannot map", path);
   return MappedFile(static_cast<const char*>(data), size);
 }
 
@@ -218,7 +208,7 @@ void MappedFile::Release(size_t offset, size_t bytes) const {
 absl::StatusOr<DirectoryLock> DirectoryLock::Acquire(const fs::path& directory) {
   const fs::path file = directory / ".lock";
   const int fd = OpenRetrying(file, O_RDWR | O_CREAT, 0666);
-  if (fd < 0) return ErrnoStatus(errno, "cannot open", file);
+  if (fd < 0) return FileError(errno, "cannot open", file);
   FdCloser closer(fd);
   int failed;
   do {
@@ -234,10 +224,10 @@ absl::StatusOr<DirectoryLock> DirectoryLock::Acquire(const fs::path& directory) 
                      pid > 0 ? absl::StrCat("process ", pid) : "another process that has just started",
                      "; wait for it to end, stop it, or choose another directory"));
   }
-  if (failed != 0) return ErrnoStatus(errno, "cannot lock", file);
+  if (failed != 0) return FileError(errno, "cannot lock", file);
   const std::string pid = absl::StrCat(getpid(), "\n");
   if (ftruncate(fd, 0) != 0 || pwrite(fd, pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
-    return ErrnoStatus(errno, "cannot write", file);
+    return FileError(errno, "cannot write", file);
   }
   return DirectoryLock(closer.release());
 }

@@ -10,6 +10,11 @@ uint64_t StageSteps(const v1::StageBudget& budget) {
   return (budget.tokens() + budget.tokens_per_step() - 1) / budget.tokens_per_step();
 }
 
+uint32_t StudentGroups(const v1::StudentSpec& student, uint32_t query_heads) {
+  const bool per_head = student.groups() == 0 && student.mixer() == v1::MIXER_KIND_DISCRETE_MAMBA2;
+  return per_head ? query_heads : student.groups();
+}
+
 absl::StatusOr<std::vector<uint32_t>> ConvertedLayers(uint32_t layers, const v1::KeepAttention& keep) {
   std::vector<bool> kept(layers);
   for (const uint32_t layer : keep.layers()) {

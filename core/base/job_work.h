@@ -13,6 +13,10 @@ namespace retort {
 // Optimiser steps of a stage: ceil(tokens / tokens_per_step), which must not be 0.
 uint64_t StageSteps(const v1::StageBudget& budget);
 
+// Groups of heads that share B and C, of a teacher with `query_heads`; 0 where the job names none although
+// its mixer needs some.
+uint32_t StudentGroups(const v1::StudentSpec& student, uint32_t query_heads);
+
 // The layers of a teacher with `layers` layers that do not stay attention, ascending. INVALID_ARGUMENT when
 // `keep` names a layer that does not exist or keeps all.
 absl::StatusOr<std::vector<uint32_t>> ConvertedLayers(uint32_t layers, const v1::KeepAttention& keep);

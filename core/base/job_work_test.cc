@@ -17,6 +17,17 @@ TEST(StageSteps, CoversTheWholeBudget) {
   EXPECT_EQ(StageSteps(budget), 3);
 }
 
+TEST(StudentGroups, AreOnePerHeadWhereTheDiscreteMixerNamesNone) {
+  v1::StudentSpec student;
+  student.set_mixer(v1::MIXER_KIND_DISCRETE_MAMBA2);
+  EXPECT_EQ(StudentGroups(student, 9), 9u);
+  student.set_groups(3);
+  EXPECT_EQ(StudentGroups(student, 9), 3u);
+  student.set_groups(0);
+  student.set_mixer(v1::MIXER_KIND_MAMBA2);
+  EXPECT_EQ(StudentGroups(student, 9), 0u);
+}
+
 TEST(ConvertedLayers, LeavesOutEveryNth) {
   v1::KeepAttention keep;
   keep.set_every(4);

@@ -86,7 +86,7 @@ void Progress::Note(std::string_view text) {
 }
 
 std::string Progress::StepText() const {
-  return absl::StrCat(step_noun_, " ", last_.step, "/", total_steps_);
+  return absl::StrCat(step_noun_, step_noun_.empty() ? "" : " ", last_.step, "/", total_steps_);
 }
 
 std::string Progress::Figures() const {

@@ -70,6 +70,12 @@ TEST(FormatBar, FillsWithTheWork) {
   EXPECT_EQ(FormatBar(12, 10, 12), "[==========]");
 }
 
+TEST(PlainProgress, CountsWithoutANounToo) {
+  Display display(/*redraw=*/false);
+  display.progress.StartPhase("download, MiB", 1, 9, "");
+  EXPECT_EQ(display.Written(), "download, MiB  resumes at 1/9\n");
+}
+
 TEST(PlainProgress, WritesAtMostOneLineAnInterval) {
   Display display(/*redraw=*/false);
   display.progress.StartPhase("end_to_end", 0, 100);

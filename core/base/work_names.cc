@@ -17,4 +17,30 @@ absl::string_view StageName(v1::Stage stage) {
   }
 }
 
+absl::string_view ComputePathName(v1::ComputePath path) {
+  switch (path) {
+    case v1::COMPUTE_PATH_PLAIN:
+      return "plain LibTorch";
+    case v1::COMPUTE_PATH_PORTABLE:
+      return "portable";
+    case v1::COMPUTE_PATH_AVX2:
+      return "AVX2";
+    case v1::COMPUTE_PATH_AVX512:
+      return "AVX-512";
+    default:
+      return "no compute path";
+  }
+}
+
+absl::string_view DeviceName(v1::DeviceKind device) {
+  switch (device) {
+    case v1::DEVICE_KIND_CPU:
+      return "CPU";
+    case v1::DEVICE_KIND_CUDA:
+      return "CUDA";
+    default:
+      return "no device";
+  }
+}
+
 }  // namespace retort

@@ -48,7 +48,7 @@ TEST_F(JobFileErrors, PointAtTheSectionThatLacksAKey) {
             "job.yaml:2:1: teacher.path: missing; the key is required; give the path of a directory with "
             "config.json");
   EXPECT_EQ(Errors(Edited("  mixer: mamba2\n", "")),
-            "job.yaml:3:1: student.mixer: missing; the key is required; give mamba2");
+            "job.yaml:3:1: student.mixer: missing; the key is required; give mamba2 or discrete_mamba2");
   EXPECT_EQ(
       Errors(Edited("  seq_len: 512\n", "")),
       "job.yaml:9:1: data.seq_len: missing; the key is required; give a whole number from 2 to 1048576");
@@ -165,12 +165,12 @@ TEST_F(JobFileErrors, PointAtLearningRatesOutsideZeroToOne) {
 }
 
 TEST_F(JobFileErrors, PointAtUnknownChoicesAndListTheAllowed) {
-  EXPECT_EQ(
-      Errors(Edited("mixer: mamba2", "mixer: discrete_mamba2")),
-      "job.yaml:4:10: student.mixer: \"discrete_mamba2\" is not known in this version; allowed: mamba2");
+  EXPECT_EQ(Errors(Edited("mixer: mamba2", "mixer: toeplitz")),
+            "job.yaml:4:10: student.mixer: \"toeplitz\" is not known in this version; allowed: mamba2, "
+            "discrete_mamba2");
   EXPECT_EQ(Errors(Edited("mixer: mamba2", "mixer: mamba")),
             "job.yaml:4:10: student.mixer: \"mamba\" is not known in this version; did you mean mamba2? "
-            "allowed: mamba2");
+            "allowed: mamba2, discrete_mamba2");
   EXPECT_EQ(Errors(Edited("init: paper", "init: random")),
             "job.yaml:8:9: student.init: \"random\" is not known in this version; allowed: paper, qkvo");
   EXPECT_EQ(Errors(Edited("lr: 0.001", "lr: 0.001\n    target: layer")),

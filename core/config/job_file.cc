@@ -272,6 +272,9 @@ absl::StatusOr<v1::JobSpec> Load(
   JobErrors errors;
   JobReader reader(errors);
   v1::JobSpec job = reader.Read(root);
+  if (job.student().mixer() == v1::MIXER_KIND_MAMBA2 && job.student().groups() == 0) {
+    job.mutable_student()->set_groups(1);
+  }
   KeyChecks(job, reader, errors).Run();
   check_more(job, reader, errors);
   RETURN_IF_ERROR(errors.ToStatus(file.string()));

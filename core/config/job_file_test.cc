@@ -63,6 +63,17 @@ stages: {end_to_end: {tokens: 1, tokens_per_step: 64, lr: 1}}
   EXPECT_THAT(job->data().train(), ElementsAre("corpus/train.bin"));
 }
 
+TEST_F(JobFile, GivesEachHeadOfTheDiscreteMixerItsOwnGroupUnlessToldOtherwise) {
+  std::string text = kGood;
+  text.replace(text.find("mixer: mamba2"), std::string("mixer: mamba2").size(), "mixer: discrete_mamba2");
+  EXPECT_EQ(Load(text)->student().groups(), 2u);
+  text.erase(text.find("  groups: 2\n"), std::string("  groups: 2\n").size());
+  const absl::StatusOr<v1::JobSpec> job = Load(text);
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->student().mixer(), v1::MIXER_KIND_DISCRETE_MAMBA2);
+  EXPECT_EQ(job->student().groups(), 0u);
+}
+
 TEST_F(JobFile, TakesEveryOptionalKey) {
   const absl::StatusOr<v1::JobSpec> job = Load(std::string(kGood) + R"(
 checkpoint: {every: 50 steps}

@@ -36,8 +36,9 @@ void AddTeacherAndStudent(std::vector<JobKey>& keys) {
   keys.push_back({.path = "student.mixer",
                   .type = Type::kChoice,
                   .field = "student.mixer",
-                  .choices = {"mamba2"},
-                  .help = "What replaces attention in the converted layers."});
+                  .choices = {"mamba2", "discrete_mamba2"},
+                  .help = "What replaces attention in the converted layers: Mamba-2 as stock runtimes have "
+                          "it, or the paper's, without step size, activation and norm."});
   keys.push_back({.path = "student.state_size",
                   .type = Type::kInteger,
                   .field = "student.state_size",
@@ -48,12 +49,12 @@ void AddTeacherAndStudent(std::vector<JobKey>& keys) {
   keys.push_back({.path = "student.groups",
                   .type = Type::kInteger,
                   .field = "student.groups",
-                  .fallback = "1",
+                  .fallback = "",
                   .min = 1,
                   .max = 1024,
                   .help =
-                      "Heads of one group share B and C. Divides the teacher's query heads; stock runtimes "
-                      "need 1."});
+                      "Heads of one group share B and C. Divides the teacher's query heads. Absent: 1 for "
+                      "mamba2, which stock runtimes need, and one group per head for discrete_mamba2."});
   keys.push_back({.path = "student.keep_attention",
                   .type = Type::kKeepAttention,
                   .field = "student.keep_attention",

@@ -17,8 +17,9 @@ inline constexpr std::chrono::seconds kSyncedWriteDeadline{30};  // BeginPublish
 // Of streams without a deadline that are to give something all the time: FetchCheckpoint, Download.
 inline constexpr std::chrono::seconds kStreamSilence{60};
 
+// An upload may wait for its turn for most of the five minutes.
 inline std::chrono::milliseconds UploadDeadline(uint64_t bytes) {
-  return std::chrono::seconds(60) + std::chrono::milliseconds(bytes * 1000 / (uint64_t{4} << 20));
+  return std::chrono::seconds(300) + std::chrono::milliseconds(bytes * 1000 / (uint64_t{4} << 20));
 }
 
 // Call(context, *stub, &v1::RunService::Stub::Get, request, kCallDeadline). `context` is fresh; another

@@ -1,5 +1,6 @@
 // State-space duality, the scan of Mamba-2 (arXiv 2405.21060, section 6). Per batch entry and head
-//     S_t = exp(l_t) S_{t-1} + x_t b_t^T,   y_t = S_t c_t + D x_t        (S: [P, N], l_t <= 0, S_{-1} given)
+//     S_t = exp(l_t) S_{t-1} + dt_t x_t b_t^T,   y_t = S_t c_t + D x_t     (S: [P, N], l_t <= 0, S_{-1}
+//     given)
 // forward, backward and one step at a time.
 //   B batch, T tokens, H heads, P head width, G groups, N state size; head h reads b and c of group h / (H /
 //   G).
@@ -40,11 +41,12 @@ template <class Real>
 struct SsdForwardArguments {
   SsdShape shape;
   SsdArray<const Real> x_BTHP, log_decay_BTH, b_BTGN, c_BTGN;
-  const Real* d_H;                 // null: no D
-  const Real* initial_state_BHPN;  // null: zero
-  SsdArray<Real> y_BTHP;           // out
-  Real* final_state_BHPN;          // out: the state after the last token
-  Real* segment_states_BHSPN;      // out; null: not wanted
+  const Real* d_H;                   // null: no D
+  const Real* initial_state_BHPN;    // null: zero
+  SsdArray<Real> y_BTHP;             // out
+  Real* final_state_BHPN;            // out: the state after the last token
+  Real* segment_states_BHSPN;        // out; null: not wanted
+  SsdArray<const Real> dt_BTH = {};  // null: 1
 };
 
 // Gradients of a scalar, given those of y and of the final state. Of the forward pass it needs the segments'
@@ -60,9 +62,11 @@ struct SsdBackwardArguments {
   SsdArray<Real> dx_BTHP, dlog_decay_BTH, db_BTGN, dc_BTGN;  // out
   Real* dd_H;                                                // out; null where d_H is
   Real* dinitial_state_BHPN;                                 // out; may be null
+  SsdArray<const Real> dt_BTH = {};                          // null: 1
+  SsdArray<Real> ddt_BTH = {};                               // out; null where dt is
 };
 
-// One token; shape.tokens and the token strides are not read. The state is replaced in place.
+// One token, of dt = 1; shape.tokens and the token strides are not read. The state is replaced in place.
 struct SsdStepArguments {
   SsdShape shape;
   SsdArray<const float> x_BHP, log_decay_BH, b_BGN, c_BGN;

@@ -1,8 +1,8 @@
 // The gradient of the chunked scan, one batch entry and head at a time: a sweep that computes the state S [P,
 // N] entering each chunk again, then the chunks in reverse. With ssd_forward_simd.cc's letters, K = dY X^T,
-// dG = L K, M = L G (causal) and R the gradient of the state that leaves the chunk:
-//     dX = M^T dY + o (B R^T) + D dY
-//     dB = dG^T C + dB',  dB' = o (X R)        dC = dG B + dC',  dC' = e (dY S)
+// dG = L K dt, M = L G (causal) and R the gradient of the state that leaves the chunk:
+//     dX = dt Z + D dY,  Z = M^T dY + o (B R^T),  ddt_t = <z_t, x_t>
+//     dB = dG^T C + dB',  dB' = o dt (X R)     dC = dG B + dC',  dC' = e (dY S)
 //     dl_t = sum_{i >= t > j} dG_ij G_ij + sum_{i >= t} <c_i, dC'_i> + sum_{j < t} <b_j, dB'_j>
 //            + exp(cs_{Q-1}) <S, R>
 //     R <- exp(cs_{Q-1}) R + (e dY)^T C
@@ -29,7 +29,9 @@ struct BackwardItem {
     return array.data + batch * array.batch + t * array.token + h * array.head;
   }
   ChunkDecays Decays(int64_t t0, int64_t head) const {
-    return ChunkDecays(Row(arguments.log_decay_BTH, t0, head), arguments.log_decay_BTH.token, Count(t0));
+    const float* const dt = arguments.dt_BTH.data != nullptr ? Row(arguments.dt_BTH, t0, head) : nullptr;
+    return ChunkDecays(Row(arguments.log_decay_BTH, t0, head), arguments.log_decay_BTH.token, dt,
+                       arguments.dt_BTH.token, Count(t0));
   }
   // Rows of a chunk of x or dy, or, by group, of b or c.
   void PackHead(const SsdArray<const float>& array, int64_t t0, int64_t head, float* to) const {
@@ -83,7 +85,7 @@ void BackwardItem::PackSegment(int64_t segment, int64_t head, const ChunkDecays*
     const float* const from = states + (t0 - first) / kQ * p * n;
     float* const to = states + ((t0 - first) / kQ + 1) * p * n;
     float* const decayed_x_QP = out;
-    ScalePackedRows(decays.to_end, p, x_QP, decayed_x_QP);
+    ScalePackedRows(decays.to_end_dt, p, x_QP, decayed_x_QP);
     RowPrefetcher next;
     AddSegmentRows(t0 + kQ, head, next);
     ForEachTile(
@@ -98,9 +100,9 @@ void BackwardItem::PackSegment(int64_t segment, int64_t head, const ChunkDecays*
   }
 }
 
-// In: G and K, of which only the lower triangles matter. Out: M = L G, dG = L K in their places, and span[t]
-// = sum_{i >= t > j} dG_ij G_ij. Rows come last to first, so when row t's turn comes `below` holds, at each
-// column j < t, the sum of the rows from t on.
+// In: G and K, of which only the lower triangles matter. Out: M = L G, dG = L K dt in their places, and
+// span[t] = sum_{i >= t > j} dG_ij G_ij. Rows come last to first, so when row t's turn comes `below` holds,
+// at each column j < t, the sum of the rows from t on.
 void ApplyDecays(const ChunkDecays& decays, float* g_QQ, float* k_QQ, float* span_Q) {
   Float below[kQ / kLanes];
   for (Float& sum : below) sum = Broadcast(0.0f);
@@ -112,7 +114,7 @@ void ApplyDecays(const ChunkDecays& decays, float* g_QQ, float* k_QQ, float* spa
       spanning = Broadcast(0.0f);
       last_row = i;
     }
-    const Float g = Load(g_QQ + i * kQ + j), dg = decay * Load(k_QQ + i * kQ + j);
+    const Float g = Load(g_QQ + i * kQ + j), dg = decay * Load(k_QQ + i * kQ + j) * Load(decays.dt + j);
     Store(g_QQ + i * kQ + j, decay * g);
     Store(k_QQ + i * kQ + j, dg);
     below[j / kLanes] = MulAdd(dg, g, below[j / kLanes]);
@@ -159,7 +161,7 @@ float BackwardItem::AddChunk(int64_t t0, int64_t head, const ChunkDecays& decays
   Transpose(p, n, r_PN, n, rt_NP, p);
   float dd = 0;
   for (int64_t i = 0; i < count; ++i) dd += k_QQ[i * kQ + i];
-  float span_Q[kQ], dc_dots_Q[kQ] = {}, db_dots_Q[kQ] = {};
+  float span_Q[kQ], dc_dots_Q[kQ] = {}, db_dots_Q[kQ] = {}, ddt_Q[kQ] = {};
   ApplyDecays(decays, g_QQ, k_QQ, span_Q);
   const float *const m_QQ = g_QQ, *const dg_QQ = k_QQ;
 
@@ -186,10 +188,18 @@ float BackwardItem::AddChunk(int64_t t0, int64_t head, const ChunkDecays& decays
         tile.ScaleRows(decays.to_end + j);
         tile.AddUpperProduct({m_QQ + j * kQ + j, 1, kQ}, dy_QP + j * p + column, p);
         tile.AddProduct(kQ - end, {m_QQ + end * kQ + j, 1, kQ}, dy_QP + end * p + column, p);
+        if (arguments.dt_BTH.data != nullptr) {
+          tile.AddRowDots(x_QP + j * p + column, p, ddt_Q + j);
+          tile.ScaleRows(decays.dt + j);
+        }
         if (arguments.d_H != nullptr) {
           tile.AddScaled(arguments.d_H[head], dy_QP + j * p + column, p);
         }
       });
+  if (arguments.ddt_BTH.data != nullptr) {
+    float* const ddt = Row(arguments.ddt_BTH, t0, head);
+    for (int64_t t = 0; t < count; ++t) ddt[t * arguments.ddt_BTH.token] = ddt_Q[t];
+  }
   store(
       shape.state, n, Row(gradients.dc_BTHN, t0, head),
       gradients.dc_BTHN.token, [&](auto& tile, int64_t i, int64_t column) __attribute__((always_inline)) {
@@ -206,7 +216,7 @@ float BackwardItem::AddChunk(int64_t t0, int64_t head, const ChunkDecays& decays
         const int64_t end = j + tile.kRows;
         tile.SetZero();
         tile.AddProduct(p, {x_QP + j * p, p, 1}, r_PN + column, n);
-        tile.ScaleRows(decays.to_end + j);
+        tile.ScaleRows(decays.to_end_dt + j);
         tile.AddRowDots(b_QN + j * n + column, n, db_dots_Q + j);
         tile.AddUpperProduct({dg_QQ + j * kQ + j, 1, kQ}, c_QN + j * n + column, n);
         tile.AddProduct(kQ - end, {dg_QQ + end * kQ + j, 1, kQ}, c_QN + end * n + column, n);

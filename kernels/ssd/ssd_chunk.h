@@ -79,15 +79,18 @@ inline void ScalePackedRows(const float* factor, int64_t padded, const float* fr
 // Decays within a chunk, cs_i = l_0 + ... + l_i. Sums are kept as high + low so that a difference of two is
 // exact to float's precision relative to itself: a hard reset does not cost its neighbours their digits.
 struct ChunkDecays {
-  float from_start[kQ];  // exp(cs_i)
-  float to_end[kQ];      // exp(cs_{Q-1} - cs_i)
-  float total;           // exp(cs_{Q-1})
+  float from_start[kQ];         // exp(cs_i)
+  float to_end[kQ];             // exp(cs_{Q-1} - cs_i)
+  float total;                  // exp(cs_{Q-1})
+  float dt[kQ], to_end_dt[kQ];  // to_end_dt = to_end dt
   float high[kQ], low[kQ];
   // Blocks of 16 tokens: exp(cs_i - cs_r) and exp(cs_r - cs_j) for the last token r of j's block.
   float row_factor[kQ / kBlock][kQ], column_factor[kQ];
 
   ChunkDecays() = default;
-  ChunkDecays(const float* log_decay, int64_t stride, int64_t count) {
+  // `step_size` is null where all are 1.
+  ChunkDecays(const float* log_decay, int64_t stride, const float* step_size, int64_t step_size_stride,
+              int64_t count) {
     constexpr float kForgets = -1e4f;  // exp of this and of everything below is 0; -inf - -inf would be NaN
     double sum = 0;
     for (int64_t i = 0; i < kQ; ++i) {
@@ -97,11 +100,13 @@ struct ChunkDecays {
       }
       high[i] = static_cast<float>(sum);
       low[i] = static_cast<float>(sum - high[i]);
+      dt[i] = i < count && step_size != nullptr ? step_size[i * step_size_stride] : 1.0f;
     }
     for (int64_t i = 0; i < kQ; i += kLanes) {
       const int64_t reference = i / kBlock * kBlock + kBlock - 1;
       Store(from_start + i, Exp(Load(high + i)));
       Store(to_end + i, Exp(Difference(Broadcast(high[kQ - 1]), Broadcast(low[kQ - 1]), i)));
+      Store(to_end_dt + i, Load(to_end + i) * Load(dt + i));
       Store(column_factor + i, Exp(Difference(Broadcast(high[reference]), Broadcast(low[reference]), i)));
       for (int64_t block = 0; block < i / kBlock; ++block) {
         const int64_t last = block * kBlock + kBlock - 1;

@@ -1,6 +1,6 @@
 // The chunked scan, a few heads at a time. In a chunk of Q tokens with cs_i = l_0 + ... + l_i,
 // e_i = exp(cs_i), o_i = exp(cs_{Q-1} - cs_i), L_ij = exp(cs_i - cs_j) for j <= i:
-//     Y = e (C S^T) + (L G) X + D X,  G = C B^T;       S^T <- exp(cs_{Q-1}) S^T + (o B)^T X
+//     Y = e (C S^T) + (L G dt) X + D X,  G = C B^T;    S^T <- exp(cs_{Q-1}) S^T + (o dt B)^T X
 // The state is kept transposed, [N, P], so that both products read it by rows.
 #include "kernels/ssd/ssd_chunk.h"
 
@@ -49,7 +49,9 @@ void ForwardItem::Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_he
   const int64_t count = shape.tokens - t0 < kQ ? shape.tokens - t0 : kQ;
   const int64_t group = Group(head), next_group = Group(next_head);
   const SsdArray<const float>&x = arguments.x_BTHP, &b = arguments.b_BTGN, &c = arguments.c_BTGN;
-  const ChunkDecays decays(Row(arguments.log_decay_BTH, t0, head), arguments.log_decay_BTH.token, count);
+  const float* const dt = arguments.dt_BTH.data != nullptr ? Row(arguments.dt_BTH, t0, head) : nullptr;
+  const ChunkDecays decays(Row(arguments.log_decay_BTH, t0, head), arguments.log_decay_BTH.token, dt,
+                           arguments.dt_BTH.token, count);
   RowPrefetcher next;
   next.Add(Row(b, next_t, next_group), b.token, shape.state);
   next.Add(Row(c, next_t, next_group), c.token, shape.state);
@@ -62,7 +64,7 @@ void ForwardItem::Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_he
   PackRows(Row(x, t0, head), x.token, count, shape.width, p, x_QP);
   decays.ForEachLower([&](int64_t i, int64_t j, Float decay) __attribute__((always_inline)) {
     float* const score = scores_QQ + i * kQ + j;
-    Store(score, decay * Load(score));
+    Store(score, decay * Load(score) * Load(decays.dt + j));
   });
 
   // Full chunks of full vectors go straight to where they belong.
@@ -85,7 +87,7 @@ void ForwardItem::Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_he
 
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t j = 0; j < kQ; j += kLanes) {
-      Store(bt_NQ + i * kQ + j, Load(bt_NQ + i * kQ + j) * Load(decays.to_end + j));
+      Store(bt_NQ + i * kQ + j, Load(bt_NQ + i * kQ + j) * Load(decays.to_end_dt + j));
     }
   }
   ForEachTile(

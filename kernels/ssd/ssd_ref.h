@@ -15,6 +15,11 @@ Real* At(const SsdArray<Real>& array, int64_t b, int64_t t, int64_t h) {
   return array.data + b * array.batch + t * array.token + h * array.head;
 }
 
+template <class Arguments>
+auto StepSize(const Arguments& in, int64_t b, int64_t t, int64_t h) {
+  return in.dt_BTH.data != nullptr ? *At(in.dt_BTH, b, t, h) : 1;
+}
+
 // The states before each token and after the last, [T + 1, P, N] for one batch entry and head, from the
 // first, which may be null.
 template <class Real, class Arguments>
@@ -24,12 +29,13 @@ std::vector<Real> SsdStatesReference(const Arguments& in, int64_t batch, int64_t
   if (initial != nullptr) std::copy(initial, initial + P * N, states.begin());
   for (int64_t t = 0; t < T; ++t) {
     const Real decay = std::exp(*At(in.log_decay_BTH, batch, t, head));
+    const Real dt = StepSize(in, batch, t, head);
     const Real* const x = At(in.x_BTHP, batch, t, head);
     const Real* const b = At(in.b_BTGN, batch, t, head / (H / G));
     for (int64_t p = 0; p < P; ++p) {
       for (int64_t n = 0; n < N; ++n) {
         const Real before = states[(t * P + p) * N + n];
-        states[((t + 1) * P + p) * N + n] = decay * before + x[p] * b[n];
+        states[((t + 1) * P + p) * N + n] = decay * before + dt * x[p] * b[n];
       }
     }
   }
@@ -81,21 +87,24 @@ void SsdBackwardReference(const SsdBackwardArguments<Real>& in, int64_t batch, i
     const Real *const b = At(in.b_BTGN, batch, t, group), *const c = At(in.c_BTGN, batch, t, group);
     Real* const dx = At(in.dx_BTHP, batch, t, head);
     Real *const db = At(in.db_BTGN, batch, t, group), *const dc = At(in.dc_BTGN, batch, t, group);
-    Real ddecay = 0;
+    const Real dt = StepSize(in, batch, t, head);
+    Real ddecay = 0, ddt = 0;
     for (int64_t p = 0; p < P; ++p) {
       dx[p] = in.d_H != nullptr ? in.d_H[head] * dy[p] : Real(0);
       if (in.d_H != nullptr) in.dd_H[head] += dy[p] * x[p];
       for (int64_t n = 0; n < N; ++n) {
         Real& r = gradient[p * N + n];
         r += dy[p] * c[n];
-        dx[p] += r * b[n];
-        db[n] += r * x[p];
+        dx[p] += r * dt * b[n];
+        db[n] += r * dt * x[p];
+        ddt += r * x[p] * b[n];
         dc[n] += states[((t + 1) * P + p) * N + n] * dy[p];
         ddecay += r * states[(t * P + p) * N + n];
         r *= decay;
       }
     }
     *At(in.dlog_decay_BTH, batch, t, head) = decay * ddecay;
+    if (in.ddt_BTH.data != nullptr) *At(in.ddt_BTH, batch, t, head) = ddt;
   }
   if (in.dinitial_state_BHPN != nullptr) {
     std::copy(gradient.begin(), gradient.end(), in.dinitial_state_BHPN + (batch * H + head) * P * N);

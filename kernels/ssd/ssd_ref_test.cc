@@ -17,6 +17,7 @@ TEST(SsdForwardReference, ComputesByHand) {
   one.shape = {1, 2, 1, 1, 1, 1};
   one.x = {2, 3};
   one.log_decay = {0, std::log(0.5)};
+  one.dt = {1, 10};
   one.b = {5, 7};
   one.c = {11, 13};
   one.d = {100};
@@ -24,8 +25,8 @@ TEST(SsdForwardReference, ComputesByHand) {
   one.Allocate();
   SsdForwardReference(one.Forward());
   EXPECT_DOUBLE_EQ(one.y[0], (1 + 10) * 11 + 200);
-  EXPECT_DOUBLE_EQ(one.y[1], (0.5 * 11 + 21) * 13 + 300);
-  EXPECT_DOUBLE_EQ(one.final_state[0], 26.5);
+  EXPECT_DOUBLE_EQ(one.y[1], (0.5 * 11 + 210) * 13 + 300);
+  EXPECT_DOUBLE_EQ(one.final_state[0], 215.5);
 }
 
 TEST(SsdBackwardReference, EqualsFiniteDifferences) {
@@ -37,9 +38,13 @@ TEST(SsdBackwardReference, EqualsFiniteDifferences) {
   SsdForwardReference(problem.Forward());
   SsdBackwardReference(problem.Backward());
   const std::vector<std::pair<std::vector<double>*, std::vector<double>*>> pairs = {
-      {&problem.x, &problem.dx}, {&problem.log_decay, &problem.dlog_decay},
-      {&problem.b, &problem.db}, {&problem.c, &problem.dc},
-      {&problem.d, &problem.dd}, {&problem.initial_state, &problem.dinitial_state}};
+      {&problem.x, &problem.dx},
+      {&problem.log_decay, &problem.dlog_decay},
+      {&problem.dt, &problem.ddt},
+      {&problem.b, &problem.db},
+      {&problem.c, &problem.dc},
+      {&problem.d, &problem.dd},
+      {&problem.initial_state, &problem.dinitial_state}};
   constexpr double kStep = 1e-5;  // the error is about kStep^2 times sums of some tens
   for (const auto& [values, gradients] : pairs) {
     for (size_t i = 0; i < values->size(); ++i) {

@@ -24,12 +24,12 @@ class Ssd : public testing::TestWithParam<InstructionSet> {
     SsdBackward(problem.Backward(), TestingThreads(threads), GetParam());
   }
 
-  void ExpectReference(const SsdShape& shape, const Decay& decay, bool with_d = true,
-                       bool with_states = true) {
+  void ExpectReference(const SsdShape& shape, const Decay& decay, bool with_options = true) {
     auto fast = RandomSsd<float>(shape, 1, decay);
     auto reference = RandomSsd<double>(shape, 1, decay), absolute = reference;
-    fast.with_d = reference.with_d = absolute.with_d = with_d;
-    fast.with_states = reference.with_states = absolute.with_states = with_states;
+    fast.with_d = reference.with_d = absolute.with_d = with_options;
+    fast.with_states = reference.with_states = absolute.with_states = with_options;
+    fast.with_dt = reference.with_dt = absolute.with_dt = with_options;
     for (std::vector<double>* values : absolute.Inputs()) {
       if (values == &absolute.log_decay) continue;
       for (double& value : *values) value = std::abs(value);
@@ -58,7 +58,8 @@ class Ssd : public testing::TestWithParam<InstructionSet> {
     expect("dlog_decay", std::pair(&F::dlog_decay, &D::dlog_decay));
     expect("db", std::pair(&F::db, &D::db));
     expect("dc", std::pair(&F::dc, &D::dc));
-    if (with_d) expect("dd", std::pair(&F::dd, &D::dd));
+    if (with_options) expect("dd", std::pair(&F::dd, &D::dd));
+    if (with_options) expect("ddt", std::pair(&F::ddt, &D::ddt));
     expect("dinitial_state", std::pair(&F::dinitial_state, &D::dinitial_state));
   }
 };
@@ -93,8 +94,8 @@ TEST_P(Ssd, EqualsTheReferenceWithBatchesAndGroups) {
   }
 }
 
-TEST_P(Ssd, NeedsNeitherDNorStates) {
-  ExpectReference({2, 40, 2, 2, 16, 16}, Mild, /*with_d=*/false, /*with_states=*/false);
+TEST_P(Ssd, NeedsNeitherDNorStatesNorStepSizes) {
+  ExpectReference({2, 40, 2, 2, 16, 16}, Mild, /*with_options=*/false);
 }
 
 TEST_P(Ssd, IsStableForAllDecays) {
@@ -120,7 +121,7 @@ TEST_P(Ssd, KeepsNanFromEarlierTokens) {
     for (auto* values : {&bad.x, &bad.b, &bad.c}) {
       std::fill_n(values->begin() + poisoned * 16, 16, NAN);
     }
-    bad.log_decay[poisoned] = NAN;
+    bad.log_decay[poisoned] = bad.dt[poisoned] = NAN;
     Run(bad);
     for (int64_t i = 0; i < poisoned * 16; ++i) ASSERT_EQ(bad.y[i], clean.y[i]) << poisoned << " " << i;
     EXPECT_TRUE(std::isnan(bad.y[poisoned * 16]));
@@ -145,6 +146,7 @@ TEST_P(Ssd, IsTheSameBitsForAnyNumberOfThreads) {
   EXPECT_EQ(one.dx, two.dx);
   EXPECT_EQ(one.db, two.db);
   EXPECT_EQ(one.dlog_decay, two.dlog_decay);
+  EXPECT_EQ(one.ddt, two.ddt);
   EXPECT_EQ(one.dd, two.dd);
 }
 
@@ -158,7 +160,8 @@ TEST_P(Ssd, ContinuesFromItsState) {
   second.shape.tokens = 64;
   for (auto* values : {&second.x, &second.b, &second.c})
     values->erase(values->begin(), values->begin() + 32 * 32);
-  second.log_decay.erase(second.log_decay.begin(), second.log_decay.begin() + 32 * 2);
+  for (auto* values : {&second.log_decay, &second.dt})
+    values->erase(values->begin(), values->begin() + 32 * 2);
   second.initial_state = first.final_state;
   Run(second);
   EXPECT_EQ(second.final_state, whole.final_state);
@@ -168,6 +171,7 @@ TEST_P(Ssd, ContinuesFromItsState) {
 TEST_P(Ssd, StepsAsItScans) {
   for (const int64_t state : {16, 64, 7}) {
     auto scan = RandomSsd<float>({2, 5, 4, 2, 16, state}, 6, Mild);
+    scan.with_dt = false;
     Run(scan);
     std::vector<float> states = scan.initial_state, y(scan.y.size());
     const auto in = scan.Forward();

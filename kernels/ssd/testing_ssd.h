@@ -15,15 +15,16 @@ namespace retort {
 template <class Real>
 struct TestingSsd {
   SsdShape shape;
-  bool with_d = true, with_states = true;
-  std::vector<Real> x, log_decay, b, c, d, initial_state, dy, dfinal_state;
-  std::vector<Real> y, final_state, segment_states, dx, dlog_decay, db, dc, dd, dinitial_state;
+  bool with_d = true, with_states = true, with_dt = true;
+  std::vector<Real> x, log_decay, dt, b, c, d, initial_state, dy, dfinal_state;
+  std::vector<Real> y, final_state, segment_states, dx, dlog_decay, ddt, db, dc, dd, dinitial_state;
 
   // Allocates the results.
   void Allocate() {
     y.resize(x.size());
     dx.resize(x.size());
     dlog_decay.resize(log_decay.size());
+    ddt.resize(dt.size());
     db.resize(b.size());
     dc.resize(c.size());
     dd.resize(d.size());
@@ -46,7 +47,8 @@ struct TestingSsd {
             with_states ? initial_state.data() : nullptr,
             View<Real>(y, s.heads, s.width),
             final_state.data(),
-            segment_states.data()};
+            segment_states.data(),
+            with_dt ? View<const Real>(dt, s.heads, 1) : SsdArray<const Real>{}};
   }
   SsdBackwardArguments<Real> Backward() {
     const SsdShape& s = shape;
@@ -64,10 +66,12 @@ struct TestingSsd {
             View<Real>(db, s.groups, s.state),
             View<Real>(dc, s.groups, s.state),
             with_d ? dd.data() : nullptr,
-            dinitial_state.data()};
+            dinitial_state.data(),
+            with_dt ? View<const Real>(dt, s.heads, 1) : SsdArray<const Real>{},
+            with_dt ? View<Real>(ddt, s.heads, 1) : SsdArray<Real>{}};
   }
   std::vector<std::vector<Real>*> Inputs() {
-    return {&x, &log_decay, &b, &c, &d, &initial_state, &dy, &dfinal_state};
+    return {&x, &log_decay, &dt, &b, &c, &d, &initial_state, &dy, &dfinal_state};
   }
 };
 
@@ -92,6 +96,7 @@ TestingSsd<Real> RandomSsd(const SsdShape& shape, uint64_t seed,
   fill(problem.dy, B * T * H * P);
   fill(problem.dfinal_state, B * H * P * N);
   for (int64_t i = 0; i < B * T * H; ++i) problem.log_decay.push_back(log_decay(i / H % T));
+  for (int64_t i = 0; i < B * T * H; ++i) problem.dt.push_back(0.25f * static_cast<float>(1 + i % 7));
   problem.Allocate();
   return problem;
 }

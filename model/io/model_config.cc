@@ -7,6 +7,7 @@
 #include "core/base/files.h"
 #include "core/base/json_text.h"
 #include "core/base/status_macros.h"
+#include "model/io/json_keys.h"
 #include "nlohmann/json.hpp"
 
 namespace retort {
@@ -15,159 +16,185 @@ namespace {
 using nlohmann::json;
 
 constexpr char kStudentType[] = "retort_hybrid";
-constexpr int64_t kSizeLimit = int64_t{1} << 31;
 
-// Reads typed keys out of one JSON object and remembers the first thing that was wrong.
-class Reader {
- public:
-  Reader(const json& object, std::string origin) : object_(object), origin_(std::move(origin)) {}
-
-  int64_t Size(const char* key) { return SizeOr(key, -1); }
-
-  int64_t SizeOr(const char* key, int64_t fallback) {
-    const json* value = Find(key);
-    if (value == nullptr) {
-      if (fallback < 0) Fail(key, "is missing");
-      return fallback;
+// The object of `rope_scaling` or `rope_parameters`.
+void ReadRopeObject(JsonKeys& rope, ModelConfig& config) {
+  const json* type = rope.Find("rope_type") != nullptr ? rope.Find("rope_type") : rope.Find("type");
+  if (type != nullptr && *type == "llama3") {
+    config.rope_scaling = {.factor = rope.Positive("factor"),
+                           .low_frequency = rope.Positive("low_freq_factor"),
+                           .high_frequency = rope.Positive("high_freq_factor"),
+                           .context = rope.Size("original_max_position_embeddings")};
+    if (rope.status().ok() && config.rope_scaling->high_frequency <= config.rope_scaling->low_frequency) {
+      rope.Fail("high_freq_factor",
+                absl::StrCat("is ", config.rope_scaling->high_frequency, ", not above low_freq_factor"));
     }
-    if (!value->is_number_integer()) {
-      Fail(key, absl::StrCat("is ", value->dump(), ", not an integer"));
-      return 0;
-    }
-    const int64_t number = value->get<int64_t>();
-    if (number < 1 || number > kSizeLimit) {
-      Fail(key, absl::StrCat("is ", value->dump(), ", outside 1 to ", kSizeLimit));
-    }
-    return number;
+  } else if (type != nullptr && *type != "default") {
+    rope.Fail(rope.Find("rope_type") != nullptr ? "rope_type" : "type",
+              absl::StrCat("is ", type->dump(), "; supported: \"default\", \"llama3\""));
   }
+  config.rope_theta = rope.PositiveOr("rope_theta", config.rope_theta);
+  config.rotary_fraction = rope.PositiveOr("partial_rotary_factor", config.rotary_fraction);
+}
 
-  double PositiveOr(const char* key, double fallback) {
-    const json* value = Find(key);
-    if (value == nullptr) return fallback;
-    if (!value->is_number() || !(value->get<double>() > 0)) {
-      Fail(key, absl::StrCat("is ", value->dump(), ", not a positive number"));
-      return fallback;
-    }
-    return value->get<double>();
-  }
-
-  bool BoolOr(const char* key, bool fallback) {
-    const json* value = Find(key);
-    if (value == nullptr) return fallback;
-    if (!value->is_boolean()) {
-      Fail(key, absl::StrCat("is ", value->dump(), ", neither true nor false"));
-      return fallback;
-    }
-    return value->get<bool>();
-  }
-
-  // Refuses a key whose value changes the mathematics into something this version does not compute.
-  void Require(const char* key, const json& supported) {
-    const json* value = Find(key);
-    if (value != nullptr && *value != supported) {
-      Fail(key, absl::StrCat("is ", value->dump(), "; supported: ", supported.dump()));
-    }
-  }
-
-  // A null counts as absent, as transformers writes unset keys.
-  const json* Find(const char* key) const {
-    const auto it = object_.find(key);
-    return it == object_.end() || it->is_null() ? nullptr : &*it;
-  }
-
-  void Fail(absl::string_view key, absl::string_view what) {
-    if (status_.ok()) {
-      status_ = absl::InvalidArgumentError(absl::StrCat(origin_, ": \"", key, "\" ", what));
-    }
-  }
-  const absl::Status& status() const { return status_; }
-
- private:
-  const json& object_;
-  std::string origin_;
-  absl::Status status_;
-};
-
-// transformers 4 writes rope_theta and rope_scaling; transformers 5 one object, rope_parameters.
-void ReadRope(Reader& reader, ModelConfig& config) {
+// transformers 4 writes rope_theta, partial_rotary_factor and rope_scaling; transformers 5 one object,
+// rope_parameters.
+void ReadRope(JsonKeys& keys, ModelConfig& config) {
   constexpr double kDefaultTheta = 10000.0;
-  config.rope_theta = reader.PositiveOr("rope_theta", kDefaultTheta);
+  config.rope_theta = keys.PositiveOr("rope_theta", kDefaultTheta);
+  config.rotary_fraction = keys.PositiveOr("partial_rotary_factor", config.family->rotary_fraction);
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    const json* rope = reader.Find(key);
+    const json* rope = keys.Find(key);
     if (rope == nullptr) continue;
     if (!rope->is_object()) {
-      reader.Fail(key, "is not an object");
+      keys.Fail(key, "is not an object");
       continue;
     }
-    Reader inner(*rope, key);
-    const json* type = inner.Find("rope_type") != nullptr ? inner.Find("rope_type") : inner.Find("type");
-    if (type != nullptr && *type != "default") {
-      reader.Fail(key, absl::StrCat("asks for rotary scaling ", type->dump(), "; supported: \"default\""));
-    }
-    config.rope_theta = inner.PositiveOr("rope_theta", config.rope_theta);
-    if (!inner.status().ok()) reader.Fail(key, inner.status().message());
+    JsonKeys inner(*rope, "is wrong");
+    ReadRopeObject(inner, config);
+    if (!inner.status().ok()) keys.Fail(key, inner.status().message());
+  }
+  if (config.rotary_fraction != 1.0 && config.family->rotary_fraction == 1.0) {
+    keys.Fail("partial_rotary_factor",
+              absl::StrCat("is ", config.rotary_fraction, "; supported for this model_type: 1"));
+  } else if (config.rotary_fraction > 1.0 || config.rotary().width < 2 || config.rotary().width % 2 != 0) {
+    keys.Fail(config.rotary_fraction == 1.0 ? "head_dim" : "partial_rotary_factor",
+              absl::StrCat("makes ", config.rotary().width, " of the ", config.head_dim,
+                           " features of a head turn; rotary positions need an even number of them"));
   }
 }
 
-void ReadEos(Reader& reader, ModelConfig& config) {
-  const json* eos = reader.Find("eos_token_id");
+// A window that no sequence within the context exceeds changes nothing.
+void CheckWindow(const json& root, JsonKeys& keys, const ModelConfig& config) {
+  if (const json* types = keys.Find("layer_types"); types != nullptr) {
+    for (const json& type : *types) {
+      if (type == "full_attention") continue;
+      keys.Fail("layer_types", absl::StrCat("holds ", type.dump(), "; supported: \"full_attention\""));
+    }
+  }
+  int64_t window = config.family->sliding_window;
+  if (root.contains("sliding_window")) {
+    window = keys.Find("sliding_window") == nullptr ? 0 : keys.Size("sliding_window");
+  }
+  // Qwen's configurations name a window that they do not use.
+  if (!keys.BoolOr("use_sliding_window", config.family->sliding_window != 0)) return;
+  if (window == 0 || window >= config.context) return;
+  keys.Fail("sliding_window",
+            absl::StrCat("is ", root.contains("sliding_window") ? "" : "missing, which stands for ", window,
+                         ", below the context of ", config.context,
+                         " tokens; supported: null. To use the first ", window,
+                         " positions alone, where every token sees all before it, set "
+                         "\"max_position_embeddings\" to ",
+                         window));
+}
+
+void ReadEos(JsonKeys& keys, ModelConfig& config) {
+  const json* eos = keys.Find("eos_token_id");
   if (eos == nullptr) return;
   for (const json& id : eos->is_array() ? *eos : json::array({*eos})) {
     if (!id.is_number_integer()) {
-      reader.Fail("eos_token_id", absl::StrCat("holds ", id.dump(), ", not a token id"));
+      keys.Fail("eos_token_id", absl::StrCat("holds ", id.dump(), ", not a token id"));
       return;
     }
     config.eos_tokens.push_back(id.get<int64_t>());
   }
 }
 
-void ReadStudentLayers(Reader& reader, ModelConfig& config) {
-  const json* types = reader.Find("layer_types");
+// "attention", or the name of the mixer, which is the same in all converted layers.
+void ReadLayerTypes(JsonKeys& keys, ModelConfig& config) {
+  const json* types = keys.Find("layer_types");
   if (types == nullptr || !types->is_array() || types->size() != config.layers.size()) {
-    reader.Fail("layer_types", absl::StrCat("must list ", config.layers.size(), " layers"));
+    keys.Fail("layer_types", absl::StrCat("must list ", config.layers.size(), " layers"));
     return;
   }
   for (size_t l = 0; l < types->size(); ++l) {
     const json& type = (*types)[l];
-    if (type == "mamba2") {
-      config.layers[l] = MixerType::kMamba2;
-    } else if (type != "attention") {
-      reader.Fail("layer_types", absl::StrCat("holds ", type.dump(), "; supported: attention, mamba2"));
+    if (type == "attention") continue;
+    const bool discrete = type == Mamba2FormName(Mamba2Form::kDiscrete);
+    if (!discrete && type != Mamba2FormName(Mamba2Form::kStock)) {
+      keys.Fail("layer_types",
+                absl::StrCat("holds ", type.dump(), "; supported: attention, mamba2, discrete_mamba2"));
+      return;
     }
-  }
-  const json* mamba2 = reader.Find("mamba2");
-  if (mamba2 == nullptr || !mamba2->is_object()) {
-    reader.Fail("mamba2", "must be an object with the mixer's sizes");
-    return;
-  }
-  Reader inner(*mamba2, "mamba2");
-  config.mamba2 = {.heads = inner.Size("heads"),
-                   .head_dim = inner.Size("head_dim"),
-                   .state_size = inner.Size("state_size"),
-                   .groups = inner.Size("groups"),
-                   .conv_kernel = inner.Size("conv_kernel")};
-  if (!inner.status().ok()) {
-    reader.Fail("mamba2", inner.status().message());
-  } else if (config.mamba2.heads % config.mamba2.groups != 0) {
-    reader.Fail("mamba2", absl::StrCat("has ", config.mamba2.heads, " heads, which ", config.mamba2.groups,
-                                       " groups do not divide"));
+    const Mamba2Form form = discrete ? Mamba2Form::kDiscrete : Mamba2Form::kStock;
+    if (config.is_student() && form != config.mamba2.form) {
+      keys.Fail("layer_types", "holds both mamba2 and discrete_mamba2; supported: one of them in a student");
+      return;
+    }
+    config.layers[l] = MixerType::kMamba2;
+    config.mamba2.form = form;
   }
 }
 
-void CheckHeads(Reader& reader, const ModelConfig& config) {
+void ReadStudentLayers(JsonKeys& keys, ModelConfig& config) {
+  ReadLayerTypes(keys, config);
+  const char* const name = Mamba2FormName(config.mamba2.form);
+  const json* sizes = keys.Find(name);
+  if (sizes == nullptr || !sizes->is_object()) {
+    keys.Fail(name, "must be an object with the mixer's sizes");
+    return;
+  }
+  JsonKeys inner(*sizes, "is wrong");
+  config.mamba2.heads = inner.Size("heads");
+  config.mamba2.head_dim = inner.Size("head_dim");
+  config.mamba2.state_size = inner.Size("state_size");
+  config.mamba2.groups = inner.Size("groups");
+  config.mamba2.conv_kernel = inner.Size("conv_kernel");
+  if (!inner.status().ok()) {
+    keys.Fail(name, inner.status().message());
+  } else if (config.mamba2.heads % config.mamba2.groups != 0) {
+    keys.Fail(name, absl::StrCat("has ", config.mamba2.heads, " heads, which ", config.mamba2.groups,
+                                 " groups do not divide"));
+  }
+}
+
+void ReadSizes(JsonKeys& keys, ModelConfig& config) {
+  const ModelFamily& family = *config.family;
+  config.vocab_size = keys.Size("vocab_size");
+  config.hidden_size = keys.Size("hidden_size");
+  config.intermediate_size = keys.Size("intermediate_size");
+  config.heads = keys.Size("num_attention_heads");
+  const int64_t heads = std::max<int64_t>(config.heads, 1);
+  config.kv_heads = keys.SizeOr("num_key_value_heads", family.needs_kv_heads ? -1 : heads);
+  config.head_dim = keys.SizeOr(
+      "head_dim", family.head_dim != 0 ? family.head_dim : std::max<int64_t>(config.hidden_size / heads, 1));
+  config.context = keys.SizeOr("max_position_embeddings", family.context);
+  if (config.context < 2 || config.context >= JsonKeys::kSizeLimit) {
+    keys.Fail("max_position_embeddings",
+              absl::StrCat("is ", config.context, "; supported: 2 to ", JsonKeys::kSizeLimit - 1));
+  }
+  config.norm_eps = keys.PositiveOr(family.eps_key, family.eps);
+  config.tied_head = keys.BoolOr("tie_word_embeddings", false);
   if (config.kv_heads > 0 && config.heads % config.kv_heads != 0) {
-    reader.Fail("num_key_value_heads", absl::StrCat("is ", config.kv_heads, ", which does not divide the ",
-                                                    config.heads, " query heads"));
+    keys.Fail("num_key_value_heads", absl::StrCat("is ", config.kv_heads, ", which does not divide the ",
+                                                  config.heads, " query heads"));
   }
-  if (config.head_dim % 2 != 0) {
-    reader.Fail("head_dim", absl::StrCat("is ", config.head_dim, "; rotary positions need an even one"));
-  }
+  constexpr int64_t kLayerLimit = 10000;
+  const int64_t num_layers = keys.Size("num_hidden_layers");
+  if (num_layers > kLayerLimit) keys.Fail("num_hidden_layers", absl::StrCat("is ", num_layers));
+  if (keys.status().ok()) config.layers.assign(num_layers, MixerType::kAttention);
+}
+
+// The family that `key` names; students written before there were several have none.
+absl::StatusOr<const ModelFamily*> FamilyOf(const json& root, absl::string_view origin, const char* key) {
+  const bool of_student = key != std::string("model_type");
+  if (of_student && !root.contains(key)) return &LlamaFamily();
+  const json type = root.value(key, json());
+  const ModelFamily* family = type.is_string() ? FindModelFamily(type.get<std::string>()) : nullptr;
+  if (family != nullptr) return family;
+  return absl::InvalidArgumentError(absl::StrCat(
+      origin, ": \"", key, "\" is ", type.is_null() ? "missing" : type.dump(), "; supported: ",
+      ModelFamilyNames(), of_student ? "" : absl::StrCat(" (teachers), \"", kStudentType, "\" (students)")));
 }
 
 }  // namespace
 
 bool ModelConfig::is_student() const {
   return std::find(layers.begin(), layers.end(), MixerType::kMamba2) != layers.end();
+}
+
+const char* Mamba2FormName(Mamba2Form form) {
+  return form == Mamba2Form::kStock ? "mamba2" : "discrete_mamba2";
 }
 
 absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, absl::string_view origin) {
@@ -177,41 +204,23 @@ absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, absl::strin
   if (!root.is_object()) {
     return absl::InvalidArgumentError(absl::StrCat(origin, ": not a JSON object"));
   }
-  Reader reader(root, std::string(origin));
-  const json* type = reader.Find("model_type");
-  if (type == nullptr || (*type != "llama" && *type != kStudentType)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(origin, ": \"model_type\" is ", type == nullptr ? "missing" : type->dump(),
-                     "; supported: \"llama\" (teachers), \"", kStudentType, "\" (students)"));
-  }
+  JsonKeys keys(root, std::string(origin));
+  const json* type = keys.Find("model_type");
+  const bool of_student = type != nullptr && *type == kStudentType;
   ModelConfig config;
-  config.vocab_size = reader.Size("vocab_size");
-  config.hidden_size = reader.Size("hidden_size");
-  config.intermediate_size = reader.Size("intermediate_size");
-  config.heads = reader.Size("num_attention_heads");
-  config.kv_heads = reader.SizeOr("num_key_value_heads", std::max<int64_t>(config.heads, 1));
-  config.head_dim = reader.SizeOr(
-      "head_dim", std::max<int64_t>(config.hidden_size / std::max<int64_t>(config.heads, 1), 1));
-  config.context = reader.SizeOr("max_position_embeddings", 2048);
-  if (config.context < 2 || config.context >= kSizeLimit) {
-    reader.Fail("max_position_embeddings",
-                absl::StrCat("is ", config.context, "; supported: 2 to ", kSizeLimit - 1));
+  ASSIGN_OR_RETURN(config.family, FamilyOf(root, origin, of_student ? "base_model_type" : "model_type"));
+  ReadSizes(keys, config);
+  ReadRope(keys, config);
+  ReadEos(keys, config);
+  keys.Require("hidden_act", config.family->activation);
+  for (const char* key : {"attention_bias", "mlp_bias", "qk_layernorm"}) keys.Require(key, false);
+  RETURN_IF_ERROR(keys.status());
+  if (of_student) {
+    ReadStudentLayers(keys, config);
+  } else {
+    CheckWindow(root, keys, config);
   }
-  config.rms_eps = reader.PositiveOr("rms_norm_eps", 1e-6);
-  config.tied_head = reader.BoolOr("tie_word_embeddings", false);
-  const int64_t num_layers = reader.Size("num_hidden_layers");
-  ReadRope(reader, config);
-  ReadEos(reader, config);
-  reader.Require("hidden_act", "silu");
-  reader.Require("attention_bias", false);
-  reader.Require("mlp_bias", false);
-  CheckHeads(reader, config);
-  constexpr int64_t kLayerLimit = 10000;
-  if (num_layers > kLayerLimit) reader.Fail("num_hidden_layers", absl::StrCat("is ", num_layers));
-  RETURN_IF_ERROR(reader.status());
-  config.layers.assign(num_layers, MixerType::kAttention);
-  if (*type == kStudentType) ReadStudentLayers(reader, config);
-  RETURN_IF_ERROR(reader.status());
+  RETURN_IF_ERROR(keys.status());
   return config;
 }
 
@@ -227,31 +236,42 @@ absl::StatusOr<ModelConfig> ReadModelConfig(const std::filesystem::path& directo
 }
 
 json StudentConfigJson(const ModelConfig& config) {
+  const char* const mixer = Mamba2FormName(config.mamba2.form);
   json layer_types = json::array();
   for (MixerType type : config.layers) {
-    layer_types.push_back(type == MixerType::kMamba2 ? "mamba2" : "attention");
+    layer_types.push_back(type == MixerType::kMamba2 ? mixer : "attention");
   }
-  return {{"model_type", kStudentType},
-          {"vocab_size", config.vocab_size},
-          {"hidden_size", config.hidden_size},
-          {"intermediate_size", config.intermediate_size},
-          {"num_hidden_layers", config.num_layers()},
-          {"num_attention_heads", config.heads},
-          {"num_key_value_heads", config.kv_heads},
-          {"head_dim", config.head_dim},
-          {"max_position_embeddings", config.context},
-          {"rms_norm_eps", config.rms_eps},
-          {"rope_theta", config.rope_theta},
-          {"tie_word_embeddings", config.tied_head},
-          {"eos_token_id", config.eos_tokens},
-          {"hidden_act", "silu"},
-          {"layer_types", layer_types},
-          {"mamba2",
-           {{"heads", config.mamba2.heads},
-            {"head_dim", config.mamba2.head_dim},
-            {"state_size", config.mamba2.state_size},
-            {"groups", config.mamba2.groups},
-            {"conv_kernel", config.mamba2.conv_kernel}}}};
+  json written = {{"model_type", kStudentType},
+                  {"base_model_type", config.family->model_type},
+                  {"vocab_size", config.vocab_size},
+                  {"hidden_size", config.hidden_size},
+                  {"intermediate_size", config.intermediate_size},
+                  {"num_hidden_layers", config.num_layers()},
+                  {"num_attention_heads", config.heads},
+                  {"num_key_value_heads", config.kv_heads},
+                  {"head_dim", config.head_dim},
+                  {"max_position_embeddings", config.context},
+                  {config.family->eps_key, config.norm_eps},
+                  {"rope_theta", config.rope_theta},
+                  {"partial_rotary_factor", config.rotary_fraction},
+                  {"tie_word_embeddings", config.tied_head},
+                  {"eos_token_id", config.eos_tokens},
+                  {"hidden_act", config.family->activation},
+                  {"layer_types", layer_types},
+                  {mixer,
+                   {{"heads", config.mamba2.heads},
+                    {"head_dim", config.mamba2.head_dim},
+                    {"state_size", config.mamba2.state_size},
+                    {"groups", config.mamba2.groups},
+                    {"conv_kernel", config.mamba2.conv_kernel}}}};
+  if (config.rope_scaling.has_value()) {
+    written["rope_scaling"] = {{"rope_type", "llama3"},
+                               {"factor", config.rope_scaling->factor},
+                               {"low_freq_factor", config.rope_scaling->low_frequency},
+                               {"high_freq_factor", config.rope_scaling->high_frequency},
+                               {"original_max_position_embeddings", config.rope_scaling->context}};
+  }
+  return written;
 }
 
 }  // namespace retort

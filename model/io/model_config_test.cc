@@ -59,7 +59,7 @@ TEST(ModelConfig, ReadsATeacher) {
   EXPECT_EQ(config->kv_heads, 2);
   EXPECT_EQ(config->head_dim, 16);
   EXPECT_EQ(config->context, 256);
-  EXPECT_EQ(config->rms_eps, 1e-5);
+  EXPECT_EQ(config->norm_eps, 1e-5);
   EXPECT_EQ(config->rope_theta, 50000.0);
   EXPECT_TRUE(config->tied_head);
   EXPECT_THAT(config->eos_tokens, IsEmpty());
@@ -79,7 +79,7 @@ TEST(ModelConfig, FillsInWhatTransformersLeavesOut) {
   EXPECT_EQ(config->kv_heads, 8);
   EXPECT_EQ(config->head_dim, 8);
   EXPECT_EQ(config->context, 2048);
-  EXPECT_EQ(config->rms_eps, 1e-6);
+  EXPECT_EQ(config->norm_eps, 1e-6);
   EXPECT_EQ(config->rope_theta, 10000.0);
   EXPECT_FALSE(config->tied_head);
 }
@@ -134,7 +134,7 @@ TEST(ModelConfig, WritesAStudentThatReadsBackTheSame) {
   const auto second = Parse(written);
   ASSERT_TRUE(second.ok()) << second.status();
   EXPECT_EQ(StudentConfigJson(*second), written);
-  EXPECT_EQ(second->rms_eps, 1.1e-5);
+  EXPECT_EQ(second->norm_eps, 1.1e-5);
   EXPECT_EQ(second->rope_theta, 130000.1);
   EXPECT_THAT(second->eos_tokens, ElementsAre(2, 7));
   EXPECT_EQ(second->layers, first->layers);
@@ -144,6 +144,84 @@ TEST(ModelConfig, WritesAStudentThatReadsBackTheSame) {
   EXPECT_EQ(second->kv_heads, 2);
   EXPECT_TRUE(second->tied_head);
   for (const auto& [key, value] : text.items()) EXPECT_EQ(written.value(key, json()), value) << key;
+}
+
+json Phi() {
+  return {{"model_type", "phi"},       {"vocab_size", 51200},     {"hidden_size", 2048},
+          {"intermediate_size", 8192}, {"num_hidden_layers", 24}, {"num_attention_heads", 32}};
+}
+
+json Llama3Rope(const char* key, const json& value) {
+  return With({{"rope_type", "llama3"},
+               {"factor", 32.0},
+               {"low_freq_factor", 1.0},
+               {"high_freq_factor", 4.0},
+               {"original_max_position_embeddings", 8192}},
+              key, value);
+}
+
+json OfFamily(const char* model_type) { return With(Teacher(), "model_type", model_type); }
+
+TEST(ModelConfig, ReadsPhi) {
+  const auto config = Parse(With(Phi(), "layer_norm_eps", 2e-5));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_TRUE(config->block().parallel);
+  EXPECT_EQ(config->norm_eps, 2e-5);
+  EXPECT_EQ(config->kv_heads, 32);
+  EXPECT_EQ(config->head_dim, 64);
+  EXPECT_EQ(config->rotary().width, 32);  // transformers' default is half
+  EXPECT_EQ(Parse(With(Phi(), "partial_rotary_factor", 0.25))->rotary().width, 16);
+  EXPECT_EQ(Parse(With(Phi(), "rope_parameters", {{"partial_rotary_factor", 0.75}}))->rotary().width, 48);
+  EXPECT_EQ(config->context, 2048);
+}
+
+TEST(ModelConfig, ReadsLlama3sRotaryScalingInBothSpellings) {
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const auto config = Parse(With(Teacher(), key, Llama3Rope("factor", 8.0)));
+    ASSERT_TRUE(config.ok()) << config.status();
+    ASSERT_TRUE(config->rope_scaling.has_value()) << key;
+    EXPECT_EQ(config->rope_scaling->factor, 8.0);
+    EXPECT_EQ(config->rope_scaling->low_frequency, 1.0);
+    EXPECT_EQ(config->rope_scaling->high_frequency, 4.0);
+    EXPECT_EQ(config->rope_scaling->context, 8192);
+  }
+}
+
+TEST(ModelConfig, KnowsWhatFamiliesLeaveUnsaid) {
+  EXPECT_EQ(Parse(With(OfFamily("qwen3"), "head_dim", kAbsent))->head_dim, 128);
+  EXPECT_EQ(Parse(With(OfFamily("qwen2"), "head_dim", kAbsent))->head_dim, 16);
+  EXPECT_TRUE(Parse(OfFamily("qwen2"))->block().qkv_bias);
+  EXPECT_TRUE(Parse(OfFamily("qwen3"))->block().qk_norm);
+}
+
+TEST(ModelConfig, IgnoresAWindowThatNoSequenceExceeds) {
+  json qwen = OfFamily("qwen2");
+  qwen["sliding_window"] = 128;  // the context is 256
+  EXPECT_TRUE(Parse(qwen).ok());
+  qwen["use_sliding_window"] = false;
+  EXPECT_TRUE(Parse(qwen).ok());
+  EXPECT_TRUE(Parse(With(OfFamily("mistral"), "sliding_window", nullptr)).ok());
+  EXPECT_TRUE(Parse(With(OfFamily("mistral"), "sliding_window", 256)).ok());
+}
+
+TEST(ModelConfig, WritesAStudentOfEachFamilyThatReadsBackTheSame) {
+  for (json teacher :
+       {Phi(), OfFamily("qwen3"), With(Teacher(), "rope_scaling", Llama3Rope("factor", 8.0))}) {
+    ModelConfig student = Parse(With(teacher, "num_hidden_layers", 2)).value();
+    student.layers = {MixerType::kMamba2, MixerType::kAttention};
+    student.mamba2 = {
+        .heads = 4, .head_dim = 16, .state_size = 8, .groups = 4, .form = Mamba2Form::kDiscrete};
+    const json written = StudentConfigJson(student);
+    EXPECT_EQ(written["layer_types"], json({"discrete_mamba2", "attention"}));
+    EXPECT_EQ(written["discrete_mamba2"]["state_size"], 8);
+    const auto read = Parse(written);
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(read->family, student.family);
+    EXPECT_EQ(read->mamba2.form, Mamba2Form::kDiscrete);
+    EXPECT_EQ(read->rotary().width, student.rotary().width);
+    EXPECT_EQ(read->rope_scaling.has_value(), student.rope_scaling.has_value());
+    EXPECT_EQ(StudentConfigJson(*read), written);
+  }
 }
 
 struct Refusal {
@@ -164,7 +242,8 @@ void ExpectRefused(const json& config, const Refusal& refusal) {
 TEST(ModelConfig, NamesTheKeyThatItRefuses) {
   const json linear = {{"rope_type", "linear"}, {"factor", 2.0}};
   const Refusal refusals[] = {
-      {"model_type", "qwen2", "is \"qwen2\"; supported: \"llama\""},
+      {"model_type", "gemma",
+       "is \"gemma\"; supported: \"llama\", \"mistral\", \"qwen2\", \"qwen3\", \"phi\""},
       {"model_type", kAbsent, "is missing"},
       {"model_type", 3, "is 3; supported"},
       {"vocab_size", kAbsent, "is missing"},
@@ -182,15 +261,19 @@ TEST(ModelConfig, NamesTheKeyThatItRefuses) {
       {"num_key_value_heads", 3, "is 3, which does not divide the 4 query heads"},
       {"num_key_value_heads", 8, "is 8, which does not divide the 4 query heads"},
       {"num_key_value_heads", 0, "is 0, outside 1 to"},
-      {"head_dim", 15, "is 15; rotary positions need an even one"},
+      {"head_dim", 15, "makes 15 of the 15 features of a head turn; rotary positions need an even"},
       {"max_position_embeddings", "long", "not an integer"},
       {"rms_norm_eps", 0, "not a positive number"},
       {"rms_norm_eps", "1e-5", "not a positive number"},
       {"rope_theta", -1, "not a positive number"},
-      {"rope_scaling", linear, "asks for rotary scaling \"linear\""},
-      {"rope_scaling", {{"type", "dynamic"}}, "asks for rotary scaling \"dynamic\""},
+      {"rope_scaling", linear, "\"rope_type\" is \"linear\"; supported: \"default\", \"llama3\""},
+      {"rope_scaling", {{"type", "dynamic"}}, "\"type\" is \"dynamic\"; supported"},
       {"rope_scaling", "linear", "is not an object"},
-      {"rope_parameters", {{"rope_type", "llama3"}}, "asks for rotary scaling \"llama3\""},
+      {"rope_parameters", {{"rope_type", "llama3"}}, "\"factor\" is missing"},
+      {"rope_parameters", Llama3Rope("low_freq_factor", -1), "\"low_freq_factor\" is -1, not a positive"},
+      {"rope_parameters", Llama3Rope("high_freq_factor", 1.0), "\"high_freq_factor\" is 1, not above low"},
+      {"rope_parameters", Llama3Rope("original_max_position_embeddings", kAbsent), "is missing"},
+      {"partial_rotary_factor", 0.5, "is 0.5; supported for this model_type: 1"},
       {"rope_parameters", {{"rope_type", "default"}, {"rope_theta", "big"}}, "\"rope_theta\" is \"big\""},
       {"hidden_act", "gelu", "is \"gelu\"; supported: \"silu\""},
       {"attention_bias", true, "is true; supported: false"},
@@ -202,6 +285,32 @@ TEST(ModelConfig, NamesTheKeyThatItRefuses) {
   for (const Refusal& refusal : refusals) ExpectRefused(Teacher(), refusal);
 }
 
+TEST(ModelConfig, NamesTheFamilysKeyThatItRefuses) {
+  const Refusal of_phi[] = {
+      {"hidden_act", "gelu", "is \"gelu\"; supported: \"gelu_new\""},
+      {"qk_layernorm", true, "is true; supported: false"},
+      {"layer_norm_eps", 0, "not a positive number"},
+      {"partial_rotary_factor", 1.5, "makes 96 of the 64 features"},
+      {"partial_rotary_factor", 0.4, "makes 25 of the 64 features"},
+  };
+  for (const Refusal& refusal : of_phi) ExpectRefused(Phi(), refusal);
+  const Refusal of_mistral[] = {
+      {"sliding_window", 128, "is 128, below the context of 256 tokens; supported: null"},
+      {"num_key_value_heads", kAbsent, "is missing"},
+      {"layer_types",
+       {"full_attention", "sliding_attention", "full_attention"},
+       "holds \"sliding_attention\"; supported: \"full_attention\""},
+  };
+  for (const Refusal& refusal : of_mistral) ExpectRefused(OfFamily("mistral"), refusal);
+  json long_mistral = OfFamily("mistral");
+  long_mistral["max_position_embeddings"] = 32768;
+  ExpectRefused(long_mistral, {"sliding_window", kAbsent, "is missing, which stands for 4096"});
+  json qwen = OfFamily("qwen3");
+  qwen["use_sliding_window"] = true;
+  ExpectRefused(qwen, {"sliding_window", 128, "To use the first 128 positions alone"});
+  ExpectRefused(qwen, {"attention_bias", true, "is true; supported: false"});
+}
+
 TEST(ModelConfig, NamesTheStudentsKeyThatItRefuses) {
   const auto mamba2 = [](const char* key, const json& value) {
     return With(Student()["mamba2"], key, value);
@@ -210,7 +319,11 @@ TEST(ModelConfig, NamesTheStudentsKeyThatItRefuses) {
       {"layer_types", kAbsent, "must list 3 layers"},
       {"layer_types", "mamba2", "must list 3 layers"},
       {"layer_types", {"mamba2", "attention"}, "must list 3 layers"},
-      {"layer_types", {"mamba2", "rwkv", "mamba2"}, "holds \"rwkv\"; supported: attention, mamba2"},
+      {"layer_types",
+       {"mamba2", "rwkv", "mamba2"},
+       "holds \"rwkv\"; supported: attention, mamba2, discrete_mamba2"},
+      {"layer_types", {"mamba2", "discrete_mamba2", "mamba2"}, "holds both mamba2 and discrete_mamba2"},
+      {"base_model_type", "gemma", "is \"gemma\"; supported: \"llama\""},
       {"layer_types", {"mamba2", 1, "mamba2"}, "holds 1"},
       {"mamba2", kAbsent, "must be an object"},
       {"mamba2", 4, "must be an object"},

@@ -69,6 +69,12 @@ absl::StatusOr<WeightsDirectory> WeightsDirectory::Open(const std::filesystem::p
   return weights;
 }
 
+std::vector<std::string> WeightsDirectory::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, file] : file_of_) names.push_back(name);
+  return names;
+}
+
 absl::StatusOr<at::Tensor> WeightsDirectory::Read(const std::string& name,
                                                   const std::vector<int64_t>& shape) const {
   const auto it = file_of_.find(name);

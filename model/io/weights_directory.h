@@ -22,10 +22,13 @@ class WeightsDirectory {
   static absl::StatusOr<WeightsDirectory> Open(const std::filesystem::path& directory);
 
   bool Has(const std::string& name) const { return file_of_.count(name) > 0; }
+  std::vector<std::string> names() const;
 
   // The tensor as contiguous float32. NOT_FOUND when missing; INVALID_ARGUMENT when its shape is not `shape`,
   // its stored type is not floating point, or it holds a NaN or an infinity.
   absl::StatusOr<at::Tensor> Read(const std::string& name, const std::vector<int64_t>& shape) const;
+
+  const std::string& directory() const { return directory_; }
 
   // The files that hold the weights, for hashing.
   const std::vector<std::filesystem::path>& files() const { return paths_; }

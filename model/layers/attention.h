@@ -1,6 +1,6 @@
-// Causal softmax attention with grouped key/value heads and rotary positions.
-// B batch, T tokens, E hidden width, H query heads, K key/value heads (H / K query heads share one), D head
-// width.
+// Causal softmax attention with grouped key/value heads and rotary positions; where the teacher has them,
+// with biases and with a norm of each head's q and k. B batch, T tokens, E hidden width, H query heads, K
+// key/value heads (H / K query heads share one), D head width.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,12 +13,16 @@ struct AttentionShape {
   int64_t heads = 0;
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
+  double norm_eps = 0;  // of q_norm and k_norm
 };
 
 struct AttentionWeights {
   at::Tensor q_proj;          // [H*D, E]
   at::Tensor k_proj, v_proj;  // [K*D, E]
   at::Tensor o_proj;          // [E, H*D]
+  // Undefined where the family has none.
+  at::Tensor q_bias, k_bias, v_bias, o_bias;
+  at::Tensor q_norm, k_norm;  // [D], root-mean-square norms before rotary
 };
 
 // What stage 1 needs of a teacher's attention: P_ij = exp(q_i . k_j / sqrt(D) - lse_i) for j <= i.
@@ -27,8 +31,8 @@ struct AttentionTaps {
   at::Tensor lse_BHT;         // log-sum-exp of each row's scaled scores
 };
 
-// Output before the residual, [B, T, E]. `taps` may be null. Uses LibTorch's flash attention, which returns
-// the log-sum-exp and keeps no T x T array.
+// Output before the residual, [B, T, E]. `taps` may be null. What trains goes through LibTorch's flash
+// attention, what does not through kernels/attention; neither keeps a T x T array.
 at::Tensor Attention(const at::Tensor& x_BTE, const AttentionWeights& weights, const AttentionShape& shape,
                      const RotaryTable& rotary, AttentionTaps* taps);
 

@@ -8,24 +8,27 @@
 #include "model/ops/compute_path.h"
 #include "model/ops/conv1d.h"
 #include "model/ops/ssd.h"
+#include "model/ops/swiglu.h"
 
 namespace retort {
 namespace {
 
 constexpr int64_t kPlainChunk = 64;  // fastest of 32, 64, 128 in the einsum form on CPUs
 
-// SiLU(bias + sum_k weight[k] x_{t-K+1+k}): the tokens before the sequence are `before`, or zero.
-at::Tensor ConvSilu(const at::Tensor& x_BTC, const at::Tensor& before_BKC, const at::Tensor& weight_CK,
-                    const at::Tensor& bias_C) {
+// bias + sum_k weight[k] x_{t-K+1+k}, in the stock form SiLU of that: the tokens before the sequence are
+// `before`, or zero.
+at::Tensor Conv(const at::Tensor& x_BTC, const at::Tensor& before_BKC, const at::Tensor& weight_CK,
+                const at::Tensor& bias_C, Mamba2Form form) {
+  const bool silu = form == Mamba2Form::kStock;
   if (KernelsTake(x_BTC)) {
-    return std::get<0>(CausalConv1d(x_BTC, weight_CK, bias_C, before_BKC, /*silu=*/true));
+    return std::get<0>(CausalConv1d(x_BTC, weight_CK, bias_C, before_BKC, silu));
   }
   const int64_t tokens = x_BTC.size(1), taps = weight_CK.size(1);
   const at::Tensor padded = before_BKC.defined() ? at::cat({before_BKC, x_BTC}, 1)
                                                  : at::constant_pad_nd(x_BTC, {0, 0, taps - 1, 0});
   at::Tensor y = bias_C;
   for (int64_t k = 0; k < taps; ++k) y = y + padded.narrow(1, k, tokens) * weight_CK.select(1, k);
-  return at::silu(y);
+  return silu ? at::silu(y) : y;
 }
 
 // The last K-1 rows of a sequence, zeros standing for those before its start.
@@ -37,15 +40,22 @@ at::Tensor LastRows(const at::Tensor& x_BTC, int64_t rows) {
 
 // What the scan sees of a token.
 struct ScanInputs {
-  at::Tensor x_BTHP, dt_BTH, log_decay_BTH, b_BTGN, c_BTGN;
+  at::Tensor x_BTHP;
+  at::Tensor dt_BTH;  // undefined in the discrete form
+  at::Tensor log_decay_BTH, b_BTGN, c_BTGN;
+
+  at::Tensor scaled_x_BTHP() const { return dt_BTH.defined() ? x_BTHP * dt_BTH.unsqueeze(-1) : x_BTHP; }
 };
 
-at::Tensor StepSizes(const at::Tensor& u_BTE, const Mamba2Weights& weights) {
-  return at::softplus(at::linear(u_BTE, weights.dt_proj) + weights.dt_bias);
-}
+struct Steps {
+  at::Tensor dt_BTH;  // undefined in the discrete form
+  at::Tensor log_decay_BTH;
+};
 
-at::Tensor LogDecay(const at::Tensor& dt_BTH, const Mamba2Weights& weights) {
-  return -weights.a_log.exp() * dt_BTH;
+Steps ProjectSteps(const at::Tensor& u_BTE, const Mamba2Weights& weights, Mamba2Form form) {
+  if (form == Mamba2Form::kDiscrete) return {at::Tensor(), -at::softplus(at::linear(u_BTE, weights.a_proj))};
+  const at::Tensor dt_BTH = at::softplus(at::linear(u_BTE, weights.dt_proj) + weights.dt_bias);
+  return {dt_BTH, -weights.a_log.exp() * dt_BTH};
 }
 
 ScanInputs Project(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape,
@@ -53,14 +63,15 @@ ScanInputs Project(const at::Tensor& u_BTE, const Mamba2Weights& weights, const 
   const at::Tensor x = at::linear(u_BTE, weights.x_proj), b = at::linear(u_BTE, weights.b_proj),
                    c = at::linear(u_BTE, weights.c_proj);
   ScanInputs scan;
-  scan.x_BTHP = ConvSilu(x, before.conv_x, weights.conv_x, weights.conv_x_bias)
+  scan.x_BTHP = Conv(x, before.conv_x, weights.conv_x, weights.conv_x_bias, shape.form)
                     .unflatten(-1, {shape.heads, shape.head_dim});
-  scan.b_BTGN = ConvSilu(b, before.conv_b, weights.conv_b, weights.conv_b_bias)
+  scan.b_BTGN = Conv(b, before.conv_b, weights.conv_b, weights.conv_b_bias, shape.form)
                     .unflatten(-1, {shape.groups, shape.state_size});
-  scan.c_BTGN = ConvSilu(c, before.conv_c, weights.conv_c, weights.conv_c_bias)
+  scan.c_BTGN = Conv(c, before.conv_c, weights.conv_c, weights.conv_c_bias, shape.form)
                     .unflatten(-1, {shape.groups, shape.state_size});
-  scan.dt_BTH = StepSizes(u_BTE, weights);
-  scan.log_decay_BTH = LogDecay(scan.dt_BTH, weights);
+  const Steps steps = ProjectSteps(u_BTE, weights, shape.form);
+  scan.dt_BTH = steps.dt_BTH;
+  scan.log_decay_BTH = steps.log_decay_BTH;
   if (after != nullptr) {
     const int64_t rows = shape.conv_kernel - 1;
     const auto extended = [](const at::Tensor& rows_before, const at::Tensor& now) {
@@ -73,27 +84,35 @@ ScanInputs Project(const at::Tensor& u_BTE, const Mamba2Weights& weights, const 
   return scan;
 }
 
-SsdResult Scan(const SsdInputs& ssd) {
-  if (!KernelsTake(ssd.x_BTHP)) {
-    return SsdChunked(ssd, std::min(kPlainChunk, ssd.x_BTHP.size(1)), at::Tensor());
+// With the skip D x.
+SsdResult Scan(const ScanInputs& scan, const at::Tensor& d_H) {
+  if (!KernelsTake(scan.x_BTHP)) {
+    const SsdResult result = SsdChunked({scan.scaled_x_BTHP(), scan.log_decay_BTH, scan.b_BTGN, scan.c_BTGN},
+                                        std::min(kPlainChunk, scan.x_BTHP.size(1)), at::Tensor());
+    return {result.y_BTHP + d_H.unsqueeze(-1) * scan.x_BTHP, result.state_BHPN};
   }
   auto [y_BTHP, state_BHPN] =
-      FusedSsd(ssd.x_BTHP, ssd.log_decay_BTH, ssd.b_BTGN, ssd.c_BTGN, at::Tensor(), at::Tensor());
+      FusedSsd(scan.x_BTHP, scan.log_decay_BTH, scan.b_BTGN, scan.c_BTGN, scan.dt_BTH, d_H, at::Tensor());
   return {y_BTHP, state_BHPN};
 }
 
-at::Tensor Output(const at::Tensor& y_BTHP, const ScanInputs& scan, const at::Tensor& u_BTE,
-                  const Mamba2Weights& weights, const Mamba2Shape& shape, double eps) {
-  const at::Tensor y_BTM = (y_BTHP + weights.d.unsqueeze(-1) * scan.x_BTHP).flatten(2);
+at::Tensor Output(const at::Tensor& y_BTHP, const at::Tensor& u_BTE, const Mamba2Weights& weights,
+                  const Mamba2Shape& shape, double eps) {
+  const at::Tensor y_BTM = y_BTHP.flatten(2);
+  if (shape.form == Mamba2Form::kDiscrete) {
+    const at::Tensor z_BTM = at::linear(u_BTE, weights.z_proj, weights.z_bias);
+    const at::Tensor gated_BTM = KernelsTake(y_BTM) ? Swiglu(z_BTM, y_BTM) : at::silu(z_BTM) * y_BTM;
+    return at::linear(gated_BTM, weights.out_proj);
+  }
   const at::Tensor z_BTM = at::linear(u_BTE, weights.z_proj);
   return at::linear(GatedRmsNorm(y_BTM, z_BTM, weights.norm, shape.groups, eps), weights.out_proj);
 }
 
 }  // namespace
 
-const std::vector<Mamba2Tensor>& Mamba2Tensors() {
+const std::vector<Mamba2Tensor>& Mamba2Tensors(Mamba2Form form) {
   using W = Mamba2Weights;
-  static const std::vector<Mamba2Tensor> tensors = {
+  static const std::vector<Mamba2Tensor> stock = {
       {"z_proj.weight", &W::z_proj, true, false},
       {"x_proj.weight", &W::x_proj, true, false},
       {"b_proj.weight", &W::b_proj, true, true},
@@ -111,7 +130,23 @@ const std::vector<Mamba2Tensor>& Mamba2Tensors() {
       {"norm.weight", &W::norm, false, false},
       {"out_proj.weight", &W::out_proj, true, false},
   };
-  return tensors;
+  static const std::vector<Mamba2Tensor> discrete = {
+      {"z_proj.weight", &W::z_proj, true, false},
+      {"z_bias", &W::z_bias, false, false},
+      {"x_proj.weight", &W::x_proj, true, false},
+      {"b_proj.weight", &W::b_proj, true, true},
+      {"c_proj.weight", &W::c_proj, true, true},
+      {"a_proj.weight", &W::a_proj, true, true},
+      {"conv_x.weight", &W::conv_x, false, false},
+      {"conv_x.bias", &W::conv_x_bias, false, false},
+      {"conv_b.weight", &W::conv_b, false, true},
+      {"conv_b.bias", &W::conv_b_bias, false, true},
+      {"conv_c.weight", &W::conv_c, false, true},
+      {"conv_c.bias", &W::conv_c_bias, false, true},
+      {"D", &W::d, false, true},
+      {"out_proj.weight", &W::out_proj, true, false},
+  };
+  return form == Mamba2Form::kStock ? stock : discrete;
 }
 
 std::vector<int64_t> Mamba2TensorShape(const Mamba2Tensor& tensor, const Mamba2Shape& shape,
@@ -120,11 +155,11 @@ std::vector<int64_t> Mamba2TensorShape(const Mamba2Tensor& tensor, const Mamba2S
   const auto is = [&](auto... members) { return ((tensor.member == members) || ...); };
   if (is(&W::z_proj, &W::x_proj)) return {shape.inner(), hidden_size};
   if (is(&W::b_proj, &W::c_proj)) return {shape.group_channels(), hidden_size};
-  if (is(&W::dt_proj)) return {shape.heads, hidden_size};
+  if (is(&W::dt_proj, &W::a_proj)) return {shape.heads, hidden_size};
   if (is(&W::out_proj)) return {hidden_size, shape.inner()};
   if (is(&W::conv_x)) return {shape.inner(), shape.conv_kernel};
   if (is(&W::conv_b, &W::conv_c)) return {shape.group_channels(), shape.conv_kernel};
-  if (is(&W::conv_x_bias, &W::norm)) return {shape.inner()};
+  if (is(&W::conv_x_bias, &W::norm, &W::z_bias)) return {shape.inner()};
   if (is(&W::conv_b_bias, &W::conv_c_bias)) return {shape.group_channels()};
   RETORT_CHECK(is(&W::dt_bias, &W::a_log, &W::d)) << tensor.name;
   return {shape.heads};
@@ -133,17 +168,16 @@ std::vector<int64_t> Mamba2TensorShape(const Mamba2Tensor& tensor, const Mamba2S
 at::Tensor Mamba2(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape, double eps,
                   Mamba2State* state) {
   const ScanInputs scan = Project(u_BTE, weights, shape, Mamba2State{}, state);
-  const SsdResult result =
-      Scan({scan.x_BTHP * scan.dt_BTH.unsqueeze(-1), scan.log_decay_BTH, scan.b_BTGN, scan.c_BTGN});
+  const SsdResult result = Scan(scan, weights.d);
   if (state != nullptr) state->ssm_BHPN = result.state_BHPN;
-  return Output(result.y_BTHP, scan, u_BTE, weights, shape, eps);
+  return Output(result.y_BTHP, u_BTE, weights, shape, eps);
 }
 
 at::Tensor Mamba2Step(const at::Tensor& u_B1E, const Mamba2Weights& weights, const Mamba2Shape& shape,
                       double eps, Mamba2State& state) {
   Mamba2State after;
   const ScanInputs scan = Project(u_B1E, weights, shape, state, &after);
-  const at::Tensor x_BHP = (scan.x_BTHP * scan.dt_BTH.unsqueeze(-1)).squeeze(1);
+  const at::Tensor x_BHP = scan.scaled_x_BTHP().squeeze(1);
   after.ssm_BHPN = state.ssm_BHPN;
   const at::Tensor log_decay_BH = scan.log_decay_BTH.squeeze(1), b_BGN = scan.b_BTGN.squeeze(1),
                    c_BGN = scan.c_BTGN.squeeze(1);
@@ -151,24 +185,26 @@ at::Tensor Mamba2Step(const at::Tensor& u_B1E, const Mamba2Weights& weights, con
                                ? FusedSsdStep(x_BHP, log_decay_BH, b_BGN, c_BGN, at::Tensor(), after.ssm_BHPN)
                                : SsdStep(x_BHP, log_decay_BH, b_BGN, c_BGN, after.ssm_BHPN);
   state = after;
-  return Output(y_BHP.unsqueeze(1), scan, u_B1E, weights, shape, eps);
+  const at::Tensor y_B1HP = y_BHP.unsqueeze(1) + weights.d.unsqueeze(-1) * scan.x_BTHP;
+  return Output(y_B1HP, u_B1E, weights, shape, eps);
 }
 
 Mamba2MatrixParts MatrixParts(const at::Tensor& u_BTE, const Mamba2Weights& weights,
                               const Mamba2Shape& shape) {
   const auto group_rows = [&](const at::Tensor& projection, const at::Tensor& conv, const at::Tensor& bias) {
-    return ConvSilu(at::linear(u_BTE, projection), at::Tensor(), conv, bias)
+    return Conv(at::linear(u_BTE, projection), at::Tensor(), conv, bias, shape.form)
         .unflatten(-1, {shape.groups, shape.state_size});
   };
-  const at::Tensor dt_BTH = StepSizes(u_BTE, weights);
-  return {LogDecay(dt_BTH, weights), dt_BTH, group_rows(weights.b_proj, weights.conv_b, weights.conv_b_bias),
+  const Steps steps = ProjectSteps(u_BTE, weights, shape.form);
+  return {steps.log_decay_BTH, steps.dt_BTH, group_rows(weights.b_proj, weights.conv_b, weights.conv_b_bias),
           group_rows(weights.c_proj, weights.conv_c, weights.conv_c_bias), weights.d};
 }
 
 at::Tensor Mamba2Matrix(const Mamba2MatrixParts& parts) {
   const at::Tensor matrix_BHTT = SsdMatrix(parts.log_decay_BTH, parts.b_BTGN, parts.c_BTGN);
-  const at::Tensor scaled = matrix_BHTT * parts.dt_BTH.transpose(1, 2).unsqueeze(2);
-  const at::Tensor identity = at::eye(parts.dt_BTH.size(1), parts.dt_BTH.options());
+  const at::Tensor scaled =
+      parts.dt_BTH.defined() ? matrix_BHTT * parts.dt_BTH.transpose(1, 2).unsqueeze(2) : matrix_BHTT;
+  const at::Tensor identity = at::eye(matrix_BHTT.size(-1), matrix_BHTT.options());
   return scaled + parts.d_H.view({-1, 1, 1}) * identity;
 }
 

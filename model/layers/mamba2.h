@@ -1,10 +1,13 @@
-// The stock Mamba-2 mixer (mamba_ssm `Mamba2`; Hugging Face Bamba and GraniteMoeHybrid):
+// The Mamba-2 mixer in two forms. Stock (mamba_ssm `Mamba2`; Hugging Face Bamba and GraniteMoeHybrid):
 //     z, x, B, C, dt = projections of u;   x, B, C = SiLU(causal depthwise convolution)
 //     dt = softplus(dt + dt_bias);  l = -exp(A_log) dt;  y = SSD(dt x, l, B, C) + D x
 //     out = out_proj(GatedRmsNorm(y, z))
+// Discrete (Phi-Mamba, arXiv 2408.10189; goombalab/phi-mamba `DiscreteMamba2`), which has no step sizes:
+//     z, x, B, C, a = projections of u;   x, B, C = causal depthwise convolution
+//     l = -softplus(a);  y = SSD(x, l, B, C) + D x;   out = out_proj(y SiLU(z + z_bias))
 // The parts of the input projection and of the convolution are tensors of their own, because the stages train
-// different ones: stage 1 reaches only B, C and dt, and an optimiser must not decay what its loss cannot see.
-// B batch, T tokens, E hidden width, M = H*P inner width, H heads, G groups, N state size, K taps.
+// different ones: stage 1 reaches only B, C and dt or a, and an optimiser must not decay what its loss cannot
+// see. B batch, T tokens, E hidden width, M = H*P inner width, H heads, G groups, N state size, K taps.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,15 +18,19 @@
 
 namespace retort {
 
+// Tensors that a form does not have are undefined.
 struct Mamba2Weights {
   at::Tensor z_proj, x_proj;          // [M, E]
   at::Tensor b_proj, c_proj;          // [G*N, E]
-  at::Tensor dt_proj;                 // [H, E]
+  at::Tensor dt_proj;                 // [H, E], stock
+  at::Tensor a_proj;                  // [H, E], discrete
   at::Tensor conv_x, conv_b, conv_c;  // [channels, K]; tap K-1 multiplies the current token
   at::Tensor conv_x_bias, conv_b_bias, conv_c_bias;
-  at::Tensor dt_bias, a_log, d;  // [H]
-  at::Tensor norm;               // [M]
-  at::Tensor out_proj;           // [E, M]
+  at::Tensor dt_bias, a_log;  // [H], stock
+  at::Tensor d;               // [H]
+  at::Tensor norm;            // [M], stock
+  at::Tensor z_bias;          // [M], discrete
+  at::Tensor out_proj;        // [E, M]
 };
 
 // One tensor of a mixer with what the rest of the system must know of it.
@@ -33,8 +40,8 @@ struct Mamba2Tensor {
   bool is_matrix;  // projections: weight decay applies to these alone
   bool in_matrix;  // enters the mixing matrix, so stage 1 trains it
 };
-// Every tensor, in the order in which files and optimisers list them.
-const std::vector<Mamba2Tensor>& Mamba2Tensors();
+// Every tensor of a form, in the order in which files and optimisers list them.
+const std::vector<Mamba2Tensor>& Mamba2Tensors(Mamba2Form form);
 
 // The shape of one of the tensors for a mixer in a model of width `hidden_size`.
 std::vector<int64_t> Mamba2TensorShape(const Mamba2Tensor& tensor, const Mamba2Shape& shape,
@@ -46,8 +53,8 @@ struct Mamba2State {
   at::Tensor ssm_BHPN;
 };
 
-// u: the layer-normed input. Output before the residual, [B, T, E]. When `state` is not null it receives the
-// state after the last token; the sequence itself starts from nothing.
+// u: the normed input; `eps` is for the stock form's norm. Output before the residual, [B, T, E]. When
+// `state` is not null it receives the state after the last token; the sequence itself starts from nothing.
 at::Tensor Mamba2(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape, double eps,
                   Mamba2State* state);
 
@@ -57,7 +64,8 @@ at::Tensor Mamba2Step(const at::Tensor& u_B1E, const Mamba2Weights& weights, con
 
 // What the mixing matrix is made of; autograd passes through to the weights.
 struct Mamba2MatrixParts {
-  at::Tensor log_decay_BTH, dt_BTH;
+  at::Tensor log_decay_BTH;
+  at::Tensor dt_BTH;  // undefined in the discrete form, where it is 1
   at::Tensor b_BTGN, c_BTGN;
   at::Tensor d_H;
 };

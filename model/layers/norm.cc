@@ -20,6 +20,10 @@ at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight_E, double eps) 
   return Normalised(x, eps) * weight_E;
 }
 
+at::Tensor LayerNorm(const at::Tensor& x, const at::Tensor& weight_E, const at::Tensor& bias_E, double eps) {
+  return at::layer_norm(x, weight_E.sizes(), weight_E, bias_E, eps);
+}
+
 at::Tensor GatedRmsNorm(const at::Tensor& x, const at::Tensor& z, const at::Tensor& weight_M, int64_t groups,
                         double eps) {
   if (KernelsTake(x)) return GatedNorm(x, z, weight_M, groups, eps);

@@ -1,4 +1,4 @@
-// Root-mean-square normalisations. float32 in and out; autograd passes through.
+// Normalisations. float32 in and out; autograd passes through.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -7,6 +7,9 @@ namespace retort {
 
 // weight * x / sqrt(mean(x^2) + eps) over the last axis. x: [..., E], weight: [E].
 at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight_E, double eps);
+
+// weight * (x - mean) / sqrt(variance + eps) + bias over the last axis.
+at::Tensor LayerNorm(const at::Tensor& x, const at::Tensor& weight_E, const at::Tensor& bias_E, double eps);
 
 // Mamba-2's gated norm, gate first: RmsNorm(x * SiLU(z)), the mean taken within each of `groups` equal parts
 // of the last axis, as mamba_ssm, vLLM, llama.cpp and transformers 5.23 do. Releases of transformers that

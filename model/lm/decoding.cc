@@ -4,22 +4,21 @@
 #include <c10/core/GradMode.h>
 
 #include "core/base/check.h"
-#include "model/layers/norm.h"
 
 namespace retort {
 namespace {
 
 at::Tensor LastLogits(const LanguageModel& model, const at::Tensor& hidden_BTE) {
   const at::Tensor last_BE = hidden_BTE.select(1, hidden_BTE.size(1) - 1);
-  return at::linear(FinalNorm(model, last_BE), model.head_VE);
+  return HeadLogits(model, FinalNorm(model, last_BE));
 }
 
 // One block over new tokens, from and into the layer's state.
 at::Tensor Advance(const LanguageModel& model, int64_t layer, const at::Tensor& hidden_BTE,
                    const RotaryTable& rotary, DecodeState& state) {
   const BlockWeights& block = model.blocks[layer];
-  const double eps = model.config.rms_eps;
-  const at::Tensor normed = RmsNorm(hidden_BTE, block.input_norm_E, eps);
+  const double eps = model.config.norm_eps;
+  const at::Tensor normed = InputNorm(model, layer, hidden_BTE);
   at::Tensor mixed;
   if (auto* cache = std::get_if<KvCache>(&state.layers[layer])) {
     mixed = AttentionWithCache(normed, std::get<AttentionWeights>(block.mixer), model.attention_shape(),
@@ -30,12 +29,11 @@ at::Tensor Advance(const LanguageModel& model, int64_t layer, const at::Tensor& 
     mixed = state.position == 0 ? Mamba2(normed, weights, model.config.mamba2, eps, &recurrent)
                                 : Mamba2Step(normed, weights, model.config.mamba2, eps, recurrent);
   }
-  return FinishBlock(model, layer, hidden_BTE, mixed);
+  return FinishBlock(model, layer, hidden_BTE, normed, mixed);
 }
 
 at::Tensor AdvanceAll(const LanguageModel& model, const at::Tensor& ids_BT, DecodeState& state) {
-  const RotaryTable rotary =
-      MakeRotaryTable(state.position, ids_BT.size(1), model.config.head_dim, model.config.rope_theta);
+  const RotaryTable rotary = MakeRotaryTable(state.position, ids_BT.size(1), model.config.rotary());
   at::Tensor hidden = Embed(model, ids_BT);
   for (int64_t l = 0; l < model.config.num_layers(); ++l) hidden = Advance(model, l, hidden, rotary, state);
   state.position += ids_BT.size(1);

@@ -8,7 +8,7 @@
 #include "gtest/gtest.h"
 #include "model/io/safetensors.h"
 #include "model/student/make_student.h"
-#include "model/teacher/llama.h"
+#include "model/teacher/teacher.h"
 
 namespace retort {
 namespace {
@@ -19,7 +19,7 @@ constexpr double kTolerance = 1e-4;
 constexpr char kGolden[] = RETORT_SOURCE_DIR "/tests/golden/";
 
 LanguageModel TinyTeacher() {
-  auto model = LoadLlama(kGolden + std::string("tiny/teacher"));
+  auto model = LoadTeacher(kGolden + std::string("tiny/teacher"));
   EXPECT_TRUE(model.ok()) << model.status();
   return *std::move(model);
 }
@@ -32,6 +32,22 @@ LanguageModel HybridStudent() {
   spec.set_groups(2);
   spec.mutable_keep_attention()->add_layers(1);
   spec.mutable_keep_attention()->add_layers(3);
+  return MakeStudent(teacher, *StudentConfig(teacher.config, spec), v1::STUDENT_INIT_QKVO, 7);
+}
+
+LanguageModel PhiTeacher() {
+  auto model = LoadTeacher(kGolden + std::string("teachers/phi"));
+  EXPECT_TRUE(model.ok()) << model.status();
+  return *std::move(model);
+}
+
+// Layer 0 discrete Mamba-2, layer 1 attention.
+LanguageModel PhiStudent() {
+  const LanguageModel teacher = PhiTeacher();
+  v1::StudentSpec spec;
+  spec.set_mixer(v1::MIXER_KIND_DISCRETE_MAMBA2);
+  spec.set_state_size(16);
+  spec.mutable_keep_attention()->add_layers(1);
   return MakeStudent(teacher, *StudentConfig(teacher.config, spec), v1::STUDENT_INIT_QKVO, 7);
 }
 
@@ -50,7 +66,8 @@ class Decoding : public testing::TestWithParam<LanguageModel (*)()> {
   }
   const LanguageModel model_ = GetParam()();
 };
-INSTANTIATE_TEST_SUITE_P(TeacherAndStudent, Decoding, testing::Values(TinyTeacher, HybridStudent));
+INSTANTIATE_TEST_SUITE_P(TeacherAndStudent, Decoding,
+                         testing::Values(TinyTeacher, HybridStudent, PhiTeacher, PhiStudent));
 
 TEST_P(Decoding, EqualsTheFullPassAtEachPosition) {
   const at::Tensor ids = Prompts(24);

@@ -21,7 +21,7 @@ at::Tensor Heads(int64_t batch, int64_t heads, int64_t tokens, int64_t width) {
 
 TEST(RotaryOp, IsThePlainLayerForAnyGradient) {
   const at::Tensor x = Heads(2, 3, 50, 16).detach().requires_grad_();
-  const RotaryTable table = MakeRotaryTable(7, 50, 16, 1e4);
+  const RotaryTable table = MakeRotaryTable(7, 50, {.width = 16, .theta = 1e4, .scaling = {}});
   const at::Tensor y = FusedRotary(x, table.cos, table.sin);
   // In float64: what the layer is given in float32 it hands to the operator.
   const at::Tensor plain_y =

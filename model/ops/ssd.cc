@@ -16,7 +16,7 @@ using OptionalTensor = std::optional<Tensor>;
 // y [B,T,H,P], final state [B,H,P,N], states entering the segments [B,H,S,P,N], which the gradient needs (S
 // is 0 where none is wanted).
 using Results = std::tuple<Tensor, Tensor, Tensor>;
-using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 Tensor Defined(const OptionalTensor& tensor) { return tensor.value_or(Tensor()); }
 
@@ -24,7 +24,7 @@ Tensor Defined(const OptionalTensor& tensor) { return tensor.value_or(Tensor());
 
 // x [B, T, H, P] and b [B, T, G, N] give all sizes; the others must agree.
 SsdShape CheckArguments(const char* op, const Tensor& x, const Tensor& log_decay, const Tensor& b,
-                        const Tensor& c, const Tensor& d, const Tensor& initial_state) {
+                        const Tensor& c, const Tensor& dt, const Tensor& d, const Tensor& initial_state) {
   CheckRank(op, "x", x, "[B, T, H, P]", 4);
   CheckRank(op, "b", b, "[B, T, G, N]", 4);
   const auto check = [&](const char* name, const Tensor& tensor, const char* letters, at::IntArrayRef sizes) {
@@ -39,6 +39,7 @@ SsdShape CheckArguments(const char* op, const Tensor& x, const Tensor& log_decay
   check("log_decay", log_decay, "[B, T, H]", {s.batch, s.tokens, s.heads});
   check("b", b, "[B, T, G, N]", {s.batch, s.tokens, s.groups, s.state});
   check("c", c, "[B, T, G, N]", {s.batch, s.tokens, s.groups, s.state});
+  if (dt.defined()) check("dt", dt, "[B, T, H]", {s.batch, s.tokens, s.heads});
   if (d.defined()) check("d", d, "[H]", {s.heads});
   if (initial_state.defined()) {
     check("initial_state", initial_state, "[B, H, P, N]", {s.batch, s.heads, s.width, s.state});
@@ -57,10 +58,13 @@ void CheckDecays(const char* op, const Tensor& log_decay) {
 
 // ---- CPU ----
 
+// No data where undefined.
 SsdArray<const float> In(const Tensor& tensor) {
+  if (!tensor.defined()) return {};
   return {tensor.const_data_ptr<float>(), tensor.stride(0), tensor.stride(1), tensor.stride(2)};
 }
 SsdArray<float> Out(const Tensor& tensor) {
+  if (!tensor.defined()) return {};
   return {tensor.mutable_data_ptr<float>(), tensor.stride(0), tensor.stride(1), tensor.stride(2)};
 }
 const float* DataOrNull(const Tensor& tensor) {
@@ -71,16 +75,19 @@ Tensor ContiguousOrUndefined(const OptionalTensor& tensor) {
 }
 
 Results SsdMeta(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
-                const OptionalTensor& d, const OptionalTensor& initial_state, bool for_gradient) {
-  const SsdShape s = CheckArguments("ssd", x, log_decay, b, c, Defined(d), Defined(initial_state));
+                const OptionalTensor& dt, const OptionalTensor& d, const OptionalTensor& initial_state,
+                bool for_gradient) {
+  const SsdShape s =
+      CheckArguments("ssd", x, log_decay, b, c, Defined(dt), Defined(d), Defined(initial_state));
   return {at::empty({s.batch, s.tokens, s.heads, s.width}, x.options()),
           at::empty({s.batch, s.heads, s.width, s.state}, x.options()),
           at::empty({s.batch, s.heads, for_gradient ? SsdSegments(s) : 0, s.width, s.state}, x.options())};
 }
 
 Results SsdCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
-               const OptionalTensor& d, const OptionalTensor& initial_state, bool for_gradient) {
-  Results results = SsdMeta(x, log_decay, b, c, d, initial_state, for_gradient);
+               const OptionalTensor& dt, const OptionalTensor& d, const OptionalTensor& initial_state,
+               bool for_gradient) {
+  Results results = SsdMeta(x, log_decay, b, c, dt, d, initial_state, for_gradient);
   const auto& [y, final_state, segment_states] = results;
   CheckDecays("ssd", log_decay);
   const Tensor d_H = ContiguousOrUndefined(d), initial = ContiguousOrUndefined(initial_state);
@@ -93,17 +100,19 @@ Results SsdCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const 
               DataOrNull(initial),
               Out(y),
               final_state.mutable_data_ptr<float>(),
-              for_gradient ? segment_states.mutable_data_ptr<float>() : nullptr},
+              for_gradient ? segment_states.mutable_data_ptr<float>() : nullptr,
+              In(Defined(dt))},
              TorchExecutor());
   return results;
 }
 
-// `has_initial_state`: whether its gradient is wanted. That and the gradient of d are undefined otherwise.
+// `has_initial_state`: whether its gradient is wanted. That and the gradients of dt and d are undefined
+// otherwise.
 Gradients SsdBackwardMeta(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x,
-                          const Tensor& log_decay, const Tensor& b, const Tensor& c, const OptionalTensor& d,
-                          const Tensor& segment_states, bool has_initial_state) {
+                          const Tensor& log_decay, const Tensor& b, const Tensor& c, const OptionalTensor& dt,
+                          const OptionalTensor& d, const Tensor& segment_states, bool has_initial_state) {
   constexpr const char* kOp = "ssd_backward";
-  const SsdShape s = CheckArguments(kOp, x, log_decay, b, c, Defined(d), Tensor());
+  const SsdShape s = CheckArguments(kOp, x, log_decay, b, c, Defined(dt), Defined(d), Tensor());
   CheckFloats(kOp, "dy", dy, "[B, T, H, P]", x.sizes(), x.device());
   if (dfinal_state) {
     CheckFloats(kOp, "dfinal_state", *dfinal_state, "[B, H, P, N]", {s.batch, s.heads, s.width, s.state},
@@ -119,16 +128,17 @@ Gradients SsdBackwardMeta(const Tensor& dy, const OptionalTensor& dfinal_state, 
           like(log_decay),
           like(b),
           like(c),
+          like(Defined(dt)),
           like(Defined(d)),
           has_initial_state ? at::empty({s.batch, s.heads, s.width, s.state}, x.options()) : Tensor()};
 }
 
 Gradients SsdBackwardCpu(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x,
-                         const Tensor& log_decay, const Tensor& b, const Tensor& c, const OptionalTensor& d,
-                         const Tensor& segment_states, bool has_initial_state) {
+                         const Tensor& log_decay, const Tensor& b, const Tensor& c, const OptionalTensor& dt,
+                         const OptionalTensor& d, const Tensor& segment_states, bool has_initial_state) {
   Gradients gradients =
-      SsdBackwardMeta(dy, dfinal_state, x, log_decay, b, c, d, segment_states, has_initial_state);
-  const auto& [dx, dlog_decay, db, dc, dd, dinitial_state] = gradients;
+      SsdBackwardMeta(dy, dfinal_state, x, log_decay, b, c, dt, d, segment_states, has_initial_state);
+  const auto& [dx, dlog_decay, db, dc, ddt, dd, dinitial_state] = gradients;
   const Tensor d_H = ContiguousOrUndefined(d), dfinal = ContiguousOrUndefined(dfinal_state);
   // Gradients come as autograd made them, expanded ones of a sum for instance.
   const Tensor dy_rows = dy.size(-1) > 1 && dy.stride(-1) != 1 ? dy.contiguous() : dy;
@@ -146,7 +156,9 @@ Gradients SsdBackwardCpu(const Tensor& dy, const OptionalTensor& dfinal_state, c
                Out(db),
                Out(dc),
                dd.defined() ? dd.mutable_data_ptr<float>() : nullptr,
-               dinitial_state.defined() ? dinitial_state.mutable_data_ptr<float>() : nullptr},
+               dinitial_state.defined() ? dinitial_state.mutable_data_ptr<float>() : nullptr,
+               In(Defined(dt)),
+               Out(ddt)},
               TorchExecutor());
   return gradients;
 }
@@ -159,7 +171,8 @@ Tensor SsdStepMeta(const Tensor& x, const Tensor& log_decay, const Tensor& b, co
   CheckRank(kOp, "b", b, "[B, G, N]", 3);
   CheckRank(kOp, "c", c, "[B, G, N]", 3);
   const auto one_token = [](const Tensor& tensor) { return tensor.unsqueeze(1); };
-  CheckArguments(kOp, one_token(x), one_token(log_decay), one_token(b), one_token(c), Defined(d), state);
+  CheckArguments(kOp, one_token(x), one_token(log_decay), one_token(b), one_token(c), Tensor(), Defined(d),
+                 state);
   CheckContiguous(kOp, "state", state);
   return at::empty(x.sizes(), x.options());
 }
@@ -210,12 +223,13 @@ using torch::autograd::variable_list;
 
 struct SsdFunction : torch::autograd::Function<SsdFunction> {
   static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& log_decay,
-                               const Tensor& b, const Tensor& c, const OptionalTensor& d,
-                               const OptionalTensor& initial_state, bool for_gradient) {
+                               const Tensor& b, const Tensor& c, const OptionalTensor& dt,
+                               const OptionalTensor& d, const OptionalTensor& initial_state,
+                               bool for_gradient) {
     at::AutoDispatchBelowADInplaceOrView below;
     const auto [y, final_state, segment_states] =
-        SsdHandle().call(x, log_decay, b, c, d, initial_state, for_gradient);
-    context->save_for_backward({x, log_decay, b, c, Defined(d), segment_states});
+        SsdHandle().call(x, log_decay, b, c, dt, d, initial_state, for_gradient);
+    context->save_for_backward({x, log_decay, b, c, Defined(dt), Defined(d), segment_states});
     context->saved_data["has_initial_state"] = initial_state.has_value();
     context->mark_non_differentiable({segment_states});
     context->set_materialize_grads(false);
@@ -225,18 +239,19 @@ struct SsdFunction : torch::autograd::Function<SsdFunction> {
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const variable_list saved = context->get_saved_variables();
     const Tensor& x = saved[0];
-    if (!gradients[0].defined() && !gradients[1].defined()) return variable_list(7);
+    if (!gradients[0].defined() && !gradients[1].defined()) return variable_list(8);
     const Tensor dy = gradients[0].defined() ? gradients[0] : at::zeros({}, x.options()).expand_as(x);
-    const auto [dx, dlog_decay, db, dc, dd, dinitial_state] = SsdBackwardHandle().call(
-        dy, OptionalOf(gradients[1]), x, saved[1], saved[2], saved[3], OptionalOf(saved[4]), saved[5],
-        context->saved_data["has_initial_state"].toBool());
-    return {dx, dlog_decay, db, dc, dd, dinitial_state, Tensor()};
+    const auto [dx, dlog_decay, db, dc, ddt, dd, dinitial_state] = SsdBackwardHandle().call(
+        dy, OptionalOf(gradients[1]), x, saved[1], saved[2], saved[3], OptionalOf(saved[4]),
+        OptionalOf(saved[5]), saved[6], context->saved_data["has_initial_state"].toBool());
+    return {dx, dlog_decay, db, dc, ddt, dd, dinitial_state, Tensor()};
   }
 };
 
 Results SsdAutograd(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
-                    const OptionalTensor& d, const OptionalTensor& initial_state, bool for_gradient) {
-  const variable_list results = SsdFunction::apply(x, log_decay, b, c, d, initial_state, for_gradient);
+                    const OptionalTensor& dt, const OptionalTensor& d, const OptionalTensor& initial_state,
+                    bool for_gradient) {
+  const variable_list results = SsdFunction::apply(x, log_decay, b, c, dt, d, initial_state, for_gradient);
   return {results[0], results[1], results[2]};
 }
 
@@ -250,11 +265,13 @@ void CheckNoGradient(std::initializer_list<OptionalTensor> tensors, const char* 
 
 Gradients SsdBackwardAutograd(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x,
                               const Tensor& log_decay, const Tensor& b, const Tensor& c,
-                              const OptionalTensor& d, const Tensor& segment_states, bool has_initial_state) {
-  CheckNoGradient({dy, dfinal_state, x, log_decay, b, c, d},
+                              const OptionalTensor& dt, const OptionalTensor& d, const Tensor& segment_states,
+                              bool has_initial_state) {
+  CheckNoGradient({dy, dfinal_state, x, log_decay, b, c, dt, d},
                   "retort::ssd is differentiable once (no create_graph); model/layers/ssd.h is twice");
   at::AutoDispatchBelowADInplaceOrView below;
-  return SsdBackwardHandle().call(dy, dfinal_state, x, log_decay, b, c, d, segment_states, has_initial_state);
+  return SsdBackwardHandle().call(dy, dfinal_state, x, log_decay, b, c, dt, d, segment_states,
+                                  has_initial_state);
 }
 
 Tensor SsdStepAutograd(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
@@ -269,12 +286,12 @@ Tensor SsdStepAutograd(const Tensor& x, const Tensor& log_decay, const Tensor& b
 
 TORCH_LIBRARY_FRAGMENT(retort, library) {
   library.def(
-      "ssd(Tensor x, Tensor log_decay, Tensor b, Tensor c, Tensor? d, Tensor? initial_state, "
+      "ssd(Tensor x, Tensor log_decay, Tensor b, Tensor c, Tensor? dt, Tensor? d, Tensor? initial_state, "
       "bool for_gradient) -> (Tensor, Tensor, Tensor)");
   library.def(
       "ssd_backward(Tensor dy, Tensor? dfinal_state, Tensor x, Tensor log_decay, Tensor b, Tensor c, "
-      "Tensor? d, Tensor segment_states, bool has_initial_state) "
-      "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "Tensor? dt, Tensor? d, Tensor segment_states, bool has_initial_state) "
+      "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   library.def(
       "ssd_step(Tensor x, Tensor log_decay, Tensor b, Tensor c, Tensor? d, Tensor(a!) state) -> Tensor");
 }
@@ -295,14 +312,15 @@ TORCH_LIBRARY_IMPL(retort, Autograd, library) {
 }
 
 std::tuple<Tensor, Tensor> FusedSsd(const Tensor& x_BTHP, const Tensor& log_decay_BTH, const Tensor& b_BTGN,
-                                    const Tensor& c_BTGN, const Tensor& d_H,
+                                    const Tensor& c_BTGN, const Tensor& dt_BTH, const Tensor& d_H,
                                     const Tensor& initial_state_BHPN) {
   const auto trains = [](const Tensor& tensor) { return tensor.defined() && tensor.requires_grad(); };
-  const bool for_gradient =
-      at::GradMode::is_enabled() && (trains(x_BTHP) || trains(log_decay_BTH) || trains(b_BTGN) ||
-                                     trains(c_BTGN) || trains(d_H) || trains(initial_state_BHPN));
-  const auto [y, final_state, segment_states] = SsdHandle().call(
-      x_BTHP, log_decay_BTH, b_BTGN, c_BTGN, OptionalOf(d_H), OptionalOf(initial_state_BHPN), for_gradient);
+  const bool for_gradient = at::GradMode::is_enabled() &&
+                            (trains(x_BTHP) || trains(log_decay_BTH) || trains(b_BTGN) || trains(c_BTGN) ||
+                             trains(dt_BTH) || trains(d_H) || trains(initial_state_BHPN));
+  const auto [y, final_state, segment_states] =
+      SsdHandle().call(x_BTHP, log_decay_BTH, b_BTGN, c_BTGN, OptionalOf(dt_BTH), OptionalOf(d_H),
+                       OptionalOf(initial_state_BHPN), for_gradient);
   return {y, final_state};
 }
 

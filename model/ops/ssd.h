@@ -14,14 +14,15 @@
 namespace retort {
 
 // y [B,T,H,P] and the state after the last token [B,H,P,N] of
-//     S_t = exp(l_t) S_{t-1} + x_t b_t^T,    y_t = S_t c_t + d x_t.
-// `d_H` undefined means none, `initial_state_BHPN` undefined means zero.
+//     S_t = exp(l_t) S_{t-1} + dt_t x_t b_t^T,    y_t = S_t c_t + d x_t.
+// `dt_BTH` undefined means 1, `d_H` none, `initial_state_BHPN` undefined means zero.
 std::tuple<at::Tensor, at::Tensor> FusedSsd(const at::Tensor& x_BTHP, const at::Tensor& log_decay_BTH,
                                             const at::Tensor& b_BTGN, const at::Tensor& c_BTGN,
-                                            const at::Tensor& d_H, const at::Tensor& initial_state_BHPN);
+                                            const at::Tensor& dt_BTH, const at::Tensor& d_H,
+                                            const at::Tensor& initial_state_BHPN);
 
-// One token: returns y [B,H,P] and replaces the contiguous state in place. Not differentiable: refused where
-// an argument requires a gradient and gradients are on.
+// One token, of dt = 1: returns y [B,H,P] and replaces the contiguous state in place. Not differentiable:
+// refused where an argument requires a gradient and gradients are on.
 at::Tensor FusedSsdStep(const at::Tensor& x_BHP, const at::Tensor& log_decay_BH, const at::Tensor& b_BGN,
                         const at::Tensor& c_BGN, const at::Tensor& d_H, const at::Tensor& state_BHPN);
 

@@ -21,7 +21,7 @@ namespace {
 // Arguments as they come out of one projection: slices of wider rows. Batch 2, 4 heads of width 16, 2 groups
 // of state 32.
 struct Arguments {
-  at::Tensor x, log_decay, b, c, d, initial_state;
+  at::Tensor x, log_decay, b, c, dt, d, initial_state;
 
   explicit Arguments(int64_t tokens, at::ScalarType type = at::kFloat) {
     auto generator = at::make_generator<at::CPUGeneratorImpl>(7);
@@ -31,14 +31,17 @@ struct Arguments {
     b = rows.slice(-1, 64, 128).unflatten(-1, {2, 32});
     c = rows.slice(-1, 128, 192).unflatten(-1, {2, 32});
     log_decay = -at::empty({2, tokens, 4}, at::kFloat).uniform_(0, 1, generator);
+    dt = at::empty({2, tokens, 4}, at::kFloat).uniform_(0, 2, generator);
     d = at::empty({4}, at::kFloat).normal_(0, 1, generator);
     initial_state = at::empty({2, 4, 16, 32}, at::kFloat).normal_(0, 1, generator);
     for (at::Tensor* value : All()) *value = value->to(type);
   }
-  std::vector<at::Tensor*> All() { return {&x, &log_decay, &b, &c, &d, &initial_state}; }
-  std::tuple<at::Tensor, at::Tensor> Fused() const { return FusedSsd(x, log_decay, b, c, d, initial_state); }
+  std::vector<at::Tensor*> All() { return {&x, &log_decay, &b, &c, &dt, &d, &initial_state}; }
+  std::tuple<at::Tensor, at::Tensor> Fused() const {
+    return FusedSsd(x, log_decay, b, c, dt, d, initial_state);
+  }
   std::tuple<at::Tensor, at::Tensor> Plain() const {
-    const SsdResult result = SsdChunked({x, log_decay, b, c}, 8, initial_state);
+    const SsdResult result = SsdChunked({x * dt.unsqueeze(-1), log_decay, b, c}, 8, initial_state);
     return {result.y_BTHP + x * d.unsqueeze(-1), result.state_BHPN};
   }
   void RequireGradients() {
@@ -92,7 +95,7 @@ TEST(FusedSsd, EqualsThePublishedMinimalSsd) {
     inputs[name] = read(name).requires_grad_();
   }
   const auto [y, final_state] = FusedSsd(inputs["x"], inputs["log_decay"], inputs["b"], inputs["c"],
-                                         at::Tensor(), inputs["initial_state"]);
+                                         at::Tensor(), at::Tensor(), inputs["initial_state"]);
   EXPECT_LT(Distance(y, read("y")), kTolerance);
   EXPECT_LT(Distance(final_state, read("final_state")), kTolerance);
   ((y * read("r")).sum() + (final_state * read("s")).sum()).backward();
@@ -130,9 +133,9 @@ TEST(FusedSsd, WorksWithoutTokensDOrState) {
   EXPECT_TRUE(at::equal(state, none.initial_state));
   const Arguments some(5);
   const auto [without, ignored] =
-      FusedSsd(some.x, some.log_decay, some.b, some.c, at::Tensor(), at::Tensor());
-  const auto [zeros, also_ignored] =
-      FusedSsd(some.x, some.log_decay, some.b, some.c, at::zeros({4}), at::zeros({2, 4, 16, 32}));
+      FusedSsd(some.x, some.log_decay, some.b, some.c, at::Tensor(), at::Tensor(), at::Tensor());
+  const auto [zeros, also_ignored] = FusedSsd(some.x, some.log_decay, some.b, some.c, at::ones({2, 5, 4}),
+                                              at::zeros({4}), at::zeros({2, 4, 16, 32}));
   EXPECT_TRUE(at::equal(without, zeros));
 }
 
@@ -185,8 +188,9 @@ TEST(FusedSsd, SaysWhatIsWrong) {
   EXPECT_THAT(RefusalOf([](Arguments& a) { a.log_decay = a.log_decay + 2; }), HasSubstr("must be <= 0"));
 }
 
-TEST(FusedSsdStep, EqualsTheScan) {
-  const Arguments arguments(3);
+TEST(FusedSsdStep, EqualsTheScanWithoutStepSizes) {
+  Arguments arguments(3);
+  arguments.dt = at::Tensor();
   const auto [y, final_state] = arguments.Fused();
   const at::Tensor state = arguments.initial_state.clone();
   for (int64_t t = 0; t < 3; ++t) {

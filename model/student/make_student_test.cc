@@ -9,7 +9,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "model/teacher/llama.h"
+#include "model/teacher/teacher.h"
 
 namespace retort {
 namespace {
@@ -21,7 +21,7 @@ constexpr MixerType kAttention = MixerType::kAttention, kMamba2 = MixerType::kMa
 
 // 4 layers, hidden 64, 4 query heads on 2 KV heads of width 16.
 LanguageModel TinyTeacher() {
-  auto model = LoadLlama(RETORT_SOURCE_DIR "/tests/golden/tiny/teacher");
+  auto model = LoadTeacher(RETORT_SOURCE_DIR "/tests/golden/tiny/teacher");
   EXPECT_TRUE(model.ok()) << model.status();
   return *std::move(model);
 }
@@ -61,7 +61,7 @@ const Mamba2Weights& Mixer(const LanguageModel& model, int64_t layer) {
 // Which of a mixer's tensors differ from another's, by name.
 std::vector<std::string> Differences(const Mamba2Weights& a, const Mamba2Weights& b) {
   std::vector<std::string> names;
-  for (const Mamba2Tensor& tensor : Mamba2Tensors()) {
+  for (const Mamba2Tensor& tensor : Mamba2Tensors(Mamba2Form::kStock)) {
     if (!at::equal(a.*tensor.member, b.*tensor.member)) names.push_back(tensor.name);
   }
   return names;
@@ -126,7 +126,7 @@ TEST(MakeStudent, MakesSingleLayersFromTheirOwnBlocksAlone) {
   }
   const auto& ours = std::get<Mamba2Weights>(student.blocks[2].mixer);
   const auto& theirs = std::get<Mamba2Weights>(whole.blocks[2].mixer);
-  for (const Mamba2Tensor& tensor : Mamba2Tensors()) {
+  for (const Mamba2Tensor& tensor : Mamba2Tensors(Mamba2Form::kStock)) {
     EXPECT_TRUE(at::equal(ours.*tensor.member, theirs.*tensor.member)) << tensor.name;
   }
 }
@@ -139,7 +139,7 @@ TEST(MakeStudent, SharesAllThatItDoesNotConvert) {
   for (const auto& tensor : ModelTensors(student)) {
     const std::string& name = tensor.name;
     const bool converted = name.find(".mamba.") != std::string::npos;
-    EXPECT_EQ(tensor.of_mamba2, converted) << name;
+    EXPECT_EQ(tensor.of_student_mixer, converted) << name;
     EXPECT_EQ(of_teacher.count(name) == 1 && tensor.value->is_same(of_teacher[name]), !converted) << name;
   }
   EXPECT_TRUE(student.head_VE.is_same(teacher.head_VE));
@@ -149,7 +149,7 @@ TEST(MakeStudent, SharesAllThatItDoesNotConvert) {
 
 TEST(MakeStudent, LeavesTheTeachersMixersUntouchedWhenTrained) {
   // One KV head per query head: nothing to repeat, so a missing copy would share memory.
-  auto loaded = LoadLlama(RETORT_SOURCE_DIR "/tests/golden/llama/untied_mha");
+  auto loaded = LoadTeacher(RETORT_SOURCE_DIR "/tests/golden/llama/untied_mha");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   const LanguageModel& teacher = *loaded;
   const LanguageModel student = Student(teacher, Spec({}, 4, 4), v1::STUDENT_INIT_QKVO);
@@ -157,7 +157,8 @@ TEST(MakeStudent, LeavesTheTeachersMixersUntouchedWhenTrained) {
   const at::Tensor v = attention.v_proj.clone(), o = attention.o_proj.clone(), q = attention.q_proj.clone(),
                    k = attention.k_proj.clone();
   EXPECT_TRUE(at::equal(Mixer(student, 0).x_proj, v));
-  for (const Mamba2Tensor& tensor : Mamba2Tensors()) (Mixer(student, 0).*tensor.member).zero_();
+  for (const Mamba2Tensor& tensor : Mamba2Tensors(Mamba2Form::kStock))
+    (Mixer(student, 0).*tensor.member).zero_();
   EXPECT_TRUE(at::equal(attention.v_proj, v));
   EXPECT_TRUE(at::equal(attention.o_proj, o));
   EXPECT_TRUE(at::equal(attention.q_proj, q));
@@ -196,6 +197,56 @@ TEST(MakeStudent, StartsInTheRangesOfThePaper) {
   }
   EXPECT_TRUE(at::equal(w.d, at::ones({4})));
   EXPECT_TRUE(at::equal(w.norm, at::ones({64})));
+}
+
+LanguageModel PhiTeacher() {
+  auto model = LoadTeacher(RETORT_SOURCE_DIR "/tests/golden/teachers/phi");
+  EXPECT_TRUE(model.ok()) << model.status();
+  return *std::move(model);
+}
+
+v1::StudentSpec DiscreteSpec(uint32_t groups, uint32_t state_size) {
+  v1::StudentSpec spec = Spec({}, groups, state_size);
+  spec.set_mixer(v1::MIXER_KIND_DISCRETE_MAMBA2);
+  return spec;
+}
+
+TEST(StudentConfig, GivesEachHeadOfTheDiscreteFormItsOwnGroup) {
+  const auto config = StudentConfig(TinyTeacher().config, DiscreteSpec(/*groups=*/0, 16));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->mamba2.form, Mamba2Form::kDiscrete);
+  EXPECT_EQ(config->mamba2.groups, 4);
+  EXPECT_EQ(StudentConfig(TinyTeacher().config, DiscreteSpec(2, 16))->mamba2.groups, 2);
+}
+
+TEST(MakeStudent, StartsTheDiscreteFormAsThePaper) {
+  const LanguageModel student = Student(TinyTeacher(), DiscreteSpec(0, 16), v1::STUDENT_INIT_PAPER);
+  const Mamba2Weights& w = Mixer(student, 2);
+  for (const at::Tensor& rows : {w.x_proj, w.b_proj, w.c_proj, w.a_proj}) {
+    ExpectFills(rows, -0.125, 0.125, 0.01);  // 1/sqrt(64)
+  }
+  ExpectFills(w.out_proj, -0.0625, 0.0625, 0.01);  // 1/sqrt(64) / sqrt(4 layers)
+  EXPECT_TRUE(at::equal(w.conv_b, at::tensor({0.0f, 0.0f, 0.0f, 1.0f}).expand({64, 4})));
+  EXPECT_TRUE(at::equal(w.conv_x_bias, at::zeros({64})));
+  EXPECT_TRUE(at::equal(w.d, at::ones({4})));
+  EXPECT_TRUE(at::equal(w.z_proj, at::zeros({64, 64})));
+  EXPECT_TRUE(at::equal(w.z_bias, at::full({64}, 1.278464542761)));
+  EXPECT_TRUE(at::allclose(at::silu(w.z_bias), at::ones({64}), 1e-6, 0));
+  for (const at::Tensor& stock : {w.dt_proj, w.dt_bias, w.a_log, w.norm}) EXPECT_FALSE(stock.defined());
+}
+
+// With the convolution at identity, B, C and x of the student are the teacher's k, q (before rotary) and v.
+TEST(MakeStudent, CarriesTheAttentionsBiasesOver) {
+  const LanguageModel teacher = PhiTeacher();
+  const LanguageModel student = Student(teacher, DiscreteSpec(0, 16), v1::STUDENT_INIT_QKVO);
+  const auto& attention = std::get<AttentionWeights>(teacher.blocks[1].mixer);
+  const at::Tensor u = at::randn({1, 5, 32});
+  const Mamba2MatrixParts parts = MatrixParts(u, Mixer(student, 1), student.config.mamba2);
+  const at::Tensor q = at::linear(u, attention.q_proj, attention.q_bias) / 2.0;  // 16^(1/4)
+  const at::Tensor k = at::linear(u, attention.k_proj, attention.k_bias) / 2.0;
+  EXPECT_TRUE(at::allclose(parts.c_BTGN.flatten(2), q, 1e-4, 1e-5));
+  EXPECT_TRUE(at::allclose(parts.b_BTGN.flatten(2), k, 1e-4, 1e-5));
+  EXPECT_TRUE(at::equal(Mixer(student, 1).conv_x_bias, attention.v_bias));
 }
 
 TEST(MakeStudent, DrawsStepsLogUniformlyAndDecaysUniformly) {

@@ -4,7 +4,7 @@
 #include "core/base/files.h"
 #include "core/base/status_macros.h"
 #include "model/io/safetensors.h"
-#include "model/teacher/llama.h"
+#include "model/teacher/teacher.h"
 #include "nlohmann/json.hpp"
 
 namespace retort {

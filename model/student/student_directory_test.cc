@@ -10,7 +10,7 @@
 #include "gtest/gtest.h"
 #include "model/io/safetensors.h"
 #include "model/student/make_student.h"
-#include "model/teacher/llama.h"
+#include "model/teacher/teacher.h"
 
 namespace retort {
 namespace {
@@ -22,7 +22,7 @@ using ::testing::Pair;
 constexpr char kTeacher[] = RETORT_SOURCE_DIR "/tests/golden/tiny/teacher";
 
 LanguageModel MakeFrom(const std::string& teacher_directory, uint32_t state_size) {
-  const auto teacher = LoadLlama(teacher_directory);
+  const auto teacher = LoadTeacher(teacher_directory);
   EXPECT_TRUE(teacher.ok()) << teacher.status();
   v1::StudentSpec spec;
   spec.set_groups(2);
@@ -79,6 +79,24 @@ TEST_F(StudentDirectory, KeepsAnUntiedHead) {
   EXPECT_FALSE(std::filesystem::exists(directory_ / "tokenizer.json"));  // this teacher has none
 }
 
+TEST_F(StudentDirectory, KeepsADiscreteStudentOfEachFamily) {
+  for (const char* family : {"phi", "qwen2", "qwen3", "llama3", "mistral"}) {
+    const std::string teacher_directory = std::string(RETORT_SOURCE_DIR "/tests/golden/teachers/") + family;
+    const LanguageModel teacher = LoadTeacher(teacher_directory).value();
+    v1::StudentSpec spec;
+    spec.set_mixer(v1::MIXER_KIND_DISCRETE_MAMBA2);
+    spec.set_state_size(16);
+    spec.mutable_keep_attention()->add_layers(0);
+    const LanguageModel student =
+        MakeStudent(teacher, *StudentConfig(teacher.config, spec), v1::STUDENT_INIT_QKVO, 3);
+    Write(student, teacher_directory);
+    const auto loaded = LoadModel(directory_);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    EXPECT_EQ(loaded->config.mamba2.form, Mamba2Form::kDiscrete);
+    EXPECT_TRUE(at::equal(LogitsOf(student), LogitsOf(*loaded))) << family;
+  }
+}
+
 TEST_F(StudentDirectory, SavesTensorsThatTrain) {
   LanguageModel student = MakeFrom(kTeacher, 16);
   auto& mixer = std::get<Mamba2Weights>(student.blocks[0].mixer);
@@ -128,7 +146,7 @@ TEST_F(StudentDirectory, RefusesADirectoryWithoutWeights) {
 
 TEST_F(StudentDirectory, IsNoTeacher) {
   Write(MakeFrom(kTeacher, 16), kTeacher);
-  const absl::Status status = LoadLlama(directory_).status();
+  const absl::Status status = LoadTeacher(directory_).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("is a student"));
 }

@@ -57,10 +57,6 @@ v1::BeginPublishRequest WithoutTensors(v1::BeginPublishRequest request) {
   return request;
 }
 
-absl::Status NoSuchPublish(uint64_t publish) {
-  return absl::NotFoundError(absl::StrCat("publish ", publish, " is not under way: begin again"));
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Start(Store& store, const Options& options,
@@ -276,20 +272,34 @@ absl::StatusOr<v1::BeginPublishReply> Coordinator::BeginPublish(const v1::BeginP
   return reply;
 }
 
+absl::Status Coordinator::RefuseUpload(const v1::UploadHeader& header) {
+  return Do<NoReply>([&](const Moment& now, const State& state, const Options& options) {
+           return DecideRefusedUpload(now, state, options, header);
+         })
+      .status();
+}
+
 absl::Status Coordinator::OpenUpload(const v1::UploadHeader& header) {
+  bool is_known = false;
   {
     MutexLock lock(state_mutex_);
     RETURN_IF_ERROR(failure_);
-    RETURN_IF_ERROR(CheckCaller(state_, header.worker_id(), header.epoch()));
+    is_known = CheckCaller(state_, header.worker_id(), header.epoch()).ok();
   }
-  return publishes_.Find(header.worker_id(), header.publish()) == nullptr ? NoSuchPublish(header.publish())
-                                                                          : absl::OkStatus();
+  const bool is_under_way = is_known && publishes_.Await(header.worker_id(), header.publish()) != nullptr;
+  return is_under_way ? absl::OkStatus() : RefuseUpload(header);
+}
+
+absl::Status Coordinator::StartUpload(const v1::UploadHeader& header) {
+  const bool is_under_way =
+      publishes_.Touch(header.worker_id(), header.publish(), now_().steady_ms) != nullptr;
+  return is_under_way ? absl::OkStatus() : RefuseUpload(header);
 }
 
 absl::Status Coordinator::AppendChunk(const v1::UploadHeader& header, const v1::TensorChunk& chunk) {
   const std::shared_ptr<Publish> publish =
       publishes_.Touch(header.worker_id(), header.publish(), now_().steady_ms);
-  if (publish == nullptr) return NoSuchPublish(header.publish());
+  if (publish == nullptr) return RefuseUpload(header);
   absl::Status appended;
   {
     MutexLock lock(publish->mutex);
@@ -302,7 +312,7 @@ absl::Status Coordinator::AppendChunk(const v1::UploadHeader& header, const v1::
 absl::Status Coordinator::FinishUpload(const v1::UploadHeader& header) {
   const std::shared_ptr<Publish> publish =
       publishes_.Touch(header.worker_id(), header.publish(), now_().steady_ms);
-  if (publish == nullptr) return NoSuchPublish(header.publish());
+  if (publish == nullptr) return RefuseUpload(header);
   absl::Status finished;
   {
     MutexLock lock(publish->mutex);

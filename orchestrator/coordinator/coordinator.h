@@ -58,9 +58,11 @@ class Coordinator {
   // nullopt instead of waiting for the disk.
   std::optional<absl::StatusOr<v1::HeartbeatReply>> TryHeartbeat(const v1::HeartbeatRequest& request);
   absl::StatusOr<v1::BeginPublishReply> BeginPublish(const v1::BeginPublishRequest& request);
-  // UploadChunks: OpenUpload for the header, AppendChunk for each chunk, FinishUpload after the last, which
-  // waits for the disk, or DropPublish when the stream breaks. An error drops the publish.
+  // UploadChunks: OpenUpload for the header, StartUpload when the stream's turn has come, however long that
+  // takes, AppendChunk for each chunk, FinishUpload after the last, which waits for the disk, or DropPublish
+  // when the stream breaks. An error drops the publish.
   absl::Status OpenUpload(const v1::UploadHeader& header);
+  absl::Status StartUpload(const v1::UploadHeader& header);
   absl::Status AppendChunk(const v1::UploadHeader& header, const v1::TensorChunk& chunk);
   absl::Status FinishUpload(const v1::UploadHeader& header);
   void DropPublish(const v1::UploadHeader& header);
@@ -128,6 +130,7 @@ class Coordinator {
   // Applies what is not durable.
   template <class Reply, class Decide>
   Decision<Reply> MakeDecision(const Decide& decide) ABSL_EXCLUSIVE_LOCKS_REQUIRED(commit_mutex_);
+  absl::Status RefuseUpload(const v1::UploadHeader& header) ABSL_LOCKS_EXCLUDED(commit_mutex_, state_mutex_);
   bool IsOverNow(uint64_t run_id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_mutex_);
   void SetInFlight(const Changes& changes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_mutex_);
   absl::Status Persist(const Changes& changes, const std::string& reason, Body also)

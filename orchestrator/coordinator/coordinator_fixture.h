@@ -97,6 +97,7 @@ class CoordinatorOnDisk {
     auto header = From<v1::UploadHeader>(worker);
     header.set_publish(begun.publish());
     RETURN_IF_ERROR(coordinator->OpenUpload(header));
+    RETURN_IF_ERROR(coordinator->StartUpload(header));
     for (int i = 0; i < begun.missing_size(); ++i) {
       const std::string& bytes = tensors[begun.missing(i).tensor()].bytes;
       for (size_t offset = 0; offset < bytes.size(); offset += kChunkBytes) {

@@ -96,7 +96,7 @@ TEST_F(CoordinatorTest, AStaleTokenWritesNothing) {
   EXPECT_EQ(Complete("w1", slice).code(), StatusCode::kAborted);
   EXPECT_EQ(StoredTask(v1::STAGE_MATRIX_ORIENTATION, 0).SerializeAsString(), before.SerializeAsString());
   EXPECT_THAT(Ranges(*store), IsEmpty());
-  EXPECT_THAT(EventsOf(1, v1::EVENT_KIND_STALE_WRITE_REFUSED), SizeIs(2));
+  EXPECT_THAT(EventsOf(1, v1::EVENT_KIND_STALE_WRITE_REFUSED), SizeIs(3));
 }
 
 TEST_F(CoordinatorTest, ACommitWhoseLeaseEndedDuringTheUploadIsRefused) {
@@ -163,10 +163,26 @@ TEST_F(CoordinatorTest, AWorkerHasOnePublishAndLosesItAfterAMinuteOfSilence) {
     Advance(10'000);
     coordinator->Tick();
   }
-  EXPECT_EQ(coordinator->OpenUpload(HeaderOf("w1", second->publish())), absl::OkStatus());
   Advance(1);
   coordinator->Tick();
   EXPECT_EQ(coordinator->OpenUpload(HeaderOf("w1", second->publish())).code(), StatusCode::kNotFound);
+}
+
+TEST_F(CoordinatorTest, AnUploadMayWaitForItsTurnForLongerThanItMayBeSilent) {
+  options.lease_ttl_ms = 600'000;
+  ASSERT_EQ(Start(), absl::OkStatus());
+  const v1::Slice slice = TakeFirstSlice("w1");
+  const Tensors tensors = {{"a", "1"}};
+  const v1::BeginPublishReply begun = coordinator->BeginPublish(Describe("w1", slice, 10, tensors)).value();
+  const v1::UploadHeader header = HeaderOf("w1", begun.publish());
+  Advance(59'000);
+  ASSERT_EQ(coordinator->OpenUpload(header), absl::OkStatus());
+  Advance(200'000);
+  coordinator->Tick();
+  EXPECT_EQ(coordinator->StartUpload(header), absl::OkStatus());
+  Advance(60'001);
+  coordinator->Tick();
+  EXPECT_EQ(coordinator->FinishUpload(header).code(), StatusCode::kNotFound) << "silent since its turn";
 }
 
 TEST_F(CoordinatorTest, WatchTellsEachEventOnceAndSaysWhenItIsTheLast) {

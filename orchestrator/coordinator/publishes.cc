@@ -1,6 +1,7 @@
 #include "orchestrator/coordinator/publishes.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -25,6 +26,10 @@ std::shared_ptr<Publish> Publishes::Touch(uint64_t worker_id, uint64_t number, i
   if (found == entries_.end() || found->second.publish->number != number) return nullptr;
   found->second.last_chunk_steady_ms = now_steady_ms;
   return found->second.publish;
+}
+
+std::shared_ptr<Publish> Publishes::Await(uint64_t worker_id, uint64_t number) {
+  return Touch(worker_id, number, std::numeric_limits<int64_t>::max());
 }
 
 template <class Condition>

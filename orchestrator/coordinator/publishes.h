@@ -35,6 +35,9 @@ class Publishes {
   // As Find, and a chunk of it came now.
   std::shared_ptr<Publish> Touch(uint64_t worker_id, uint64_t number, int64_t now_steady_ms);
 
+  // As Find, and its stream waits for its turn: not silent until it is touched again.
+  std::shared_ptr<Publish> Await(uint64_t worker_id, uint64_t number);
+
   // Each drops what it names, if it is there. Its bytes go once nobody works on it.
   void Drop(uint64_t worker_id, uint64_t number);
   void DropOfWorker(uint64_t worker_id);

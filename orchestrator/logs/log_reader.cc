@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 
 namespace retort::orchestrator {
@@ -17,16 +18,31 @@ bool LogReader::Passes(const v1::LogRecord& record) const {
   const v1::LogLine& line = record.line();
   const v1::LogLevel min_level =
       request_.min_level() == v1::LOG_LEVEL_UNSPECIFIED ? v1::LOG_LEVEL_INFO : request_.min_level();
-  return (!run_id_ || line.run_id() == *run_id_) &&
+  return record.sequence() > request_.after_sequence() && (!run_id_ || line.run_id() == *run_id_) &&
          (request_.worker_name().empty() || line.worker_name() == request_.worker_name()) &&
          (request_.stage() == v1::STAGE_UNSPECIFIED || line.stage() == request_.stage()) &&
          (request_.token() == 0 || line.token() == request_.token()) && line.level() >= min_level &&
          line.time_unix_ms() >= request_.since_unix_ms();
 }
 
+LogStore::Place LogReader::FirstPlace() const {
+  return {.sequence = request_.after_sequence() == 0 ? 0 : request_.after_sequence() + 1};
+}
+
+absl::Status LogReader::Start() {
+  is_started_ = true;
+  if (request_.after_sequence() > store_.last_sequence()) {
+    return absl::OutOfRangeError(absl::StrCat("after_sequence ", request_.after_sequence(),
+                                              " is beyond the last log line, ", store_.last_sequence(),
+                                              "; begin with 0"));
+  }
+  place_ = FirstPlace();
+  return request_.tail_lines() > 0 ? SkipToTail() : absl::OkStatus();
+}
+
 absl::Status LogReader::SkipToTail() {
   uint64_t passing = 0;
-  LogStore::Place place;
+  LogStore::Place place = FirstPlace();
   while (true) {
     ASSIGN_OR_RETURN(const LogStore::Batch batch, store_.Read(place));
     if (batch.records.empty()) break;
@@ -37,8 +53,7 @@ absl::Status LogReader::SkipToTail() {
 }
 
 absl::StatusOr<v1::LogsReply> LogReader::Next() {
-  if (!is_started_ && request_.tail_lines() > 0) RETURN_IF_ERROR(SkipToTail());
-  is_started_ = true;
+  if (!is_started_) RETURN_IF_ERROR(Start());
   v1::LogsReply reply;
   while (reply.lines_size() < kMaxLines) {
     if (read_.empty()) {
@@ -50,6 +65,7 @@ absl::StatusOr<v1::LogsReply> LogReader::Next() {
     }
     v1::LogRecord record = std::move(read_.front());
     read_.pop_front();
+    reply.set_last_sequence(record.sequence());
     if (!Passes(record)) continue;
     if (lines_to_skip_ > 0) {
       --lines_to_skip_;

@@ -17,11 +17,14 @@ class LogReader {
   LogReader(const LogStore& store, v1::LogsRequest request, std::optional<uint64_t> run_id)
       : store_(store), request_(std::move(request)), run_id_(run_id) {}
 
-  // At most 1,000 lines; a reply without lines: there are no more now.
+  // At most 1,000 lines; a reply without lines: there are no more now. OUT_OF_RANGE: the request goes on
+  // behind a record that was never kept here.
   absl::StatusOr<v1::LogsReply> Next();
 
  private:
   bool Passes(const v1::LogRecord& record) const;
+  LogStore::Place FirstPlace() const;
+  absl::Status Start();
   absl::Status SkipToTail();
 
   const LogStore& store_;

@@ -54,7 +54,7 @@ class LogStore {
   // Where a reader stands.
   struct Place {
     uint64_t sequence = 0;  // the next record to read; 0: the oldest kept
-    // Of that record, as Read left it.
+    // Of that record, as Read left it. Without them Read begins with the file that holds it.
     uint64_t file = 0;
     uint64_t offset_bytes = 0;
   };
@@ -64,6 +64,12 @@ class LogStore {
   };
   // The next records, some 64 KiB of them; none: there are no more now. Moves `place` behind them.
   absl::StatusOr<Batch> Read(Place& place) const;
+
+  // Of the newest record that was ever kept here; 0: none was.
+  uint64_t last_sequence() const {
+    MutexLock lock(mutex_);
+    return next_sequence_ - 1;
+  }
 
  private:
   struct File {

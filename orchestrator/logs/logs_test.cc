@@ -127,6 +127,39 @@ TEST_F(LogsTest, AReaderFollows) {
   EXPECT_THAT(All(reader).texts, SizeIs(2500));
 }
 
+TEST_F(LogsTest, ALaterReaderGoesOnBehindTheLastReply) {
+  Reopen({.lines = 1000, .bytes = 1 << 20, .file_bytes = 100});  // some lines a file
+  for (uint64_t i = 0; i < 10; ++i)
+    ASSERT_EQ(Ship(1, i, {absl::StrCat(i)}, {.run_id = 1 + i / 5}), absl::OkStatus());
+  v1::LogsRequest request;
+  request.set_after_sequence(LogReader(*store_, {}, 1).Next()->last_sequence());
+  EXPECT_THAT(Kept(request).texts, IsEmpty()) << "it looked at the other run's lines too";
+  for (uint64_t seen = 1; seen < 10; ++seen) {
+    request.set_after_sequence(seen);
+    Reopen();
+    const Lines lines = Kept(request);
+    EXPECT_THAT(lines.texts, SizeIs(10 - seen));
+    EXPECT_EQ(lines.texts.front(), absl::StrCat(seen));
+    EXPECT_EQ(lines.dropped_lines, 0u);
+  }
+  request.set_after_sequence(5);
+  request.set_tail_lines(2);
+  EXPECT_THAT(Kept(request).texts, ElementsAre("8", "9"));
+}
+
+TEST_F(LogsTest, ALaterReaderIsToldWhatItCannotHave) {
+  v1::LogsRequest request;
+  request.set_after_sequence(1);
+  EXPECT_TRUE(absl::IsOutOfRange(LogReader(*store_, request, std::nullopt).Next().status()));
+  Reopen({.lines = 1, .bytes = 1 << 20, .file_bytes = 1});  // a line a file, one kept
+  for (uint64_t i = 0; i < 5; ++i) ASSERT_EQ(Ship(1, i, {absl::StrCat(i)}), absl::OkStatus());
+  const Lines lines = Kept(request);
+  EXPECT_THAT(lines.texts, ElementsAre("4"));
+  EXPECT_EQ(lines.dropped_lines, 3u);
+  request.set_after_sequence(6);
+  EXPECT_TRUE(absl::IsOutOfRange(LogReader(*store_, request, std::nullopt).Next().status()));
+}
+
 TEST_F(LogsTest, DropsTheOldestFilesAndTellsAReaderThatWasOvertaken) {
   Reopen({.lines = 100, .bytes = 1 << 20, .file_bytes = 1000});
   ASSERT_EQ(Ship(1, 0, {"0"}), absl::OkStatus());

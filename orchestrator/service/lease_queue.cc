@@ -4,18 +4,18 @@
 
 #include "core/rpc/status.h"
 #include "orchestrator/service/clock.h"
+#include "orchestrator/service/unary.h"
 
 namespace retort::orchestrator {
-namespace {
-
-constexpr int64_t kMaxWaitMs = 20'000;
-
-}  // namespace
 
 grpc::ServerUnaryReactor* LeaseQueue::Take(grpc::CallbackServerContext* context,
                                            const v1::LeaseRequest* request, v1::LeaseReply* reply) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  const Call call = {context, request, reply, reactor, SteadyMs() + kMaxWaitMs};
+  if (const absl::Status room = CheckRoom(pool_); !room.ok()) {
+    reactor->Finish(ToGrpc(room));
+    return reactor;
+  }
+  const Call call = {context, request, reply, reactor, SteadyMs() + wait_ms_};
   pool_.Add([this, call] { Ask(call); });
   return reactor;
 }

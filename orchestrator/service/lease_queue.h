@@ -1,8 +1,9 @@
-// Lease calls that wait for work: asked again whenever something has changed, answered without a slice after
-// 20 s. 2,000 of them cost no threads. Thread-safe.
+// Lease calls that wait for work: asked again whenever something has changed, answered without a slice
+// when they have waited long enough. 2,000 of them cost no threads. Thread-safe.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <list>
 
@@ -16,7 +17,8 @@ namespace retort::orchestrator {
 
 class LeaseQueue {
  public:
-  LeaseQueue(Coordinator& coordinator, WorkPool& pool) : coordinator_(coordinator), pool_(pool) {}
+  LeaseQueue(Coordinator& coordinator, WorkPool& pool, std::chrono::milliseconds wait)
+      : coordinator_(coordinator), pool_(pool), wait_ms_(wait.count()) {}
 
   grpc::ServerUnaryReactor* Take(grpc::CallbackServerContext* context, const v1::LeaseRequest* request,
                                  v1::LeaseReply* reply);
@@ -43,6 +45,7 @@ class LeaseQueue {
 
   Coordinator& coordinator_;
   WorkPool& pool_;
+  const int64_t wait_ms_;
   std::atomic<bool> is_stopping_ = false;
   std::atomic<bool> is_serving_ = false;
   Mutex mutex_;

@@ -16,15 +16,13 @@
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server_builder.h"
 #include "orchestrator/service/clock.h"
+#include "orchestrator/service/listen_address.h"
 
 namespace retort::orchestrator {
 namespace {
 
 constexpr int kCallThreads = 4;
 constexpr int kByteThreads = 4;
-// Streams of bytes at once, each with one or two chunks of 1 MiB in memory.
-constexpr int kUploads = 24;
-constexpr int kDownloads = 24;
 constexpr size_t kNetworkBytes = size_t{64} << 20;  // gRPC's own buffers
 // The timer looks this often for streams that have something to say.
 constexpr std::chrono::milliseconds kPoll{100};
@@ -50,6 +48,7 @@ std::vector<LogSink> Sinks(LogStore& logs, std::ostream* out) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
+  RETURN_IF_ERROR(CheckListenAddress(options.listen));
   ASSIGN_OR_RETURN(std::unique_ptr<Store> store, Store::Open(options.state_directory));
   ASSIGN_OR_RETURN(std::unique_ptr<LogStore> logs, LogStore::Open(options.state_directory / "logs"));
   auto server = std::unique_ptr<Server>(new Server(std::move(store), std::move(logs), options));
@@ -63,19 +62,16 @@ Server::Server(std::unique_ptr<Store> store, std::unique_ptr<LogStore> logs, con
     : store_(std::move(store)),
       logs_(std::move(logs)),
       log_(v1::LOG_LEVEL_INFO, UnixMs, Sinks(*logs_, options.log)),
-      uploads_(kUploads),
-      downloads_(kDownloads) {}
+      uploads_(options.limits.uploads),
+      fetches_(options.limits.fetches),
+      downloads_(options.limits.downloads) {}
 
 absl::Status Server::Listen(const ServerOptions& options) {
-  const size_t colon = options.listen.rfind(':');
-  if (colon == std::string::npos) {
-    return absl::InvalidArgumentError(absl::StrCat("'", options.listen, "' is no HOST:PORT"));
-  }
   calls_ = std::make_unique<WorkPool>(kCallThreads, [this] { WakeTimer(); });
   bytes_ = std::make_unique<WorkPool>(kByteThreads);
-  leases_ = std::make_unique<LeaseQueue>(*coordinator_, *calls_);
-  const ServiceParts parts = {*coordinator_, *logs_,   *calls_,  *bytes_,
-                              streams_,      *leases_, uploads_, downloads_};
+  leases_ = std::make_unique<LeaseQueue>(*coordinator_, *calls_, options.limits.lease_wait);
+  const ServiceParts parts = {*coordinator_, *logs_,   *calls_,  *bytes_,   streams_,
+                              *leases_,      uploads_, fetches_, downloads_};
   worker_service_ = std::make_unique<WorkerService>(parts);
   run_service_ = std::make_unique<RunService>(parts);
 
@@ -90,12 +86,8 @@ absl::Status Server::Listen(const ServerOptions& options) {
   builder.RegisterService(worker_service_.get());
   builder.RegisterService(run_service_.get());
   server_ = builder.BuildAndStart();
-  if (server_ == nullptr) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", options.listen,
-                                               ": another program has the port, or it is no address of this "
-                                               "machine; choose another with --listen"));
-  }
-  address_ = absl::StrCat(options.listen.substr(0, colon), ":", port);
+  if (server_ == nullptr) return CannotListen(options.listen);
+  address_ = absl::StrCat(options.listen.substr(0, options.listen.rfind(':')), ":", port);
   timer_ = std::thread([this] { KeepTime(); });
   log_.Info(absl::StrCat("serves on ", address_));
   return absl::OkStatus();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <filesystem>
 #include <memory>
@@ -21,18 +22,29 @@
 
 namespace retort::orchestrator {
 
+// What tests lower.
+struct ServiceLimits {
+  // Streams of bytes at once, each with one or two chunks of 1 MiB in memory. A user needs no more of them
+  // than a few, and holds each for as long as the user's line takes.
+  int uploads = 24;
+  int fetches = 24;
+  int downloads = 8;
+  std::chrono::milliseconds lease_wait{20'000};  // of a Lease without work
+};
+
 struct ServerOptions {
   std::filesystem::path state_directory = {};
   std::string listen = {};  // HOST:PORT; port 0: one that is free
   bool reflection = false;
   std::ostream* log = nullptr;  // where log lines go too
   Options scheduling = {};
+  ServiceLimits limits = {};
 };
 
 // Thread-safe but for construction and destruction.
 class Server {
  public:
-  // Serves when it returns.
+  // Serves when it returns. A start that fails for its address has not touched the state directory.
   //   FAILED_PRECONDITION  another process has the state directory
   //   UNAVAILABLE          the address cannot be listened on
   //   others               as Store::Open, LogStore::Open and Coordinator::Start
@@ -65,7 +77,7 @@ class Server {
   bool is_woken_ ABSL_GUARDED_BY(mutex_) = false;
   bool is_stopping_ ABSL_GUARDED_BY(mutex_) = false;
 
-  Slots uploads_, downloads_;
+  Slots uploads_, fetches_, downloads_;
   OpenStreams streams_;
   std::unique_ptr<WorkPool> calls_, bytes_;
   std::unique_ptr<LeaseQueue> leases_;

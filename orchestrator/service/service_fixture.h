@@ -74,8 +74,10 @@ class FakeWorker {
     return Call(*stub, &WorkerStub::BeginPublish, request, kSyncedWriteDeadline);
   }
 
-  absl::Status Upload(const v1::BeginPublishReply& begun, const Tensors& tensors) {
+  absl::Status Upload(const v1::BeginPublishReply& begun, const Tensors& tensors,
+                      std::chrono::milliseconds deadline = std::chrono::minutes(1)) {
     grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + deadline);
     v1::UploadChunksReply reply;
     const auto writer = stub->UploadChunks(&context, &reply);
     v1::UploadChunksRequest message;
@@ -135,7 +137,7 @@ class FakeWorker {
   }
 
   static Tensors Files() {
-    return {{"metrics.jsonl", "m"}, {"result.json", "{}"}, {"student/w", Noise(kChunkBytes + 1, 9)}};
+    return {{"metrics.jsonl", "m"}, {"result.json", "{}"}, {"student/w", Noise(4 * kChunkBytes + 1, 9)}};
   }
 
   // From its grant to its end.

@@ -195,6 +195,109 @@ TEST_F(ServiceTest, AnswersWhatWaitsWhenItStops) {
   EXPECT_EQ(watch.code(), StatusCode::kUnavailable) << watch;
 }
 
+TEST_F(ServiceTest, ALeaseWithoutWorkIsAnsweredAtTheLimit) {
+  options_.limits.lease_wait = std::chrono::milliseconds(300);
+  Restart();
+  FakeWorker worker(server_->address(), "w1");
+  ASSERT_EQ(worker.Register(), absl::OkStatus());
+  const auto start = std::chrono::steady_clock::now();
+  const auto reply = Call(*worker.stub, &WorkerStub::Lease, worker.From<v1::LeaseRequest>(), kLeaseDeadline);
+  ASSERT_TRUE(reply.ok()) << reply.status();
+  EXPECT_FALSE(reply->has_slice());
+  EXPECT_NE(reply->reason(), "");
+  EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(300));
+}
+
+TEST_F(ServiceTest, ALeaseIsAnsweredWhenWorkComesAndNotAtTheLimit) {
+  options_.limits.lease_wait = std::chrono::hours(1);
+  Restart();
+  FakeWorker worker(server_->address(), "w1");
+  ASSERT_EQ(worker.Register(), absl::OkStatus());
+  absl::StatusOr<v1::LeaseReply> reply;
+  std::thread leasing([&] {
+    reply = Call(*worker.stub, &WorkerStub::Lease, worker.From<v1::LeaseRequest>(), kLeaseDeadline);
+  });
+  EXPECT_EQ(SubmitSix(*user_).status(), absl::OkStatus());
+  leasing.join();
+  ASSERT_TRUE(reply.ok()) << reply.status();
+  EXPECT_EQ(reply->slice().stage(), v1::STAGE_PREPARE);
+}
+
+// The bytes of one file, larger than what gRPC buffers for a stream that nobody reads.
+constexpr size_t kFileBytes = 3 * kChunkBytes;
+
+TEST_F(ServiceTest, AnUploadWaitsForItsTurn) {
+  options_.limits.uploads = 1;
+  Restart();
+  FakeWorker first(server_->address(), "w1"), second(server_->address(), "w2");
+  const v1::Slice slice = TakeFirstSlice(first);
+  ASSERT_EQ(SubmitSix(*user_, "other").status(), absl::OkStatus());
+  ASSERT_EQ(second.Register(), absl::OkStatus());
+  ASSERT_EQ(second.DoSlice(second.Lease().value()), absl::OkStatus());
+  const v1::Slice other = second.Lease().value();
+  const Tensors tensors = {{"a", Noise(kFileBytes, 1)}};
+  const auto begun = first.Begin(slice, 10, tensors);
+  ASSERT_TRUE(begun.ok()) << begun.status();
+  {
+    grpc::ClientContext context;
+    v1::UploadChunksReply reply;
+    const auto writer = first.stub->UploadChunks(&context, &reply);
+    v1::UploadChunksRequest message;
+    *message.mutable_header() = first.From<v1::UploadHeader>();
+    message.mutable_header()->set_publish(begun->publish());
+    writer->Write(message);
+    v1::TensorChunk& chunk = *message.mutable_chunk();
+    chunk.set_data(tensors[0].bytes.substr(0, kChunkBytes));
+    chunk.set_crc32c(Crc32c(chunk.data()));
+    ASSERT_TRUE(writer->Write(message));
+    chunk.set_offset_bytes(kChunkBytes);
+    ASSERT_TRUE(writer->Write(message)) << "written once the first one is read: the slot is taken";
+    EXPECT_EQ(second.Upload(second.Begin(other, 10, tensors).value(), tensors, std::chrono::milliseconds(500))
+                  .code(),
+              StatusCode::kDeadlineExceeded);
+    context.TryCancel();
+    writer->Finish();
+  }
+  EXPECT_EQ(second.Publish(other, 10, tensors), absl::OkStatus());
+}
+
+TEST_F(ServiceTest, WorkersDoNotWaitForUsersWhoReadSlowly) {
+  options_.limits.fetches = 1;
+  options_.limits.downloads = 1;
+  Restart();
+  FakeWorker worker(server_->address(), "w1");
+  ASSERT_EQ(worker.Register(), absl::OkStatus());
+  const uint64_t run_id = SubmitSix(*user_, "small").value();
+  v1::Slice slice;
+  do {
+    slice = worker.Lease().value();
+    ASSERT_EQ(worker.DoSlice(slice), absl::OkStatus());
+  } while (slice.stage() != v1::STAGE_END_TO_END);
+  const auto download = [&](grpc::ClientContext& context) {
+    v1::DownloadRequest request;
+    request.mutable_run()->set_id(run_id);
+    return user_->Download(&context, request);
+  };
+  v1::DownloadReply reply;
+  grpc::ClientContext slow;
+  const auto reads_no_more = download(slow);
+  ASSERT_TRUE(reads_no_more->Read(&reply)) << "it has the slot";
+  grpc::ClientContext waiting;
+  waiting.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(500));
+  const auto waits = download(waiting);
+  EXPECT_FALSE(waits->Read(&reply));
+  EXPECT_EQ(waits->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+
+  ASSERT_EQ(SubmitSix(*user_, "next").status(), absl::OkStatus());
+  ASSERT_EQ(worker.DoSlice(worker.Lease().value()), absl::OkStatus());
+  const v1::Slice trains = worker.Lease().value();
+  ASSERT_EQ(worker.Publish(trains, 10, {{"a", Noise(kFileBytes, 1)}}), absl::OkStatus());
+  const v1::Slice again = worker.Lease().value();
+  EXPECT_THAT(*worker.Fetch(again.run_id(), again.layers(0).checkpoint()), SizeIs(1));
+  slow.TryCancel();
+  reads_no_more->Finish();
+}
+
 TEST_F(ServiceTest, ASecondServerIsRefusedTheDirectoryAndThePort) {
   const auto same_directory = Server::Start(options_);
   EXPECT_EQ(same_directory.status().code(), StatusCode::kFailedPrecondition);

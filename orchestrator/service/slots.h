@@ -1,5 +1,5 @@
-// How many streams of checkpoint bytes may be under way at once: each has a chunk or two in memory. Who finds
-// no slot waits its turn. Thread-safe.
+// How many streams of bytes of one kind may be under way at once: each has a chunk or two in memory. Who
+// finds no slot waits its turn. Thread-safe.
 #pragma once
 
 #include <deque>

@@ -7,28 +7,36 @@ namespace retort::orchestrator {
 UploadCall::UploadCall(Coordinator& coordinator, WorkPool& pool, Slots& slots,
                        grpc::CallbackServerContext* context)
     : coordinator_(coordinator), pool_(pool), slots_(slots), context_(context) {
-  slots_.Acquire([this] { StartRead(&message_); });
+  StartRead(&message_);
 }
 
 void UploadCall::OnReadDone(bool ok) {
   pool_.Add([this, ok] {
-    const absl::Status status = ok ? Take() : TakeEnd();
-    if (ok && status.ok()) {
-      StartRead(&message_);
-    } else {
-      Finish(ToGrpc(status));
-    }
+    const bool is_header = ok && !has_header_;
+    const absl::Status status = is_header ? TakeHeader() : ok ? TakeChunk() : TakeEnd();
+    if (!ok || !status.ok()) return Finish(ToGrpc(status));
+    if (!is_header) return StartRead(&message_);
+    slots_.Acquire([this] { pool_.Add([this] { Start(); }); });
   });
 }
 
-absl::Status UploadCall::Take() {
-  if (!has_header_) {
-    if (!message_.has_header())
-      return absl::InvalidArgumentError("UploadChunks: the first message is no header");
-    header_ = message_.header();
-    has_header_ = true;
-    return coordinator_.OpenUpload(header_);
+void UploadCall::Start() {
+  has_slot_ = true;
+  const absl::Status status = coordinator_.StartUpload(header_);
+  if (!status.ok()) return Finish(ToGrpc(status));
+  StartRead(&message_);
+}
+
+absl::Status UploadCall::TakeHeader() {
+  if (!message_.has_header()) {
+    return absl::InvalidArgumentError("UploadChunks: the first message is no header");
   }
+  header_ = message_.header();
+  has_header_ = true;
+  return coordinator_.OpenUpload(header_);
+}
+
+absl::Status UploadCall::TakeChunk() {
   if (!message_.has_chunk()) {
     coordinator_.DropPublish(header_);
     return absl::InvalidArgumentError("UploadChunks: a message after the first is no chunk");
@@ -46,7 +54,7 @@ absl::Status UploadCall::TakeEnd() {
 }
 
 void UploadCall::OnDone() {
-  slots_.Release();
+  if (has_slot_) slots_.Release();
   delete this;
 }
 

@@ -1,4 +1,5 @@
-// UploadChunks: reads a chunk, appends it to its publish, reads the next: one chunk in memory.
+// UploadChunks: reads the header, waits for a slot, then reads a chunk, appends it to its publish, reads the
+// next: one chunk in memory.
 #pragma once
 
 #include "grpcpp/server_context.h"
@@ -18,7 +19,9 @@ class UploadCall final : public grpc::ServerReadReactor<v1::UploadChunksRequest>
   void OnDone() override;
 
  private:
-  absl::Status Take();
+  void Start();
+  absl::Status TakeHeader();
+  absl::Status TakeChunk();
   absl::Status TakeEnd();
 
   Coordinator& coordinator_;
@@ -28,6 +31,7 @@ class UploadCall final : public grpc::ServerReadReactor<v1::UploadChunksRequest>
   v1::UploadChunksRequest message_;
   v1::UploadHeader header_;
   bool has_header_ = false;
+  bool has_slot_ = false;
 };
 
 }  // namespace retort::orchestrator

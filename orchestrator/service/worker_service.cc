@@ -94,7 +94,7 @@ grpc::ServerWriteReactor<v1::FetchCheckpointReply>* WorkerService::FetchCheckpoi
     grpc::CallbackServerContext*, const v1::FetchCheckpointRequest* request) {
   const auto source = std::make_shared<CheckpointSource>(parts_.coordinator, *request);
   return new ReplyStream<v1::FetchCheckpointReply>(
-      parts_.streams, parts_.bytes, &parts_.downloads,
+      parts_.streams, parts_.bytes, &parts_.fetches,
       [source](v1::FetchCheckpointReply& reply) { return (*source)(reply); });
 }
 

@@ -21,7 +21,8 @@ struct ServiceParts {
   OpenStreams& streams;
   LeaseQueue& leases;
   Slots& uploads;
-  Slots& downloads;
+  Slots& fetches;
+  Slots& downloads;  // users', who may be slow: workers do not wait for them
 };
 
 class WorkerService final : public v1::WorkerService::CallbackService {

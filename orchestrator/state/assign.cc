@@ -85,8 +85,8 @@ bool MatchesNumerics(const v1::RunRecord& run, const v1::Capabilities& capabilit
          numerics.device() == capabilities.device() && numerics.numerics_id() == capabilities.numerics_id();
 }
 
-bool MayOffer(const Run& run, const Worker& worker, bool trains) {
-  return !worker.draining && run.refused_by.count(worker.id()) == 0 &&
+bool MayOffer(const Moment& now, const Run& run, const Worker& worker, bool trains) {
+  return !worker.draining && FindRefusal(now, run, worker.id()) == nullptr &&
          (!trains || MatchesNumerics(run.record, worker.registration.capabilities()));
 }
 

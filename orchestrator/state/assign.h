@@ -17,7 +17,7 @@ v1::Numerics NumericsOn(const v1::JobSpec& job, const v1::Capabilities& capabili
 bool MatchesNumerics(const v1::RunRecord& run, const v1::Capabilities& capabilities);
 
 // Whether the run may be offered to this worker at all; `trains` is false for PREPARE.
-bool MayOffer(const Run& run, const Worker& worker, bool trains);
+bool MayOffer(const Moment& now, const Run& run, const Worker& worker, bool trains);
 
 // How many workers a run can use now, and which.
 struct Demand {

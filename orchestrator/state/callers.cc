@@ -22,7 +22,43 @@ std::optional<uint32_t> FirstNotHeld(const Draft& draft, const TokenClaim& claim
   return std::nullopt;
 }
 
+// Adds the event of a refused write; returns what its text says: how `layer`, or the worker, stands instead.
+std::string RecordStaleWrite(Draft& draft, const TokenClaim& claim, std::optional<uint32_t> layer) {
+  const State& state = draft.state();
+  v1::EventRecord& event = draft.AddEvent(v1::EVENT_KIND_STALE_WRITE_REFUSED);
+  std::string where = "no row bears it";
+  const auto rows = state.rows_of_token.find(claim.token);
+  if (rows != state.rows_of_token.end()) {
+    event.set_run_id(rows->second.run_id);
+    event.set_stage(rows->second.stage);
+    where = "its lease has ended";
+  }
+  if (claim.token == 0) where = "its worker holds no lease";
+  if (layer && rows != state.rows_of_token.end()) {
+    const v1::TaskRecord* const task = state.FindTask(rows->second.run_id, {rows->second.stage, *layer});
+    where = task == nullptr
+                ? absl::StrCat("layer ", *layer, " has no task in ", StageName(rows->second.stage))
+                : absl::StrCat("layer ", *layer, " is ",
+                               v1::TaskState_Name(task->state()).substr(sizeof("TASK_STATE_") - 1),
+                               " under token ", task->token());
+  }
+  event.mutable_layers()->Add(claim.layers.begin(), claim.layers.end());
+  event.set_token(claim.token);
+  const Worker* const worker = state.FindWorker(claim.worker_id);
+  if (worker != nullptr) event.set_worker_name(worker->name());
+  event.set_text(absl::StrCat(claim.call, ": ", where,
+                              worker != nullptr ? "" : "; the worker's registration had expired"));
+  return where;
+}
+
 }  // namespace
+
+bool IsRowDoneUnder(const State& state, uint64_t token, uint32_t layer) {
+  const auto rows = state.rows_of_token.find(token);
+  if (rows == state.rows_of_token.end()) return false;
+  const v1::TaskRecord* const task = state.FindTask(rows->second.run_id, {rows->second.stage, layer});
+  return task != nullptr && task->state() == v1::TASK_STATE_DONE && task->token() == token;
+}
 
 bool IsSuperseded(const State& state, uint64_t presented_epoch) { return presented_epoch > state.epoch; }
 
@@ -44,32 +80,30 @@ absl::Status CheckCaller(const State& state, uint64_t worker_id, uint64_t presen
   return absl::OkStatus();
 }
 
+absl::Status CheckWriter(Draft& draft, const TokenClaim& claim, uint64_t presented_epoch) {
+  absl::Status status = CheckCaller(draft.state(), claim.worker_id, presented_epoch);
+  if (absl::IsAborted(status)) CountIfStale(draft, claim);
+  return status;
+}
+
+void CountIfStale(Draft& draft, const TokenClaim& claim) {
+  const State& state = draft.state();
+  const Lease* const lease = state.LeaseOf(claim.worker_id);
+  const bool stands = lease != nullptr && (claim.token == 0 || lease->record.token() == claim.token);
+  const bool is_repetition =
+      !claim.layers.empty() && std::all_of(claim.layers.begin(), claim.layers.end(), [&](uint32_t layer) {
+        return IsRowDoneUnder(state, claim.token, layer);
+      });
+  if (!stands && !is_repetition) RecordStaleWrite(draft, claim, FirstNotHeld(draft, claim, nullptr));
+}
+
 absl::Status CheckToken(Draft& draft, const TokenClaim& claim) {
   if (claim.layers.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(claim.call, " names no layers"));
   }
-  const State& state = draft.state();
-  const Lease* const lease = state.FindLease(claim.token);
-  const std::optional<uint32_t> stale = FirstNotHeld(draft, claim, lease);
+  const std::optional<uint32_t> stale = FirstNotHeld(draft, claim, draft.state().FindLease(claim.token));
   if (!stale) return absl::OkStatus();
-  const auto rows = state.rows_of_token.find(claim.token);
-  std::string where = "no row bears it";
-  v1::EventRecord& event = draft.AddEvent(v1::EVENT_KIND_STALE_WRITE_REFUSED);
-  if (rows != state.rows_of_token.end()) {
-    event.set_run_id(rows->second.run_id);
-    event.set_stage(rows->second.stage);
-    const v1::TaskRecord* const task = state.FindTask(rows->second.run_id, {rows->second.stage, *stale});
-    where = task == nullptr
-                ? absl::StrCat("layer ", *stale, " has no task in ", StageName(rows->second.stage))
-                : absl::StrCat("layer ", *stale, " is ",
-                               v1::TaskState_Name(task->state()).substr(sizeof("TASK_STATE_") - 1),
-                               " under token ", task->token());
-  }
-  event.mutable_layers()->Add(claim.layers.begin(), claim.layers.end());
-  event.set_token(claim.token);
-  const Worker* const worker = state.FindWorker(claim.worker_id);
-  if (worker != nullptr) event.set_worker_name(worker->name());
-  event.set_text(absl::StrCat(claim.call, ": ", where));
+  const std::string where = RecordStaleWrite(draft, claim, stale);
   return absl::AbortedError(absl::StrCat(claim.call, " under token ", claim.token, " is stale: ", where,
                                          "; heartbeat, and obey the verdict"));
 }

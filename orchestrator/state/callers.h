@@ -22,12 +22,23 @@ bool IsSuperseded(const State& state, uint64_t presented_epoch);
 // OK for a registered worker that presents this epoch; else ABORTED, or UNAVAILABLE when superseded.
 absl::Status CheckCaller(const State& state, uint64_t worker_id, uint64_t presented_epoch);
 
+// Whether the layer's row, of those that the token was granted, is DONE under it.
+bool IsRowDoneUnder(const State& state, uint64_t token, uint32_t layer);
+
 struct TokenClaim {
   uint64_t worker_id;
-  uint64_t token;
+  uint64_t token;  // 0: the call names none
   std::vector<uint32_t> layers;
-  const char* call;  // "Complete"
+  std::string call;  // "Complete"
 };
+
+// CheckCaller of a call that writes. A worker that was silent past its lease is no longer registered when it
+// comes back, so it is refused before its token is looked at: the draft gets the STALE_WRITE_REFUSED event
+// here, unless the lease stands (as after a restart) or the layers are DONE under the token (a repetition).
+absl::Status CheckWriter(Draft& draft, const TokenClaim& claim, uint64_t presented_epoch);
+
+// Adds the event if the claim's lease does not stand.
+void CountIfStale(Draft& draft, const TokenClaim& claim);
 
 // OK when every layer's row is LEASED under the token and the lease is this worker's. Else ABORTED, and the
 // draft gets the STALE_WRITE_REFUSED event. INVALID_ARGUMENT when no layer is named.

@@ -12,12 +12,17 @@ void RemoveLease(uint64_t token, State& state) {
   state.leases.erase(lease);
 }
 
+void ForgetRefusalsOf(uint64_t worker_id, State& state) {
+  for (auto& [run_id, run] : state.runs) run.refusals.erase(worker_id);
+}
+
 void RemoveWorker(uint64_t worker_id, State& state) {
   const auto worker = state.workers.find(worker_id);
   RETORT_CHECK(worker != state.workers.end()) << "worker " << worker_id;
   const auto named = state.worker_named.find(worker->second.name());
   if (named != state.worker_named.end() && named->second == worker_id) state.worker_named.erase(named);
   state.workers.erase(worker);
+  ForgetRefusalsOf(worker_id, state);
 }
 
 }  // namespace
@@ -47,8 +52,10 @@ void Apply(const Changes& changes, State& state) {
     state.workers[worker.id()] = worker;
     state.worker_named[worker.name()] = worker.id();
   }
+  for (const uint64_t run_id : changes.asked_again_runs) state.runs[run_id].refusals.clear();
+  for (const uint64_t worker_id : changes.asked_again_workers) ForgetRefusalsOf(worker_id, state);
   for (const Refusal& refusal : changes.refusals) {
-    state.runs[refusal.run_id].refused_by.insert(refusal.worker_id);
+    state.runs[refusal.run_id].refusals[refusal.worker_id] = refusal.refusal;
   }
   for (const uint64_t run_id : changes.recut_runs) {
     state.runs[run_id].last_recut_steady_ms = changes.steady_ms;

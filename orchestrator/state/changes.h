@@ -20,6 +20,7 @@ namespace retort::orchestrator {
 struct Refusal {
   uint64_t run_id;
   uint64_t worker_id;
+  InputRefusal refusal;
 };
 
 struct Changes {
@@ -43,6 +44,8 @@ struct Changes {
   std::vector<uint64_t> removed_workers;
   std::vector<std::pair<uint64_t, std::string>> superseded;
   std::vector<Refusal> refusals;
+  std::vector<uint64_t> asked_again_runs;     // whose refusals are forgotten
+  std::vector<uint64_t> asked_again_workers;  // the same, of all runs
   std::vector<uint64_t> recut_runs;
   std::optional<Placement> placement;
   bool placement_stale = false;

@@ -1,5 +1,6 @@
 #include "orchestrator/state/draft.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/base/check.h"
@@ -171,8 +172,24 @@ void Draft::Supersede(uint64_t worker_id, const std::string& name) {
   changes_.superseded.emplace_back(worker_id, name);
 }
 
-void Draft::RefuseRun(uint64_t run_id, uint64_t worker_id) {
-  changes_.refusals.push_back({run_id, worker_id});
+void Draft::RefuseRun(uint64_t run_id, const Worker& worker, const std::string& message) {
+  changes_.refusals.push_back(
+      {run_id, worker.id(), {worker.name(), message, now_.steady_ms + options_.refusal_keep_ms}});
+}
+
+void Draft::ForgetRefusalsOfRun(uint64_t run_id) {
+  if (state_.run(run_id).refusals.empty()) return;
+  changes_.asked_again_runs.push_back(run_id);
+  stale_ = true;
+}
+
+void Draft::ForgetRefusalsOfWorker(uint64_t worker_id) {
+  const bool has_refused = std::any_of(state_.runs.begin(), state_.runs.end(), [&](const auto& entry) {
+    return entry.second.refusals.count(worker_id) != 0;
+  });
+  if (!has_refused) return;
+  changes_.asked_again_workers.push_back(worker_id);
+  stale_ = true;
 }
 
 void Draft::AddRequest(const std::string& id, v1::RequestRecord request) {

@@ -48,7 +48,11 @@ class Draft {
   Worker& AddWorker(uint64_t worker_id);
   void RemoveWorker(uint64_t worker_id);
   void Supersede(uint64_t worker_id, const std::string& name);
-  void RefuseRun(uint64_t run_id, uint64_t worker_id);
+  // The worker lacks an input of the run, and is not offered it for a while.
+  void RefuseRun(uint64_t run_id, const Worker& worker, const std::string& message);
+  // Those who did are asked again at once.
+  void ForgetRefusalsOfRun(uint64_t run_id);
+  void ForgetRefusalsOfWorker(uint64_t worker_id);
 
   void AddRequest(const std::string& id, v1::RequestRecord request);
   void DropRequest(const std::string& id);

@@ -29,6 +29,11 @@ const Lease* OwnLease(const State& state, uint64_t worker_id, uint64_t token) {
   return lease != nullptr && lease->record.worker_id() == worker_id ? lease : nullptr;
 }
 
+template <class Request>
+std::vector<uint32_t> LayersOf(const Request& request) {
+  return {request.layers().begin(), request.layers().end()};
+}
+
 template <class Layers>
 std::vector<uint32_t> HeldAmong(const std::vector<uint32_t>& held, const Layers& named) {
   std::vector<uint32_t> both;
@@ -51,8 +56,13 @@ bool RestIsContiguous(const std::vector<uint32_t>& held, const std::vector<uint3
 Decision<v1::FailReply> DecideFail(const Moment& now, const State& state, const Options& options,
                                    const v1::FailRequest& request) {
   Decision<v1::FailReply> decision;
-  decision.status = CheckCaller(state, request.worker_id(), request.epoch());
-  if (!decision.status.ok()) return decision;
+  Draft draft(now, state, options);
+  decision.status =
+      CheckWriter(draft, {request.worker_id(), request.token(), LayersOf(request), "Fail"}, request.epoch());
+  if (!decision.status.ok()) {
+    decision.changes = draft.Finish();
+    return decision;
+  }
   if (!IsFailCause(request.cause()) || request.layers().empty() || request.message().size() > kMessageBytes) {
     decision.status = absl::InvalidArgumentError(absl::StrCat(
         "Fail: ", request.layers_size(), " layers with cause ", v1::EndCause_Name(request.cause()), " and ",
@@ -66,9 +76,9 @@ Decision<v1::FailReply> DecideFail(const Moment& now, const State& state, const 
     decision.reason = absl::StrCat("nothing is held under token ", request.token());
     return decision;
   }
-  Draft draft(now, state, options);
-  if (request.cause() == v1::END_CAUSE_WRONG_INPUT)
-    draft.RefuseRun(lease->record.run_id(), request.worker_id());
+  if (request.cause() == v1::END_CAUSE_WRONG_INPUT) {
+    draft.RefuseRun(lease->record.run_id(), *state.FindWorker(request.worker_id()), request.message());
+  }
   const std::vector<uint32_t> held = draft.HeldLayers(*lease);
   const std::vector<uint32_t> at_fault = HeldAmong(held, request.layers());
   // Those without fault first: were they the last, the run would ask for their return.
@@ -86,15 +96,19 @@ Decision<v1::ReleaseLeaseReply> DecideReleaseLease(const Moment& now, const Stat
                                                    const Options& options,
                                                    const v1::ReleaseLeaseRequest& request) {
   Decision<v1::ReleaseLeaseReply> decision;
-  decision.status = CheckCaller(state, request.worker_id(), request.epoch());
-  if (!decision.status.ok()) return decision;
+  Draft draft(now, state, options);
+  decision.status = CheckWriter(
+      draft, {request.worker_id(), request.token(), LayersOf(request), "ReleaseLease"}, request.epoch());
+  if (!decision.status.ok()) {
+    decision.changes = draft.Finish();
+    return decision;
+  }
   if (!IsReleaseCause(request.cause())) {
     decision.status = absl::InvalidArgumentError(
         absl::StrCat("ReleaseLease: cause ", v1::EndCause_Name(request.cause()), " is no verdict's"));
     return decision;
   }
   const Lease* const lease = OwnLease(state, request.worker_id(), request.token());
-  Draft draft(now, state, options);
   const std::vector<uint32_t> held = lease == nullptr ? std::vector<uint32_t>{} : draft.HeldLayers(*lease);
   const std::vector<uint32_t> given = HeldAmong(held, request.layers());
   if (given.empty()) {

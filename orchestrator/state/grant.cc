@@ -5,7 +5,9 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "core/base/counted.h"
 #include "core/base/sha256.h"
+#include "core/base/work_names.h"
 #include "orchestrator/state/assign.h"
 #include "orchestrator/state/callers.h"
 #include "orchestrator/state/draft.h"
@@ -68,10 +70,11 @@ void FixNumerics(Draft& draft, uint64_t run_id, const Worker& worker) {
   run.set_identity_sha256(IdentitySha256(run));
   v1::EventRecord& event = draft.AddEvent(v1::EVENT_KIND_NUMERICS_RESOLVED);
   event.set_run_id(run_id);
-  event.set_text(absl::StrFormat(
-      "%u threads, %s, %s, micro-batch %u, numerics %s; by worker %s", run.numerics().threads(),
-      v1::ComputePath_Name(run.numerics().compute_path()), v1::DeviceKind_Name(run.numerics().device()),
-      run.numerics().micro_batch(), run.numerics().numerics_id(), worker.name()));
+  const v1::Numerics& numerics = run.numerics();
+  event.set_text(absl::StrCat(DeviceName(numerics.device()), ", ", ComputePathName(numerics.compute_path()),
+                              ", ", Counted(numerics.threads(), "thread"), " a worker, micro-batch ",
+                              numerics.micro_batch(), ", sources ", numerics.numerics_id().substr(0, 12),
+                              "; as worker ", worker.name(), " computes"));
 }
 
 // Rows that the target names and that could be one slice, or why there is none now.
@@ -199,7 +202,7 @@ Decision<v1::LeaseReply> DecideLease(const Moment& now, const State& state, cons
     const GrantableRows rows = RowsOf(now, state, target->second);
     if (rows.layers.empty()) {
       decision.reason = rows.why_none;
-    } else if (!MayOffer(run, worker, rows.stage != v1::STAGE_PREPARE)) {
+    } else if (!MayOffer(now, run, worker, rows.stage != v1::STAGE_PREPARE)) {
       decision.reason =
           absl::StrCat(worker.name(), " does not match ", NameOf(run.record), ": a new plan is due");
     } else {

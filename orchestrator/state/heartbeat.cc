@@ -23,13 +23,6 @@ void SetVerdict(v1::LeaseAction action, v1::EndCause cause, const std::vector<ui
   verdict.set_reason(reason);
 }
 
-bool IsRowDoneUnder(const State& state, uint64_t token, uint32_t layer) {
-  const auto rows = state.rows_of_token.find(token);
-  if (rows == state.rows_of_token.end()) return false;
-  const v1::TaskRecord* const task = state.FindTask(rows->second.run_id, {rows->second.stage, layer});
-  return task != nullptr && task->state() == v1::TASK_STATE_DONE && task->token() == token;
-}
-
 // Of a token under which no lease of this worker stands.
 void StopAll(const State& state, const v1::SliceProgress& progress, v1::LeaseVerdict& verdict) {
   const std::vector<uint32_t> layers = ReportedLayers(progress);

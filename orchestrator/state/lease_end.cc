@@ -25,7 +25,8 @@ std::optional<Budget> Charge(const Options& options, v1::EndCause cause, v1::Tas
   switch (cause) {
     case v1::END_CAUSE_USER_ERROR:
       task.set_user_errors(task.user_errors() + 1);
-      return Budget{task.user_errors(), options.user_error_budget, "errors of the job"};
+      return Budget{task.user_errors(), task.stage() == v1::STAGE_PREPARE ? 1 : options.user_error_budget,
+                    "errors of the job"};
     case v1::END_CAUSE_INFRASTRUCTURE:
       task.set_infrastructure_losses(task.infrastructure_losses() + 1);
       return Budget{task.infrastructure_losses(), options.infrastructure_budget, "losses of infrastructure"};
@@ -47,6 +48,13 @@ v1::EventRecord& AddRowEvent(Draft& draft, v1::EventKind kind, const v1::TaskRec
   return event;
 }
 
+std::string TaskText(const v1::TaskRecord& task) {
+  const bool is_of_layer =
+      task.stage() == v1::STAGE_MATRIX_ORIENTATION || task.stage() == v1::STAGE_HIDDEN_STATE_ALIGNMENT;
+  return is_of_layer ? absl::StrCat(StageName(task.stage()), " of layer ", task.layer())
+                     : std::string(StageName(task.stage()));
+}
+
 // The row is PENDING again, or FAILED with its run.
 void ReturnRow(Draft& draft, v1::TaskRecord& task, const RowEnd& end) {
   task.set_state(v1::TASK_STATE_PENDING);
@@ -62,8 +70,7 @@ void ReturnRow(Draft& draft, v1::TaskRecord& task, const RowEnd& end) {
     const std::string text =
         absl::StrCat(budget->used, " of ", budget->limit, " ", budget->name, ": ", end.message);
     AddRowEvent(draft, v1::EVENT_KIND_TASK_FAILED, task, end.cause).set_text(text);
-    FailRun(draft, task.run_id(),
-            absl::StrCat(StageName(task.stage()), " of layer ", task.layer(), " failed after ", text));
+    FailRun(draft, task.run_id(), absl::StrCat(TaskText(task), " failed after ", text));
     return;
   }
   const uint64_t random =

@@ -9,7 +9,6 @@ namespace retort::orchestrator {
 namespace {
 
 using testing::ElementsAre;
-using testing::HasSubstr;
 
 constexpr v1::Stage kStage1 = v1::STAGE_MATRIX_ORIENTATION;
 constexpr v1::Stage kStage2 = v1::STAGE_HIDDEN_STATE_ALIGNMENT;
@@ -40,7 +39,7 @@ TEST_F(OneWorker, GetsTheWholeStage) {
   EXPECT_EQ(slice_.numerics().threads(), 2);
   EXPECT_EQ(slice_.identity_sha256().size(), 32);
   EXPECT_EQ(cluster_.EventsOf(v1::EVENT_KIND_NUMERICS_RESOLVED)[0].text(),
-            "2 threads, COMPUTE_PATH_AVX2, DEVICE_KIND_CPU, micro-batch 4, numerics n1; by worker a");
+            "CPU, AVX2, 2 threads a worker, micro-batch 4, sources n1; as worker a computes");
 }
 
 TEST_F(OneWorker, IsGivenTheStandingLeaseAgain) {
@@ -142,6 +141,56 @@ TEST_F(OneWorker, IsRefusedLateWritesAndTheyAreCounted) {
   EXPECT_EQ(refused[0].worker_name(), "a");
 }
 
+// A worker that wakes after its lease is not registered either.
+TEST_F(OneWorker, IsRefusedAndCountedAlsoBeforeItRegistersAnew) {
+  const std::vector<uint32_t> all = TestCluster::LayersOf(slice_);
+  cluster_.Heartbeat("a", 12);
+  cluster_.Advance(20'000);
+  cluster_.Sweep();
+  const uint64_t id = TestCluster::IdOfWorker("a");
+  const auto [now, state, options] = std::tie(cluster_.now, cluster_.state, cluster_.options);
+  v1::CommitPublishRequest commit;
+  cluster_.Name("a", commit);
+  commit.set_token(token_);
+  commit.set_publish(7);
+  v1::UploadHeader upload;
+  cluster_.Name("a", upload);
+  upload.set_publish(7);
+  for (const absl::Status& status :
+       {cluster_.TryPublish("a", token_, {0}, 20), cluster_.TryComplete("a", token_, {0}),
+        cluster_.TryFail("a", token_, {0}, v1::END_CAUSE_INFRASTRUCTURE, "x"),
+        cluster_.TryRelease("a", token_, all, v1::END_CAUSE_PREEMPTION),
+        cluster_.Do(DecideCommitPublish(now, state, options, commit, nullptr)).status,
+        cluster_.Do(DecideRefusedUpload(now, state, options, upload)).status}) {
+    EXPECT_EQ(status, absl::AbortedError(
+                          absl::StrCat("worker ", absl::Hex(id), " is not registered: register again")));
+  }
+  std::vector<std::string> texts;
+  for (const auto& event : cluster_.EventsOf(v1::EVENT_KIND_STALE_WRITE_REFUSED))
+    texts.push_back(event.text());
+  EXPECT_THAT(
+      texts,
+      ElementsAre("BeginPublish: layer 0 is PENDING under token 2; the worker's registration had expired",
+                  "Complete: layer 0 is PENDING under token 2; the worker's registration had expired",
+                  "Fail: layer 0 is PENDING under token 2; the worker's registration had expired",
+                  "ReleaseLease: layer 0 is PENDING under token 2; the worker's registration had expired",
+                  "CommitPublish: its lease has ended; the worker's registration had expired",
+                  "UploadChunks of publish 7: its worker holds no lease; the worker's registration "
+                  "had expired"));
+  EXPECT_EQ(cluster_.EventsOf(v1::EVENT_KIND_STALE_WRITE_REFUSED)[0].run_id(), run_id_);
+}
+
+TEST_F(OneWorker, IsRefusedButNotCountedWhileItsLeaseStandsOrItsRowsAreDone) {
+  cluster_.Publish("a", token_, {0}, 40);
+  cluster_.Complete("a", token_, {0});
+  cluster_.Restart();
+  EXPECT_EQ(cluster_.TryPublish("a", token_, {1}, 20).code(), absl::StatusCode::kAborted);
+  cluster_.Advance(20'000);
+  cluster_.Sweep();
+  EXPECT_EQ(cluster_.TryComplete("a", token_, {0}).code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(cluster_.EventsOf(v1::EVENT_KIND_STALE_WRITE_REFUSED).size(), 0u);
+}
+
 TEST_F(OneWorker, CannotUseAnotherWorkersToken) {
   cluster_.Register("b");
   EXPECT_EQ(cluster_.TryPublish("b", token_, {0}, 20).code(), absl::StatusCode::kAborted);
@@ -176,9 +225,68 @@ TEST_F(OneWorker, IsNotOfferedARunWhoseInputsItLacks) {
   cluster_.Fail("a", token_, {0, 1, 2, 3, 4, 5}, v1::END_CAUSE_WRONG_INPUT, "train.bin has another content");
   EXPECT_EQ(Row(0).user_errors() + Row(0).infrastructure_losses() + Row(0).preemptions(), 0);
   cluster_.Replan();
-  EXPECT_EQ(cluster_.Lease("a").reply.reason(), "0 of 1 workers are needed: 1 runs can use 4 now");
-  EXPECT_THAT(cluster_.state.placement.run_reason.at(run_id_),
-              HasSubstr("of 1 registered 0 drain, 1 lack its inputs, 0 compute other bits"));
+  EXPECT_EQ(cluster_.Lease("a").reply.reason(), "0 of 1 worker needed: 1 run can use 4 now");
+  EXPECT_EQ(
+      cluster_.state.placement.run_reason.at(run_id_),
+      "waits for a worker: of 1 registered 0 drain, 1 lack its inputs, 0 compute other bits, 0 have less "
+      "than the 0.2 GiB that its smallest slice needs; worker a said: train.bin has another content; it "
+      "is asked again 180 s after that, or at once after `retort resume six`");
+}
+
+// The same, after the worker has refused.
+class OneWorkerWithoutInputs : public OneWorker {
+ protected:
+  OneWorkerWithoutInputs() {
+    cluster_.Fail("a", token_, {0, 1, 2, 3, 4, 5}, v1::END_CAUSE_WRONG_INPUT, "there is no train.bin");
+    cluster_.Replan();
+    EXPECT_FALSE(IsGranted());
+  }
+
+  bool IsGranted() { return cluster_.Lease("a").reply.has_slice(); }
+};
+
+TEST_F(OneWorkerWithoutInputs, IsAskedAgainAfterThreeMinutes) {
+  for (int i = 0; i < 89; ++i) {
+    cluster_.Advance(2'000);
+    cluster_.Heartbeat("a");
+  }
+  cluster_.Replan();
+  EXPECT_FALSE(IsGranted());
+  cluster_.Advance(2'000);
+  cluster_.Replan();
+  EXPECT_TRUE(IsGranted());
+}
+
+TEST_F(OneWorkerWithoutInputs, IsAskedAgainWhenAUserResumesTheRun) {
+  EXPECT_EQ(cluster_
+                .Do(DecideResume(cluster_.now, cluster_.state, cluster_.options,
+                                 cluster_.ForRun<v1::ResumeRequest>(run_id_)))
+                .reply.state(),
+            v1::RUN_STATE_RUNNING);
+  EXPECT_TRUE(cluster_.state.placement_stale);
+  EXPECT_EQ(cluster_.TakeSlice("a").stage(), kStage1);
+}
+
+TEST_F(OneWorkerWithoutInputs, IsAskedAgainWhenAUserRetriesTheRun) {
+  cluster_.Register("b");
+  const v1::Slice slice = cluster_.TakeSlice("b");
+  cluster_.options.user_error_budget = 1;
+  cluster_.Fail("b", slice.token(), {0}, v1::END_CAUSE_USER_ERROR, "nan");
+  cluster_.Leave("b");
+  EXPECT_EQ(cluster_.RunStateOf(run_id_), v1::RUN_STATE_FAILED);
+  cluster_.Do(DecideRetry(cluster_.now, cluster_.state, cluster_.options,
+                          cluster_.ForRun<v1::RetryRequest>(run_id_)));
+  EXPECT_EQ(cluster_.TakeSlice("a").stage(), kStage1);
+}
+
+TEST_F(OneWorkerWithoutInputs, IsAskedAgainWhenItRegistersAnew) {
+  cluster_.Register("a");
+  EXPECT_EQ(cluster_.TakeSlice("a").stage(), kStage1);
+}
+
+TEST_F(OneWorkerWithoutInputs, LeavesNoRefusalBehind) {
+  cluster_.Leave("a");
+  EXPECT_EQ(cluster_.state.run(run_id_).refusals.size(), 0u);
 }
 
 TEST_F(OneWorker, MustLeaveOneRange) {

@@ -121,6 +121,7 @@ Decision<v1::RegisterReply> DecideRegister(const Moment& now, const State& state
   } else {
     decision.reason = absl::StrCat("worker ", request.name(), " registered again");
   }
+  draft.ForgetRefusalsOfWorker(request.worker_id());
   worker.registration = request;
   worker.last_heartbeat_steady_ms = now.steady_ms;
   decision.reply.set_epoch(state.epoch);

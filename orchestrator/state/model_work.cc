@@ -33,10 +33,11 @@ double ScanFlops(const v1::JobSpec& job, const v1::ModelShape& shape) {
   return 4.0 * shape.query_heads() * shape.head_dim() * job.student().state_size();
 }
 
-// Of the mixer what enters its matrix: B, C and dt from the hidden state.
+// Of the mixer what enters its matrix: B, C and dt or a from the hidden state.
 double MatrixParameters(const v1::JobSpec& job, const v1::ModelShape& shape) {
   return static_cast<double>(shape.hidden_size()) *
-         (2.0 * job.student().groups() * job.student().state_size() + shape.query_heads());
+         (2.0 * StudentGroups(job.student(), shape.query_heads()) * job.student().state_size() +
+          shape.query_heads());
 }
 
 }  // namespace

@@ -16,13 +16,19 @@ struct Options {
   int64_t request_keep_ms = 48 * 3'600'000LL;  // of request ids, by the wall clock
 
   // How many attempts of a task may be lost to each cause: the one that makes it so many fails the task. A
-  // job's fault rarely goes away by itself; one repetition tells it from a fault of the machine.
+  // job's fault does not go away by itself. But a loss that is not a number, or an exception of LibTorch, may
+  // also be a fault of the machine, from which one repetition tells it. PREPARE only reads: its first one
+  // counts.
   uint32_t user_error_budget = 2;
   uint32_t infrastructure_budget = 10;
   uint32_t preemption_budget = 100;
   // The n-th loss to a cause waits first * 2^(n-1), at most max, times a random factor from 1/2 to 1.
   int64_t backoff_first_ms = 1'000;
   int64_t backoff_max_ms = 60'000;
+
+  // A worker that lacked an input of a run is asked again after this: somebody may have put the file there.
+  // Long beside an attempt, which reads and hashes the inputs that are there; short beside a user's patience.
+  int64_t refusal_keep_ms = 180'000;
 
   // A re-cut must shorten the run's stages 1 and 2 by more than its cost and by more than this part of what
   // they would take without it.

@@ -50,10 +50,8 @@ absl::Status CompletePrepare(Draft& draft, const Lease& lease, const v1::Prepare
   *run.mutable_inputs() = prepared.inputs();
   absl::StatusOr<std::vector<v1::TaskRecord>> tasks = MakeTasks(run);
   if (!tasks.ok()) {
-    // No other worker would read another shape: the budget is spent at once.
     run.clear_shape();
     run.clear_inputs();
-    draft.EditTask(run_id, kPrepare).set_user_errors(draft.options().user_error_budget - 1);
     EndLease(draft, lease.record.token(), {v1::END_CAUSE_USER_ERROR, std::string(tasks.status().message())});
     return absl::OkStatus();
   }
@@ -98,8 +96,9 @@ absl::Status CompleteRows(Draft& draft, const Lease& lease, const std::vector<ui
 
 absl::StatusOr<std::vector<v1::TaskRecord>> MakeTasks(const v1::RunRecord& run) {
   const v1::JobSpec& job = run.job();
-  if (job.student().groups() == 0 || run.shape().query_heads() % job.student().groups() != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("student.groups is ", job.student().groups(),
+  const uint32_t groups = StudentGroups(job.student(), run.shape().query_heads());
+  if (groups == 0 || run.shape().query_heads() % groups != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("student.groups is ", groups,
                                                    ", which does not divide the teacher's ",
                                                    run.shape().query_heads(), " query heads"));
   }

@@ -95,12 +95,11 @@ bool IsCommitted(const State& state, const v1::CommitPublishRequest& request) {
 Decision<NoReply> DecideBeginPublish(const Moment& now, const State& state, const Options& options,
                                      const v1::BeginPublishRequest& request) {
   Decision<NoReply> decision;
-  decision.status = CheckCaller(state, request.worker_id(), request.epoch());
-  if (decision.status.ok()) decision.status = CheckDescription(request);
-  if (!decision.status.ok()) return decision;
   Draft draft(now, state, options);
-  decision.status =
-      CheckToken(draft, {request.worker_id(), request.token(), LayersOf(request), "BeginPublish"});
+  const TokenClaim claim = {request.worker_id(), request.token(), LayersOf(request), "BeginPublish"};
+  decision.status = CheckWriter(draft, claim, request.epoch());
+  if (decision.status.ok()) decision.status = CheckDescription(request);
+  if (decision.status.ok()) decision.status = CheckToken(draft, claim);
   if (decision.status.ok()) decision.status = CheckPublish(draft, *state.FindLease(request.token()), request);
   decision.changes = draft.Finish();
   return decision;
@@ -111,24 +110,29 @@ Decision<v1::CommitPublishReply> DecideCommitPublish(const Moment& now, const St
                                                      const v1::CommitPublishRequest& request,
                                                      const v1::BeginPublishRequest* begun) {
   Decision<v1::CommitPublishReply> decision;
-  decision.status = CheckCaller(state, request.worker_id(), request.epoch());
-  if (!decision.status.ok()) return decision;
-  if (request.publish() == 0) {
-    decision.status = absl::InvalidArgumentError("CommitPublish: publish is 0, which names none");
-    return decision;
-  }
   if (IsCommitted(state, request)) {
+    decision.status = CheckCaller(state, request.worker_id(), request.epoch());
     decision.reason = absl::StrCat("publish ", request.publish(), " counts already");
     return decision;
   }
-  if (begun == nullptr || begun->token() != request.token() || begun->worker_id() != request.worker_id()) {
+  const bool is_under_way =
+      begun != nullptr && begun->token() == request.token() && begun->worker_id() == request.worker_id();
+  const std::vector<uint32_t> layers = is_under_way ? LayersOf(*begun) : std::vector<uint32_t>{};
+  const TokenClaim claim = {request.worker_id(), request.token(), layers, "CommitPublish"};
+  Draft draft(now, state, options);
+  decision.status = CheckWriter(draft, claim, request.epoch());
+  if (decision.status.ok() && request.publish() == 0) {
+    decision.status = absl::InvalidArgumentError("CommitPublish: publish is 0, which names none");
+  } else if (decision.status.ok() && !is_under_way) {
+    CountIfStale(draft, claim);
     decision.status = absl::NotFoundError(absl::StrCat("publish ", request.publish(), " under token ",
                                                        request.token(), " is not under way: begin again"));
+  }
+  if (!decision.status.ok()) {
+    decision.changes = draft.Finish();
     return decision;
   }
-  Draft draft(now, state, options);
-  const std::vector<uint32_t> layers = LayersOf(*begun);
-  decision.status = CheckToken(draft, {request.worker_id(), request.token(), layers, "CommitPublish"});
+  decision.status = CheckToken(draft, claim);
   const Lease* const lease = state.FindLease(request.token());
   if (decision.status.ok()) decision.status = CheckPublish(draft, *lease, *begun);
   if (decision.status.ok()) {
@@ -150,17 +154,15 @@ Decision<v1::CommitPublishReply> DecideCommitPublish(const Moment& now, const St
 Decision<v1::CompleteReply> DecideComplete(const Moment& now, const State& state, const Options& options,
                                            const v1::CompleteRequest& request) {
   Decision<v1::CompleteReply> decision;
-  decision.status = CheckCaller(state, request.worker_id(), request.epoch());
-  if (!decision.status.ok()) return decision;
   Draft draft(now, state, options);
   std::vector<uint32_t> open(request.layers().begin(), request.layers().end());
-  const auto rows = state.rows_of_token.find(request.token());
-  if (rows != state.rows_of_token.end()) {
-    std::erase_if(open, [&](uint32_t layer) {
-      const v1::TaskRecord* const task = state.FindTask(rows->second.run_id, {rows->second.stage, layer});
-      return task != nullptr && task->state() == v1::TASK_STATE_DONE && task->token() == request.token();
-    });
+  decision.status =
+      CheckWriter(draft, {request.worker_id(), request.token(), open, "Complete"}, request.epoch());
+  if (!decision.status.ok()) {
+    decision.changes = draft.Finish();
+    return decision;
   }
+  std::erase_if(open, [&](uint32_t layer) { return IsRowDoneUnder(state, request.token(), layer); });
   if (open.empty() && !request.layers().empty()) {
     decision.reason = absl::StrCat("completed before under token ", request.token());
     return decision;
@@ -170,6 +172,22 @@ Decision<v1::CompleteReply> DecideComplete(const Moment& now, const State& state
   decision.status = CheckToken(draft, {request.worker_id(), request.token(), open, "Complete"});
   if (decision.status.ok())
     decision.status = CompleteRows(draft, *state.FindLease(request.token()), open, request);
+  decision.changes = draft.Finish();
+  return decision;
+}
+
+Decision<NoReply> DecideRefusedUpload(const Moment& now, const State& state, const Options& options,
+                                      const v1::UploadHeader& header) {
+  Decision<NoReply> decision;
+  Draft draft(now, state, options);
+  const TokenClaim claim = {
+      header.worker_id(), 0, {}, absl::StrCat("UploadChunks of publish ", header.publish())};
+  decision.status = CheckWriter(draft, claim, header.epoch());
+  if (decision.status.ok()) {
+    CountIfStale(draft, claim);
+    decision.status =
+        absl::NotFoundError(absl::StrCat("publish ", header.publish(), " is not under way: begin again"));
+  }
   decision.changes = draft.Finish();
   return decision;
 }

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "core/base/counted.h"
 #include "orchestrator/state/draft.h"
 #include "orchestrator/state/run_cut.h"
 #include "orchestrator/state/run_lifecycle.h"
@@ -156,9 +157,9 @@ class Planner {
     }
     if (workers.empty()) {
       if (reason.empty() && view.demand.workers > 0) {
-        reason = absl::StrFormat(
-            "waits for a worker: %d could do it, and have runs of a higher priority or an older one",
-            view.demand.eligible.size());
+        const size_t able = view.demand.eligible.size();
+        reason = absl::StrCat("waits for a worker: ", Counted(able, "worker"), " could do it, and ",
+                              able == 1 ? "has" : "have", " a run of a higher priority or an older one");
       }
     } else if (view.stage != v1::STAGE_UNSPECIFIED) {
       placement_.targets[workers.front()] = {view.demand.run_id, view.stage, 0, 0};
@@ -172,8 +173,10 @@ class Planner {
     size_t wanted = 0;
     for (const RunView& view : views) wanted += view.demand.workers;
     const size_t workers = draft_.state().workers.size();
-    placement_.idle_reason = absl::StrFormat("%d of %d workers are needed: %d runs can use %d now",
-                                             placement_.targets.size(), workers, views.size(), wanted);
+    placement_.idle_reason =
+        views.empty() ? "no run needs a worker now"
+                      : absl::StrFormat("%d of %s needed: %s can use %d now", placement_.targets.size(),
+                                        Counted(workers, "worker"), Counted(views.size(), "run"), wanted);
     return std::move(placement_);
   }
 
@@ -263,7 +266,7 @@ Decision<NoReply> DecideReplan(const Moment& now, const State& state, const Opti
   for (const RunView& view : views) planner.PlanRun(view, assigned.at(view.demand.run_id));
   Decision<NoReply> decision;
   Placement placement = planner.Finish(views);
-  decision.reason = absl::StrCat("planned ", views.size(), " runs: ", placement.idle_reason);
+  decision.reason = absl::StrCat("planned ", Counted(views.size(), "run"), ": ", placement.idle_reason);
   draft.SetPlacement(std::move(placement), planner.TakeRecutRuns());
   decision.changes = draft.Finish();
   decision.changes.placement_stale = false;

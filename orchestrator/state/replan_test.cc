@@ -104,7 +104,7 @@ TEST_F(Replan, TakesWorkersAlikeForARun) {
 TEST_F(Replan, LeavesAWorkerIdleThatWouldNotShortenTheRun) {
   for (int i = 0; i < 9; ++i) cluster_.Register("w" + std::to_string(i));
   cluster_.SubmitPrepared(SixLayerJob(), "w0");
-  EXPECT_THAT(cluster_.Replan(), HasSubstr("of 9 workers are needed: 1 runs can use"));
+  EXPECT_THAT(cluster_.Replan(), HasSubstr("of 9 workers needed: 1 run can use"));
   size_t idle = 0;
   for (int i = 0; i < 9; ++i) {
     const auto lease = cluster_.Lease("w" + std::to_string(i));

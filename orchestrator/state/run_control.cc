@@ -1,6 +1,7 @@
 #include "orchestrator/state/run_control.h"
 
 #include "absl/strings/str_cat.h"
+#include "core/base/job_work.h"
 #include "core/base/name.h"
 #include "core/base/status_macros.h"
 #include "orchestrator/state/callers.h"
@@ -37,7 +38,7 @@ absl::Status CheckJob(const v1::JobSpec& job) {
   }
   if (job.teacher().path().empty() || job.data().train().empty() || job.data().eval().empty() ||
       job.data().seq_len() == 0 || job.micro_batch() == 0 || job.checkpoint().every_steps() == 0 ||
-      job.student().state_size() == 0 || job.student().groups() == 0 ||
+      job.student().state_size() == 0 || StudentGroups(job.student(), /*query_heads=*/1) == 0 ||
       job.student().mixer() == v1::MIXER_KIND_UNSPECIFIED) {
     return absl::InvalidArgumentError(absl::StrCat(
         "job ", job.name(),
@@ -175,6 +176,7 @@ Decision<v1::ResumeReply> DecideResume(const Moment& now, const State& state, co
                      "a user resumed it");
       WithdrawUntoldYields(draft, run_id, v1::END_CAUSE_PAUSED);
     }
+    draft.ForgetRefusalsOfRun(run_id);
     reply.set_state(draft.run(run_id).state());
     return absl::OkStatus();
   };
@@ -219,6 +221,7 @@ Decision<v1::RetryReply> DecideRetry(const Moment& now, const State& state, cons
     ChangeRunState(draft, run_id, v1::RUN_STATE_RUNNING,
                    absl::StrCat("a user retried it; ", tasks, " tasks begin anew"));
     WithdrawUntoldYields(draft, run_id, v1::END_CAUSE_RUN_FAILED);
+    draft.ForgetRefusalsOfRun(run_id);
     reply.set_tasks(tasks);
     return absl::OkStatus();
   };

@@ -216,6 +216,17 @@ TEST_F(RunControl, FailsAJobThatDoesNotFitItsTeacher) {
               HasSubstr("student.keep_attention names layer 7, but the teacher's layers are 0 to 5"));
 }
 
+TEST_F(RunControl, FailsAJobThatItsWorkerCannotPrepareAtOnce) {
+  cluster_.Register("a");
+  const uint64_t run_id = cluster_.Submit(SixLayerJob());
+  const v1::Slice slice = cluster_.TakeSlice("a");
+  cluster_.Fail("a", slice.token(), {0}, v1::END_CAUSE_USER_ERROR, "config.json: model_type is 'gpt2'");
+  EXPECT_EQ(cluster_.RunStateOf(run_id), v1::RUN_STATE_FAILED);
+  EXPECT_EQ(cluster_.state.run(run_id).record.reason(),
+            "prepare failed after 1 of 1 errors of the job: config.json: model_type is 'gpt2'");
+  EXPECT_EQ(cluster_.EventsOf(v1::EVENT_KIND_TASK_RETRIED).size(), 0u);
+}
+
 TEST_F(RunControl, MakesATaskForEachConvertedLayerOfEachStage) {
   cluster_.Register("a");
   v1::JobSpec job = SixLayerJob();

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "core/base/counted.h"
 
 namespace retort::orchestrator {
 namespace {
@@ -189,7 +190,7 @@ std::optional<ChosenCut> ChooseCut(const RangeTable& table, const std::vector<Cu
                                table.bytes(table.layers() - 1, table.layers()) / 1073741824.0);
       return std::nullopt;
     }
-    reason = absl::StrFormat("first cut over %d workers: %.4g s", workers.size(), cut->seconds);
+    reason = absl::StrFormat("first cut over %s: %.4g s", Counted(workers.size(), "worker"), cut->seconds);
     return ChosenCut{*cut, /*is_recut=*/false, reason};
   }
   if (!kept && !anew) {
@@ -205,13 +206,13 @@ std::optional<ChosenCut> ChooseCut(const RangeTable& table, const std::vector<Cu
   const double needed = kept ? std::max(rules.cost_seconds, rules.min_gain * kept->seconds) : 0;
   const bool pays = anew && (!kept || gain > needed);
   if (pays && rules.is_allowed) {
-    reason = kept
-                 ? absl::StrFormat(
-                       "cut anew over %d workers: %.4g s instead of %.4g s, which saves more than the %.4g s "
-                       "that it must",
-                       workers.size(), anew->seconds, kept->seconds, needed)
-                 : absl::StrFormat("cut anew over %d workers: %.4g s; as held it does not fit",
-                                   workers.size(), anew->seconds);
+    reason =
+        kept
+            ? absl::StrFormat(
+                  "cut anew over %s: %.4g s instead of %.4g s, which saves more than the %.4g s that it must",
+                  Counted(workers.size(), "worker"), anew->seconds, kept->seconds, needed)
+            : absl::StrFormat("cut anew over %s: %.4g s; as held it does not fit",
+                              Counted(workers.size(), "worker"), anew->seconds);
     return ChosenCut{*anew, /*is_recut=*/true, reason};
   }
   if (!kept) {

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "core/base/counted.h"
 #include "core/base/status_macros.h"
 #include "orchestrator/state/model_work.h"
 #include "orchestrator/state/prepared.h"
@@ -179,13 +180,13 @@ class PlanMaker {
     if (registered > layers_.size()) {
       Say(
           absl::StrFormat("more workers than converted layers times runs cannot be busy in stages 1 and 2: "
-                          "this run has %d layers, "
-                          "%d workers are registered",
-                          layers_.size(), registered));
+                          "this run has %s, %d workers are registered",
+                          Counted(layers_.size(), "layer"), registered));
     }
     if (workers_.size() > cut.ranges.size()) {
-      Say(absl::StrFormat("%d of %d workers stay idle: with %d the slowest slice cannot be shared further",
-                          workers_.size() - cut.ranges.size(), workers_.size(), cut.ranges.size()));
+      Say(absl::StrFormat("%d of %d workers stay idle: over %s the slowest slice cannot be shared further",
+                          workers_.size() - cut.ranges.size(), workers_.size(),
+                          Counted(cut.ranges.size(), "worker")));
     }
   }
 
@@ -193,12 +194,16 @@ class PlanMaker {
     double passes = 0;
     for (const auto& [worker_id, range] : cut.ranges) passes += layers_[range.end - 1].layer + 1.0;
     const v1::RunRecord& record = run_.record;
+    passes /= record.shape().layers();
+    if (cut.ranges.size() == 1) {
+      return Say(absl::StrFormat("input is recomputed: one slice runs %.2f of the teacher a step", passes));
+    }
     Say(absl::StrFormat(
         "input is recomputed: %d slices run %.2f teacher passes a step together; a relay would run 1 "
-        "and send %.1f MB a step over each of %d hops",
-        cut.ranges.size(), passes / record.shape().layers(),
+        "and send %.1f MB a step over %s",
+        cut.ranges.size(), passes,
         BoundaryBytesPerStep(record.job(), record.shape(), layers_.front().stage) / 1e6,
-        cut.ranges.size() - 1));
+        cut.ranges.size() == 2 ? "one hop" : absl::StrCat("each of ", cut.ranges.size() - 1, " hops")));
   }
 
   void PlanEndToEnd() {

@@ -41,6 +41,7 @@ TEST_F(RunPlan, AssumesAWorkerWhenThereIsNone) {
   EXPECT_EQ(slice.hop_bytes_per_step().value(), 0);
   EXPECT_EQ(slice.seconds_per_step().basis(), v1::BASIS_ASSUMED);
   EXPECT_DOUBLE_EQ(plan->stages(0).seconds().value(), 40 * slice.seconds_per_step().value());
+  EXPECT_THAT(plan->reasons(), Contains("input is recomputed: one slice runs 1.00 of the teacher a step"));
   EXPECT_EQ(plan->stages(1).steps(), 60);
   EXPECT_EQ(plan->stages(2).steps(), 10);
   EXPECT_GE(plan->seconds().value(), plan->stages(0).seconds().value() + plan->stages(1).seconds().value());
@@ -59,7 +60,7 @@ TEST_F(RunPlan, CutsOverTheRegisteredWorkersAndSaysWhatTheInputCosts) {
       plan->reasons(),
       Contains(
           "input is recomputed: 2 slices run 1.67 teacher passes a step together; a relay would run 1 and "
-          "send 0.5 MB a step over each of 1 hops"));
+          "send 0.5 MB a step over one hop"));
 }
 
 TEST_F(RunPlan, SaysThatMoreWorkersThanLayersCannotBeBusy) {

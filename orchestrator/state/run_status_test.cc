@@ -117,7 +117,7 @@ TEST(ListWorkers, SaysWhatEachDoesAndWhyItIsIdle) {
   EXPECT_EQ(busy.run_name(), "six");
   EXPECT_THAT(busy.layers(), ElementsAre(0));
   EXPECT_EQ(idle.state(), v1::WORKER_STATE_IDLE);
-  EXPECT_THAT(idle.reason(), HasSubstr("1 of 2 workers are needed"));
+  EXPECT_THAT(idle.reason(), HasSubstr("1 of 2 workers needed"));
   cluster.Advance(6'001);
   EXPECT_EQ(ListWorkers(cluster.now, cluster.state, cluster.options).workers(0).state(),
             v1::WORKER_STATE_SILENT);

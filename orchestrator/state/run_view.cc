@@ -45,13 +45,15 @@ void FindEligible(const Draft& draft, RunView& view) {
   const bool trains = view.stage != v1::STAGE_PREPARE;
   const double bytes = LeastBytes(view);
   size_t refused = 0, other_numerics = 0, too_small = 0, draining = 0;
+  const InputRefusal* newest = nullptr;
   for (const auto& [id, registered] : draft.state().workers) {
     const Worker& worker = *draft.FindWorker(id);
     if (worker.draining) {
       ++draining;
-    } else if (view.run->refused_by.count(id) != 0) {
+    } else if (const InputRefusal* const refusal = FindRefusal(draft.now(), *view.run, id)) {
       ++refused;
-    } else if (!MayOffer(*view.run, worker, trains)) {
+      if (newest == nullptr || newest->until_steady_ms < refusal->until_steady_ms) newest = refusal;
+    } else if (!MayOffer(draft.now(), *view.run, worker, trains)) {
       ++other_numerics;
     } else if (static_cast<double>(worker.registration.capabilities().memory_bytes()) < bytes) {
       ++too_small;
@@ -67,9 +69,15 @@ void FindEligible(const Draft& draft, RunView& view) {
   if (view.demand.eligible.empty()) {
     view.waits_for = absl::StrFormat(
         "waits for a worker: of %d registered %d drain, %d lack its inputs, %d compute other bits, %d have "
-        "less "
-        "than the %.1f GiB that its smallest slice needs",
+        "less than the %.1f GiB that its smallest slice needs",
         draft.state().workers.size(), draining, refused, other_numerics, too_small, bytes / 1073741824.0);
+    if (newest != nullptr) {
+      absl::StrAppendFormat(&view.waits_for,
+                            "; worker %s said: %s; it is asked again %d s after that, or at once after "
+                            "`retort resume %s`",
+                            newest->worker_name, newest->message, draft.options().refusal_keep_ms / 1000,
+                            view.run->record.job().name());
+    }
   }
 }
 

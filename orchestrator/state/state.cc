@@ -117,6 +117,12 @@ std::string DebugString(const State& state) {
   return text;
 }
 
+const InputRefusal* FindRefusal(const Moment& now, const Run& run, uint64_t worker_id) {
+  const auto found = run.refusals.find(worker_id);
+  const bool stands = found != run.refusals.end() && now.steady_ms < found->second.until_steady_ms;
+  return stands ? &found->second : nullptr;
+}
+
 bool IsEnded(v1::RunState state) {
   return state == v1::RUN_STATE_SUCCEEDED || state == v1::RUN_STATE_CANCELLED ||
          state == v1::RUN_STATE_FAILED;

@@ -9,7 +9,6 @@
 #include <limits>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -42,11 +41,18 @@ inline TaskId IdOf(const v1::TaskRecord& task) { return {task.stage(), task.laye
 constexpr TaskId kPrepare = {v1::STAGE_PREPARE, 0};
 constexpr TaskId kEndToEnd = {v1::STAGE_END_TO_END, 0};
 
+// A worker that lacks an input of a run, as its Fail with WRONG_INPUT said.
+struct InputRefusal {
+  std::string worker_name;
+  std::string message;
+  int64_t until_steady_ms;  // from then on it is asked again
+};
+
 struct Run {
   v1::RunRecord record;
   std::map<TaskId, v1::TaskRecord> tasks;
   // Memory only.
-  std::set<uint64_t> refused_by;  // worker_ids that failed it with WRONG_INPUT
+  std::map<uint64_t, InputRefusal> refusals;  // by worker_id
   std::optional<int64_t> last_recut_steady_ms;
 };
 
@@ -145,6 +151,9 @@ State LoadState(const Moment& now, const Options& options, StoredRecords records
 
 // For logs and failing tests: one line a run, lease and worker.
 std::string DebugString(const State& state);
+
+// Why the run is not offered to the worker now; nullptr: nothing against it is known.
+const InputRefusal* FindRefusal(const Moment& now, const Run& run, uint64_t worker_id);
 
 // Whether its job is over: nothing of it is ever granted again unless a user says Retry.
 bool IsEnded(v1::RunState state);

@@ -102,8 +102,8 @@ MixingProblem SmolLmMixing(int64_t tokens, double mean_log_decay) {
 }
 
 void RunFusedScan(const SsdInputs& in) {
-  const at::Tensor y =
-      std::get<0>(FusedSsd(in.x_BTHP, in.log_decay_BTH, in.b_BTGN, in.c_BTGN, at::Tensor(), at::Tensor()));
+  const at::Tensor y = std::get<0>(
+      FusedSsd(in.x_BTHP, in.log_decay_BTH, in.b_BTGN, in.c_BTGN, at::Tensor(), at::Tensor(), at::Tensor()));
   Gradients(y, in.x_BTHP.detach(), TrainedOf(in));
 }
 

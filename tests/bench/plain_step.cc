@@ -43,11 +43,11 @@ at::Tensor PlainMlp(const at::Tensor& x, const MlpWeights& mlp) {
 
 at::Tensor Finish(const LanguageModel& model, int64_t layer, const at::Tensor& middle) {
   const BlockWeights& block = model.blocks[layer];
-  return middle + PlainMlp(PlainRmsNorm(middle, block.post_norm_E, model.config.rms_eps), block.mlp);
+  return middle + PlainMlp(PlainRmsNorm(middle, block.post_norm_E, model.config.norm_eps), block.mlp);
 }
 
 at::Tensor Normed(const LanguageModel& model, int64_t layer, const at::Tensor& input_BTE) {
-  return PlainRmsNorm(input_BTE, model.blocks[layer].input_norm_E, model.config.rms_eps);
+  return PlainRmsNorm(input_BTE, model.blocks[layer].input_norm_E, model.config.norm_eps);
 }
 
 PlainTaps TeacherBlock(const LanguageModel& teacher, int64_t layer, const at::Tensor& input_BTE,
@@ -82,7 +82,7 @@ at::Tensor StudentMixer(const LanguageModel& student, int64_t layer, const at::T
                           parts.c_BTGN};
   const at::Tensor y_BTHP = SsdChunked(scan, kChunk, at::Tensor()).y_BTHP + w.d.unsqueeze(-1) * x_BTHP;
   const at::Tensor z_BTM = at::linear(u_BTE, w.z_proj);
-  return at::linear(PlainGatedNorm(y_BTHP.flatten(2), z_BTM, w.norm, student.config.rms_eps), w.out_proj);
+  return at::linear(PlainGatedNorm(y_BTHP.flatten(2), z_BTM, w.norm, student.config.norm_eps), w.out_proj);
 }
 
 at::Tensor StudentBlock(const LanguageModel& student, int64_t layer, const at::Tensor& input_BTE) {
@@ -91,7 +91,7 @@ at::Tensor StudentBlock(const LanguageModel& student, int64_t layer, const at::T
 }
 
 at::Tensor PlainLogits(const LanguageModel& model, const at::Tensor& hidden_BTE) {
-  return at::linear(PlainRmsNorm(hidden_BTE, model.final_norm_E, model.config.rms_eps), model.head_VE);
+  return at::linear(PlainRmsNorm(hidden_BTE, model.final_norm_E, model.config.norm_eps), model.head_VE);
 }
 
 std::vector<Trainable> TrainablesOf(const StagePlan& plan, LanguageModel& student) {

@@ -30,7 +30,7 @@ SsdInputs RandomInputs(bool gradients) {
 }
 
 at::Tensor Fused(const SsdInputs& inputs) {
-  return std::get<0>(FusedSsd(inputs.x_BTHP, inputs.log_decay_BTH, inputs.b_BTGN, inputs.c_BTGN, {}, {}));
+  return std::get<0>(FusedSsd(inputs.x_BTHP, inputs.log_decay_BTH, inputs.b_BTGN, inputs.c_BTGN, {}, {}, {}));
 }
 
 void ReportScan(const std::string& name, const std::vector<double>& seconds, double flops, double ratio_goal,

@@ -21,7 +21,7 @@ ModelConfig SmolLmConfig() {
   config.kv_heads = 3;
   config.head_dim = 64;
   config.context = 8192;
-  config.rms_eps = 1e-5;
+  config.norm_eps = 1e-5;
   config.rope_theta = 1e5;
   config.tied_head = true;
   config.layers.assign(30, MixerType::kAttention);

@@ -68,7 +68,7 @@ class Inputs {
                                         {"num_key_value_heads", config.kv_heads},
                                         {"head_dim", config.head_dim},
                                         {"max_position_embeddings", config.context},
-                                        {"rms_norm_eps", config.rms_eps},
+                                        {"rms_norm_eps", config.norm_eps},
                                         {"rope_theta", config.rope_theta},
                                         {"tie_word_embeddings", true},
                                         {"hidden_act", "silu"}};

@@ -42,7 +42,7 @@ TEST_F(ClusterTest, AWorkerWithTimeToSaveLosesNoStep) {
   StartWorkers(cluster, {"a", "b"});
   const uint64_t run_id = cluster.Submit(ClusterJob().Spec());
   const RunHistory history(cluster.address(), run_id);
-  const std::string leaver = AwaitStageTwo(history);
+  const std::string leaver = StopInStageTwo(cluster, history);
   ASSERT_NE(leaver, "");
   const int64_t told_ms = UnixMilliseconds();
   const ProgramEnd end = cluster.EndWorker(leaver, SIGTERM);
@@ -65,7 +65,7 @@ TEST_F(ClusterTest, AWorkerWithoutTimeToSaveGoesAndLosesAtMostAnInterval) {
   AwaitWorkers(cluster, 2);
   const uint64_t run_id = cluster.Submit(ClusterJob().Spec());
   const RunHistory history(cluster.address(), run_id);
-  const std::string leaver = AwaitStageTwo(history);
+  const std::string leaver = StopInStageTwo(cluster, history);
   ASSERT_NE(leaver, "");
   cluster.orchestrator().Signal(SIGSTOP);  // so that nothing can be saved
   const auto told = std::chrono::steady_clock::now();

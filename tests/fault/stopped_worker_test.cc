@@ -18,9 +18,8 @@ TEST_F(ClusterTest, AWorkerThatWakesAfterItsLeaseWritesNothing) {
   StartWorkers(cluster, {"a", "b"});
   const uint64_t run_id = cluster.Submit(kJob.Spec());
   const RunHistory history(cluster.address(), run_id);
-  const std::string victim = AwaitStageTwo(history, kJob);
+  const std::string victim = StopInStageTwo(cluster, history, kJob);
   ASSERT_NE(victim, "");
-  cluster.worker(victim).Signal(SIGSTOP);
   // The lease expires, and the other worker has the layer.
   std::vector<v1::Event> expired;
   ASSERT_TRUE(Eventually(kDeadlineSeconds, [&] {

@@ -195,7 +195,8 @@ void SimOrchestrator::ServeFetch(const v1::FetchCheckpointRequest& request, Deli
 
 absl::Status SimOrchestrator::OpenUpload(const v1::UploadHeader& header) {
   if (!is_up()) return absl::UnavailableError("nobody listens");
-  const absl::Status status = coordinator_->OpenUpload(header);
+  absl::Status status = coordinator_->OpenUpload(header);
+  if (status.ok()) status = coordinator_->StartUpload(header);
   return Outlived({.call = "UploadChunks"}) ? status : absl::UnavailableError("it died");
 }
 

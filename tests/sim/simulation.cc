@@ -105,7 +105,6 @@ void Simulation::AddWorkers() {
                                .wrong_input = world_.Chance(0.2) ? 0.05 : 0,
                                .late_write = world_.Chance(0.4) ? 0.05 : 0};
   chunk_ms_ = world_.Chance(0.4) ? world_.DrawMs(50, 5'000) : 10;
-  has_wrong_inputs_ = faults.wrong_input > 0;
   for (uint64_t i = 0; i < count; ++i) {
     SimWorker::Profile profile;
     profile.name = absl::StrCat("w", i);
@@ -225,8 +224,6 @@ void Simulation::Mend() {
     orchestrator_.disk().Mend();
     for (const auto& worker : workers_) {
       worker->Continue();
-      // A run that a registration has refused is not offered to it again: the user mends and restarts it.
-      if (has_wrong_inputs_) worker->Kill();
       worker->SetFaults({});
       worker->SetSpeed(0.1);
     }

@@ -69,7 +69,6 @@ class Simulation {
   SimOrchestrator orchestrator_;
   std::vector<std::unique_ptr<SimWorker>> workers_;
   Faults faults_;
-  bool has_wrong_inputs_ = false;
   int64_t chunk_ms_ = 10;  // of a link, for a chunk
   int64_t faults_end_ms_ = 0;
   uint64_t questions_ = 0;

@@ -87,6 +87,9 @@ ChildProcess::~ChildProcess() {
 
 bool ChildProcess::running() { return pid_ >= 0 && !Ended(pid_fd_, 0); }
 
+std::string ChildProcess::out() const { return Contents(directory_ / "out"); }
+std::string ChildProcess::err() const { return Contents(directory_ / "err"); }
+
 void ChildProcess::Signal(int signal) const {
   RETORT_CHECK(pid_ >= 0 && kill(pid_, signal) == 0) << "signal " << signal << " to process " << pid_;
 }
@@ -101,8 +104,8 @@ ProgramEnd ChildProcess::Wait(double seconds) {
   ProgramEnd end;
   if (WIFEXITED(status)) end.exit_code = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) end.signal = WTERMSIG(status);
-  end.out = Contents(directory_ / "out");
-  end.err = Contents(directory_ / "err");
+  end.out = out();
+  end.err = err();
   std::filesystem::remove_all(directory_);
   return end;
 }

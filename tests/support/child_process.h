@@ -34,6 +34,9 @@ class ChildProcess {
 
   pid_t pid() const { return pid_; }
   bool running();
+  // What it has written so far; before Wait.
+  std::string out() const;
+  std::string err() const;
   void Signal(int signal) const;
 
   // Waits for its end; after `seconds` kills it. Call once.

@@ -170,6 +170,7 @@ void Cluster::StartWorker(const std::string& name, const std::filesystem::path& 
 
 ProgramEnd Cluster::EndWorker(const std::string& name, int signal) {
   worker(name).Signal(signal);
+  worker(name).Signal(SIGCONT);
   return worker(name).Wait(kEndSeconds);
 }
 

@@ -70,6 +70,7 @@ class Cluster {
                    const std::vector<std::string>& more_arguments = {},
                    const std::vector<std::string>& environment = {});
   ChildProcess& worker(const std::string& name) { return *workers_.at(name); }
+  // Ends it with `signal`, which wakes a stopped one too, and waits.
   ProgramEnd EndWorker(const std::string& name, int signal);
   // With a registration that is alive, as ListWorkers has them.
   size_t registered_workers();

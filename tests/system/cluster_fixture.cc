@@ -1,8 +1,11 @@
 #include "tests/system/cluster_fixture.h"
 
 #include <gmock/gmock.h>
+#include <poll.h>
+#include <signal.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +13,18 @@
 #include "train/data/testing_dataset.h"
 
 namespace retort {
+namespace {
+
+// Under `token`; 0: under any.
+std::optional<v1::Event> FirstOfStageTwo(const RunHistory& history, v1::EventKind kind, uint64_t token = 0) {
+  for (const v1::Event& event : history.OfKind(kind)) {
+    const bool is_under_token = token == 0 || event.token() == token;
+    if (is_under_token && event.stage() == v1::STAGE_HIDDEN_STATE_ALIGNMENT) return event;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
 
 v1::JobSpec ClusterJob::Spec() const {
   constexpr uint64_t kStepTokens = 256;
@@ -58,7 +73,7 @@ const Files& ClusterTest::Undisturbed(const ClusterJob& job) {
 void ClusterTest::ExpectTheUndisturbedStudent(const Files& files, const ClusterJob& job) {
   std::set<std::string> names;
   for (const auto& [name, bytes] : files) names.insert(name);
-  EXPECT_THAT(names, testing::ElementsAre("metrics.jsonl", "result.json", "student/config.json",
+  EXPECT_THAT(names, testing::ElementsAre("metrics.jsonl", "report.json", "result.json", "student/config.json",
                                           "student/model.safetensors", "student/tokenizer.json"));
   for (const auto& [name, bytes] : files) {
     const bool times = name == "metrics.jsonl" || name == "result.json";
@@ -66,18 +81,25 @@ void ClusterTest::ExpectTheUndisturbedStudent(const Files& files, const ClusterJ
   }
 }
 
-std::string ClusterTest::AwaitStageTwo(const RunHistory& history, const ClusterJob& job) {
-  std::string worker;
-  const auto has_published = [&] {
-    for (const v1::Event& event : history.OfKind(v1::EVENT_KIND_CHECKPOINT_PUBLISHED)) {
-      if (event.stage() == v1::STAGE_HIDDEN_STATE_ALIGNMENT) worker = event.worker_name();
-      if (!worker.empty()) return event.steps(0) < job.alignment_steps / 2;
-    }
-    return false;
-  };
-  EXPECT_TRUE(Eventually(kDeadlineSeconds, [&] { return has_published() || history.HasEnded(0); }));
-  EXPECT_FALSE(worker.empty() || history.HasEnded(0)) << history.Render();
-  return worker;
+std::string ClusterTest::StopInStageTwo(Cluster& cluster, const RunHistory& history, const ClusterJob& job) {
+  constexpr int kRunMilliseconds = 5, kPauseMilliseconds = 20;
+  std::optional<v1::Event> granted, published;
+  EXPECT_TRUE(Eventually(kDeadlineSeconds, [&] {
+    granted = FirstOfStageTwo(history, v1::EVENT_KIND_LEASE_GRANTED);
+    return granted || history.HasEnded(0);
+  }));
+  if (!granted) return "";
+  EXPECT_TRUE(Eventually(kDeadlineSeconds, [&] {
+    cluster.worker(granted->worker_name()).Signal(SIGCONT);
+    poll(nullptr, 0, kRunMilliseconds);
+    cluster.worker(granted->worker_name()).Signal(SIGSTOP);
+    poll(nullptr, 0, kPauseMilliseconds);
+    published = FirstOfStageTwo(history, v1::EVENT_KIND_CHECKPOINT_PUBLISHED, granted->token());
+    return published || history.HasEnded(0);
+  }));
+  const bool is_early = published && published->steps(0) < job.alignment_steps / 2;
+  EXPECT_TRUE(is_early) << history.Render();
+  return is_early ? granted->worker_name() : "";
 }
 
 bool ClusterTest::IsMidTraining(const v1::Event& event, const ClusterJob& job) {

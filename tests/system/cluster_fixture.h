@@ -39,8 +39,10 @@ class ClusterTest : public testing::Test {
   static const Files& Undisturbed(const ClusterJob& job = {});
   static void ExpectTheUndisturbedStudent(const Files& files, const ClusterJob& job = {});
 
-  // The worker that published the first checkpoint of stage 2, as soon as it has; empty: too late.
-  static std::string AwaitStageTwo(const RunHistory& history, const ClusterJob& job = {});
+  // Stops (SIGSTOP) the worker that was granted the first slice of stage 2 between its first and last step,
+  // and returns its name; empty: too late. Published steps are old news, so from the grant on the worker runs
+  // for a few milliseconds at a time, until its first checkpoint there is published.
+  static std::string StopInStageTwo(Cluster& cluster, const RunHistory& history, const ClusterJob& job = {});
 
   // Whether `event` names a layer between the first and the last step of stage 1 or 2.
   static bool IsMidTraining(const v1::Event& event, const ClusterJob& job = {});

@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "core/base/clock.h"
 #include "tests/system/cluster_fixture.h"
 
 namespace retort {
@@ -28,7 +29,7 @@ TEST_F(ClusterTest, AWorkerKilledInStageTwoChangesNoByte) {
   StartWorkers(cluster, {"a", "b"});
   const uint64_t run_id = cluster.Submit(ClusterJob().Spec());
   const RunHistory history(cluster.address(), run_id);
-  const std::string victim = AwaitStageTwo(history);
+  const std::string victim = StopInStageTwo(cluster, history);
   ASSERT_NE(victim, "");
   EXPECT_EQ(cluster.EndWorker(victim, SIGKILL).signal, SIGKILL);
   cluster.StartWorker(victim, TinyJobDirectory());  // its name ends the dead one's lease
@@ -41,10 +42,14 @@ TEST_F(ClusterTest, AnOrchestratorKilledInStageTwoChangesNoByte) {
   StartWorkers(cluster, {"a", "b"});
   const uint64_t run_id = cluster.Submit(ClusterJob().Spec());
   const RunHistory history(cluster.address(), run_id);
-  ASSERT_NE(AwaitStageTwo(history), "");
+  const std::string held_up = StopInStageTwo(cluster, history);
+  ASSERT_NE(held_up, "");
+  const int64_t death_ms = UnixMilliseconds();
   EXPECT_EQ(cluster.EndOrchestrator(SIGKILL).signal, SIGKILL);
+  cluster.worker(held_up).Signal(SIGCONT);
   cluster.StartOrchestrator();
   ExpectTheUndisturbedStudent(ResultOf(cluster, history, run_id));
+  EXPECT_TRUE(FallsIntoTraining(history, death_ms)) << history.Render();
   EXPECT_EQ(history.OfKind(v1::EVENT_KIND_TASK_RETRIED).size(), 0u) << history.Render();
 }
 
@@ -53,7 +58,7 @@ TEST_F(ClusterTest, AWorkerToldToGoInStageTwoSavesAndChangesNoByte) {
   StartWorkers(cluster, {"a", "b"});
   const uint64_t run_id = cluster.Submit(ClusterJob().Spec());
   const RunHistory history(cluster.address(), run_id);
-  const std::string leaver = AwaitStageTwo(history);
+  const std::string leaver = StopInStageTwo(cluster, history);
   ASSERT_NE(leaver, "");
   const ProgramEnd end = cluster.EndWorker(leaver, SIGTERM);
   EXPECT_EQ(end.exit_code, 0) << end.err;

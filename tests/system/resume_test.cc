@@ -13,7 +13,7 @@
 #include "core/base/files.h"
 #include "model/io/safetensors.h"
 #include "model/student/student_directory.h"
-#include "model/teacher/llama.h"
+#include "model/teacher/teacher.h"
 #include "tests/support/cluster.h"
 #include "tests/system/tiny_run.h"
 #include "train/data/testing_dataset.h"
@@ -201,7 +201,7 @@ std::filesystem::path UntiedTeacher() {
   json config = ReadJson(directory / "config.json");
   config["tie_word_embeddings"] = false;
   RETORT_CHECK(WriteFileAtomically(directory / "config.json", config.dump()).ok());
-  const LanguageModel tied = LoadLlama(TinyJobDirectory() / "teacher").value();
+  const LanguageModel tied = LoadTeacher(TinyJobDirectory() / "teacher").value();
   NamedTensors tensors;
   for (const auto& tensor : ModelTensors(tied)) tensors.emplace_back(tensor.name, *tensor.value);
   tensors.emplace_back("lm_head.weight", tied.embedding_VE * 1.01);
@@ -211,7 +211,7 @@ std::filesystem::path UntiedTeacher() {
 
 // Names of the student's tensors that are no longer the teacher's.
 std::set<std::string> Moved(const std::filesystem::path& out, const std::filesystem::path& teacher) {
-  const LanguageModel before = LoadLlama(teacher).value(), after = LoadModel(out / "student").value();
+  const LanguageModel before = LoadTeacher(teacher).value(), after = LoadModel(out / "student").value();
   std::map<std::string, at::Tensor> values;
   for (const auto& tensor : ModelTensors(before)) values[tensor.name] = *tensor.value;
   std::set<std::string> moved;

@@ -41,7 +41,8 @@ TEST_F(ServiceRun, IsSubmittedWaitedForShownAndDownloaded) {
   const std::filesystem::path out = TestPath("out");
   const ProgramEnd downloaded = Do({"download", "tiny", "--out", out});
   ASSERT_EQ(downloaded.exit_code, 0) << downloaded.err;
-  EXPECT_EQ(downloaded.out, "run tiny is in " + out.string() + ", 5 files\n");
+  EXPECT_EQ(downloaded.out, "run tiny is in " + out.string() + ", 6 files\n");
+  EXPECT_TRUE(std::filesystem::exists(out / "report.html"));
   EXPECT_TRUE(StudentWeights(out) == StudentWeights(UndisturbedRun()));
   EXPECT_EQ(Metrics(out).size(), Metrics(UndisturbedRun()).size());
   EXPECT_EQ(Do({"download", "tiny", "--out", out}).exit_code, 0) << "again";
@@ -60,7 +61,7 @@ TEST_F(ServiceRun, ThatFailsGivesItsMessageAndIsRetried) {
   WriteDocuments("bad", {std::vector<int32_t>(200, 3)});
   const ProgramEnd retried = Do({"retry", "1", "--wait"});
   EXPECT_EQ(retried.exit_code, 0) << retried.err;
-  EXPECT_EQ(retried.out, "run 1 goes on with 1 task; 'retort watch 1' shows it\n");
+  EXPECT_EQ(retried.out, "run 1 goes on with 1 task; 'retort watch 1' shows it\ntiny (id 1): succeeded\n");
 }
 
 TEST_F(ServiceRun, IsLeftByAWorkerThatIsDrained) {

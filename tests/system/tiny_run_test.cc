@@ -15,7 +15,7 @@
 #include "core/config/job_file.h"
 #include "model/student/make_student.h"
 #include "model/student/student_directory.h"
-#include "model/teacher/llama.h"
+#include "model/teacher/teacher.h"
 #include "train/data/testing_dataset.h"
 
 namespace retort {
@@ -187,14 +187,14 @@ TEST(TinyRun, PerplexityFallsWithAlignmentAndAgainWithDistillation) {
 
 TEST(TinyRun, MovesEveryMixerAndNothingElse) {
   const v1::JobSpec job = LoadJob(TinyJobDirectory() / "job.yaml", {}).value();
-  const LanguageModel teacher = LoadLlama(TinyJobDirectory() / "teacher").value();
+  const LanguageModel teacher = LoadTeacher(TinyJobDirectory() / "teacher").value();
   const ModelConfig config = StudentConfig(teacher.config, job.student()).value();
   const LanguageModel untrained = MakeStudent(teacher, config, job.student().init(), job.data().seed());
   const LanguageModel student = LoadModel(UndisturbedRun() / "student").value();
   const auto before = ModelTensors(untrained), after = ModelTensors(student);
   ASSERT_EQ(before.size(), after.size());
   for (size_t i = 0; i < before.size(); ++i) {
-    EXPECT_EQ(after[i].value->equal(*before[i].value), !after[i].of_mamba2) << after[i].name;
+    EXPECT_EQ(after[i].value->equal(*before[i].value), !after[i].of_student_mixer) << after[i].name;
   }
 }
 
@@ -203,7 +203,7 @@ TEST(TinyRun, LeavesNothingOfItsServiceBehind) {
   for (const auto& entry : std::filesystem::directory_iterator(UndisturbedRun())) {
     names.push_back(entry.path().filename());
   }
-  EXPECT_THAT(names, UnorderedElementsAre(".lock", "metrics.jsonl", "result.json", "student"));
+  EXPECT_THAT(names, UnorderedElementsAre(".lock", "metrics.jsonl", "report.html", "report.json", "result.json", "student"));
 }
 
 TEST(TinyRun, ShowsItsStagesInTheirOrder) {

@@ -26,13 +26,12 @@ void AddHeadSums(const LanguageModel& model, const at::Tensor& hidden_TE, const 
   const int64_t predicted = ids_T.size(0) - 1;
   for (int64_t begin = 0; begin < predicted; begin += kHeadChunk) {
     const int64_t count = std::min(kHeadChunk, predicted - begin);
-    const at::Tensor log_p =
-        at::log_softmax(at::linear(hidden_TE.narrow(0, begin, count), model.head_VE), -1);
+    const at::Tensor log_p = at::log_softmax(HeadLogits(model, hidden_TE.narrow(0, begin, count)), -1);
     const at::Tensor next = ids_T.narrow(0, begin + 1, count).unsqueeze(1);
     sums.nll -= log_p.gather(1, next).sum(at::kDouble).item<double>();
     if (teacher == nullptr) continue;
     const at::Tensor log_t =
-        at::log_softmax(at::linear(teacher_hidden_TE.narrow(0, begin, count), teacher->head_VE), -1);
+        at::log_softmax(HeadLogits(*teacher, teacher_hidden_TE.narrow(0, begin, count)), -1);
     sums.teacher_nll -= log_t.gather(1, next).sum(at::kDouble).item<double>();
     sums.kl += (log_t.exp() * (log_t - log_p)).sum(at::kDouble).item<double>();
     sums.agreements += log_t.argmax(-1).eq(log_p.argmax(-1)).sum().item<double>();

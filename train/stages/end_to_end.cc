@@ -45,7 +45,7 @@ at::Tensor GradientOf(at::Tensor& value) {
 std::vector<Trainable> EndToEndTrainables(v1::TrainScope scope, LanguageModel& student) {
   std::vector<Trainable> trainables;
   for (const auto& tensor : ModelTensors(student)) {
-    if (scope == v1::TRAIN_SCOPE_ALL || tensor.of_mamba2) {
+    if (scope == v1::TRAIN_SCOPE_ALL || tensor.of_student_mixer) {
       trainables.push_back({tensor.name, *tensor.value, tensor.is_matrix});
     }
   }
@@ -113,7 +113,7 @@ absl::StatusOr<double> EndToEnd::AccumulatePass(int64_t step, int64_t pass) {
     }
     if (soft) {
       targets.teacher_hidden_nE = FinalNorm(teacher_, hidden).flatten(0, 1);
-      targets.teacher_head_VE = teacher_.head_VE;
+      targets.teacher_head = {teacher_.head_VE, teacher_.head_bias_V};
     } else {
       student_hidden = hidden;
       targets.ids_n = ids_BT.narrow(1, 1, plan_.seq_len - 1).flatten();
@@ -137,9 +137,14 @@ absl::StatusOr<double> EndToEnd::AccumulatePass(int64_t step, int64_t pass) {
     normed = normed.narrow(1, 0, plan_.seq_len - 1);  // the last token has no label
   normed = normed.flatten(0, 1);
 
-  const bool head_trains = student_.head_VE.requires_grad();
-  const HeadLoss loss = HeadCrossEntropy(normed.detach(), student_.head_VE.detach(), targets,
-                                         head_trains ? GradientOf(student_.head_VE) : at::Tensor());
+  const bool biased = student_.head_bias_V.defined();
+  const HeadWeights head = {student_.head_VE.detach(), biased ? student_.head_bias_V.detach() : at::Tensor()};
+  HeadWeights grad_head;
+  if (student_.head_VE.requires_grad()) {
+    grad_head.weight_VE = GradientOf(student_.head_VE);
+    if (biased) grad_head.bias_V = GradientOf(student_.head_bias_V);
+  }
+  const HeadLoss loss = HeadCrossEntropy(normed.detach(), head, targets, grad_head);
   RETURN_IF_ERROR(CheckLoss(plan_.stage, step, "student", loss.mean, student_.config.vocab_size));
   normed.backward(loss.grad_hidden_nE);
   if (embedding_trains) {

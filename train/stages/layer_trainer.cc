@@ -15,30 +15,21 @@ namespace {
 
 std::string LayerName(int64_t layer) { return absl::StrCat("layer ", layer); }
 
-void OwnNormsAndMlp(BlockWeights& block) {
-  for (at::Tensor* tensor : {&block.input_norm_E, &block.post_norm_E, &block.mlp.gate_proj,
-                             &block.mlp.up_proj, &block.mlp.down_proj}) {
-    *tensor = tensor->detach().clone();
+void OwnNormsAndMlp(LanguageModel& student, int64_t layer) {
+  for (const auto& tensor : BlockTensors(student, layer)) {
+    if (!tensor.of_student_mixer) *tensor.value = tensor.value->detach().clone();
   }
 }
 
 }  // namespace
 
 std::vector<Trainable> LayerTrainables(const StagePlan& plan, LanguageModel& student, int64_t layer) {
-  BlockWeights& block = student.blocks[layer];
-  auto& mixer = std::get<Mamba2Weights>(block.mixer);
-  const std::string prefix = absl::StrCat("model.layers.", layer, ".");
+  const bool whole_block = plan.stage == Stage::kHiddenStateAlignment && plan.scope == v1::TRAIN_SCOPE_BLOCK;
   std::vector<Trainable> trainables;
-  for (const Mamba2Tensor& tensor : Mamba2Tensors()) {
-    if (plan.stage == Stage::kMatrixOrientation && !tensor.in_matrix) continue;
-    trainables.push_back({prefix + "mamba." + tensor.name, mixer.*tensor.member, tensor.is_matrix});
-  }
-  if (plan.stage == Stage::kHiddenStateAlignment && plan.scope == v1::TRAIN_SCOPE_BLOCK) {
-    trainables.push_back({prefix + "input_layernorm.weight", block.input_norm_E, false});
-    trainables.push_back({prefix + "post_attention_layernorm.weight", block.post_norm_E, false});
-    trainables.push_back({prefix + "mlp.gate_proj.weight", block.mlp.gate_proj, true});
-    trainables.push_back({prefix + "mlp.up_proj.weight", block.mlp.up_proj, true});
-    trainables.push_back({prefix + "mlp.down_proj.weight", block.mlp.down_proj, true});
+  for (const auto& tensor : BlockTensors(student, layer)) {
+    const bool trains =
+        plan.stage == Stage::kMatrixOrientation ? tensor.in_matrix : tensor.of_student_mixer || whole_block;
+    if (trains) trainables.push_back({tensor.name, *tensor.value, tensor.is_matrix});
   }
   return trainables;
 }
@@ -47,7 +38,7 @@ LayerTrainer::LayerTrainer(const StagePlan& plan, LanguageModel& student, int64_
     : plan_(plan), student_(student), layer_(layer) {
   RETORT_CHECK(plan.stage != Stage::kEndToEnd && student.converted(layer)) << LayerName(layer);
   if (plan.stage == Stage::kHiddenStateAlignment && plan.scope == v1::TRAIN_SCOPE_BLOCK) {
-    OwnNormsAndMlp(student.blocks[layer]);
+    OwnNormsAndMlp(student, layer);
   }
   optimizer_ = std::make_unique<AdamW>(LayerTrainables(plan, student, layer));
   for (const Trainable& trainable : optimizer_->trainables()) trainable.value.requires_grad_(true);

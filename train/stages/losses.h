@@ -14,13 +14,20 @@ at::Tensor MatrixOrientationLoss(const Mamba2MatrixParts& student, const Attenti
 // The same of the matrices themselves, both [B, H, T, T]: the reference.
 at::Tensor MatrixOrientationLoss(const at::Tensor& student_BHTT, const at::Tensor& teacher_BHTT);
 
-// Stage 2: mean over (batch, token) of ||student - teacher||_2. Both [B, T, E].
+// Stage 2: mean over (batch, token) of ||student - teacher||_2. Both [B, T, E]. Gradients flow to the student
+// alone.
 at::Tensor HiddenStateLoss(const at::Tensor& student_BTE, const at::Tensor& teacher_BTE);
+
+// The head of a language model, or its gradients.
+struct HeadWeights {
+  at::Tensor weight_VE;
+  at::Tensor bias_V;  // undefined: none
+};
 
 // What stage 3 learns from at each position; n positions. Exactly one of the two is defined.
 struct HeadTargets {
   at::Tensor teacher_hidden_nE;  // normed; the labels are softmax(teacher_hidden . teacher_head)
-  at::Tensor teacher_head_VE;
+  HeadWeights teacher_head;
   at::Tensor ids_n;  // int64: one-hot labels
 };
 
@@ -30,9 +37,10 @@ struct HeadLoss {
 };
 
 // Stage 3: mean cross-entropy of softmax(hidden . head) against the targets, with its gradients, computed for
-// a few hundred positions at a time: no array of n x V exists. When `grad_head_VE` is defined, the gradient
-// of the head is added to it. No autograd inside; the caller continues with grad_hidden_nE.
-HeadLoss HeadCrossEntropy(const at::Tensor& hidden_nE, const at::Tensor& head_VE, const HeadTargets& targets,
-                          at::Tensor grad_head_VE);
+// a few hundred positions at a time: no array of n x V exists. When the tensors of `grad_head` are defined,
+// the head's gradients are added to them. A head with a bias is copied, its bias as one more column. No
+// autograd inside; the caller continues with grad_hidden_nE.
+HeadLoss HeadCrossEntropy(const at::Tensor& hidden_nE, const HeadWeights& head, const HeadTargets& targets,
+                          const HeadWeights& grad_head);
 
 }  // namespace retort

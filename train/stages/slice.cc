@@ -52,9 +52,7 @@ absl::StatusOr<SliceStep> Slice::Step(int64_t step, const std::vector<int64_t>& 
   return result;
 }
 
-void Slice::Add(int64_t layer) {
-  trainers_[layer] = std::make_unique<LayerTrainer>(plan_, student_, layer);
-}
+void Slice::Add(int64_t layer) { trainers_[layer] = std::make_unique<LayerTrainer>(plan_, student_, layer); }
 
 void Slice::Drop(int64_t layer) { RETORT_CHECK(trainers_.erase(layer) == 1) << "layer " << layer; }
 
@@ -63,11 +61,6 @@ absl::Status Slice::Accumulate(int64_t step, const std::atomic<bool>& stop, Slic
     if (stop.load()) return absl::CancelledError("training stopped");
     const std::string doing = absl::StrCat(StageName(plan_.stage), ", step ", step + 1, ", teacher");
     RETURN_IF_ERROR(CatchTorch(doing, [&] { return AccumulatePass(step, pass, result); }));
-  }
-  for (const TrainedLayer& trained : result.layers) {
-    const absl::Status status = trainer(trained.layer).CheckAccumulated(step);
-    if (!status.ok()) failed_layer_ = trained.layer;
-    RETURN_IF_ERROR(status);
   }
   return absl::OkStatus();
 }
@@ -98,6 +91,11 @@ absl::Status Slice::AccumulatePass(int64_t step, int64_t pass, SliceStep& result
     if (absl::IsInternal(loss.status()))
       failed_layer_ = layer;  // the others: no memory, which is nobody's fault
     if (!loss.ok()) return loss.status();
+    if (pass + 1 == plan_.micro_batches) {  // while the caches hold the gradients
+      const absl::Status status = trainer(layer).CheckAccumulated(step);
+      if (!status.ok()) failed_layer_ = layer;
+      RETURN_IF_ERROR(status);
+    }
     next->loss += *loss;
     next->seconds += MonotonicSeconds() - shown;
     ++next;

@@ -200,7 +200,7 @@ TEST_F(SliceTest, AlignsTheLastLayerWithTheUnNormedOutput) {
   const at::Tensor output = last.input_BTE + last.mixer_BTE;
   const c10::NoGradGuard no_grad;
   const at::Tensor un_normed =
-      output + Mlp(at::rms_norm(output, {64}, teacher_.blocks[3].post_norm_E, teacher_.config.rms_eps),
+      output + Mlp(at::rms_norm(output, {64}, teacher_.blocks[3].post_norm_E, teacher_.config.norm_eps),
                    teacher_.blocks[3].mlp);
   const at::Tensor of_student =
       RunBlock(student_, 3, last.input_BTE, RotaryFor(teacher_, plan.seq_len), nullptr);

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "model/student/make_student.h"
-#include "model/teacher/llama.h"
+#include "model/teacher/teacher.h"
 #include "train/data/batches.h"
 #include "train/stages/stage_plan.h"
 
@@ -22,7 +22,7 @@ inline std::filesystem::path TinyDirectory() {
   return std::filesystem::path(RETORT_SOURCE_DIR) / "tests/golden/tiny";
 }
 
-inline LanguageModel TinyTeacher() { return LoadLlama(TinyDirectory() / "teacher").value(); }
+inline LanguageModel TinyTeacher() { return LoadTeacher(TinyDirectory() / "teacher").value(); }
 
 // As core/config would fill it in, three stages of ten steps.
 inline v1::JobSpec TinyJob() {

@@ -55,6 +55,7 @@ TEST_F(AgentTest, SaysGoodByeAloneWhenTimeWillNotDo) {
   EXPECT_TRUE(agent.StopsCall(now));
   Answer(absl::CancelledError(""));
   Refuse<v1::LeaveRequest>(absl::UnavailableError(""));
+  ExpectNoCall();  // it backs off, though only a little
   TakeCallLater<v1::LeaveRequest>();
   Answer();
   EXPECT_EQ(*agent.end(), absl::OkStatus());

@@ -270,6 +270,22 @@ TEST_F(AgentTest, DropsAStepThatTakesTooLongForAYieldOfEverything) {
   EXPECT_THAT(Copy().drop, ElementsAre(4));
 }
 
+TEST_F(AgentTest, TheTimeOfAYieldIsNotCountedFromOneUnderAnOlderLease) {
+  Begin(SliceOf({4}));
+  Yield({4}, v1::END_CAUSE_PAUSED);
+  Copy();
+  Make<v1::ReleaseLeaseRequest>();
+  TakeWork<DiscardOrder>();
+  EndWork(absl::OkStatus());
+  now += 60'000;
+  Grant(SliceOf({7, 8}));
+  Yield({7}, v1::END_CAUSE_RECUT);
+  Load();
+  TakeWork<StepOrder>();
+  Yield({7, 8}, v1::END_CAUSE_RECUT);
+  EXPECT_FALSE(agent.StopsWork(now));
+}
+
 TEST_F(AgentTest, StopsALoadWhenAllIsAskedBack) {
   Register();
   Grant(SliceOf({4, 5}));

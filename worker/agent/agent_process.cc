@@ -104,9 +104,11 @@ class AgentProcess final : public CheckpointSource {
       std::optional<absl::Status> end;
       {
         MutexLock lock(mutex_);
-        if (stop && !is_told) agent_.Terminate(NowMs(), options_.grace_ms);
-        if (stop && !is_told) changed_.notify_all();
-        is_told = stop;
+        if (stop && !is_told) {  // read once: it may be set at any moment
+          is_told = true;
+          agent_.Terminate(NowMs(), options_.grace_ms);
+          changed_.notify_all();
+        }
         BreakOff();
         notes = agent_.TakeNotes();
         end = agent_.end();

@@ -80,6 +80,7 @@ TEST_F(AgentTest, BeginsAPublishAgainWhoseCommitFindsNone) {
   BeginPublish(23);
   Make<UploadOrder>();
   Refuse<v1::CommitPublishRequest>(absl::NotFoundError("restarted"));
+  ExpectNoCall();  // it backs off
   TakeCallLater<v1::BeginPublishRequest>();
 }
 
@@ -216,6 +217,21 @@ TEST_F(AgentTest, AFinishedLayerCompletesThoughItIsAskedBack) {
   TakeCall<v1::CompleteRequest>();
 }
 
+TEST_F(AgentTest, CompletesTheEndOfARangeBeforeItGivesBackTheMiddle) {
+  v1::Slice slice = SliceOf({4, 5, 6}, 35);
+  slice.mutable_layers(2)->set_total_steps(36);
+  Begin(slice);
+  Step();
+  EXPECT_THAT(Copy().copy, ElementsAre(6));
+  Yield({5, 6}, v1::END_CAUSE_RECUT);
+  EXPECT_THAT(Copy().copy, ElementsAre(5));
+  EXPECT_THAT(LayersOf(Publish()), ElementsAre(5));
+  Copy();
+  Publish();
+  EXPECT_THAT(NumbersOf(Make<v1::CompleteRequest>().layers()), ElementsAre(6));
+  EXPECT_THAT(NumbersOf(Make<v1::ReleaseLeaseRequest>().layers()), ElementsAre(5));
+}
+
 TEST_F(AgentTest, ACompletionOutOfTurnFailsTheSlice) {
   Begin(SliceOf({4}, 39));
   Step();
@@ -292,12 +308,25 @@ TEST_F(AgentTest, LoadsAgainWhenTheOrchestratorDidNotKnowItMeanwhile) {
   TakeWork<LoadOrder>();
   EndWork(absl::AbortedError("another epoch"));
   ExpectNoWork();
+  EXPECT_LE(agent.NextDueMs(now), now + 300);  // the back-off
   Register(6);
-  now += 300;  // the back-off
+  now += 300;
   ExpectNoWork();
   Renew();
   Load();
   TakeWork<StepOrder>();
+}
+
+TEST_F(AgentTest, ANewLeaseIsLoadedAtOnceThoughTheLastOneBackedOff) {
+  Register(5);
+  Grant(SliceOf({4}));
+  TakeWork<LoadOrder>();
+  EndWork(absl::AbortedError("another epoch"));
+  Register(6);
+  Stop({4}, v1::END_CAUSE_INFRASTRUCTURE);
+  Make<v1::ReleaseLeaseRequest>();
+  Grant(SliceOf({7}));
+  TakeWork<LoadOrder>();
 }
 
 TEST_F(AgentTest, TheWorkOfALeaseThatIsOverDoesNotTouchTheNextOne) {

@@ -10,6 +10,7 @@
 #include "model/lm/torch_seam.h"
 #include "model/student/make_student.h"
 #include "model/student/student_directory.h"
+#include "worker/run/report_json.h"
 #include "worker/run/result_json.h"
 #include "worker/run/run_identity.h"
 #include "worker/run/this_machine.h"
@@ -20,6 +21,7 @@ namespace {
 using nlohmann::json;
 
 constexpr char kMeasured[] = "result/measured";
+constexpr char kTeacher[] = "teacher", kUntrained[] = "untrained";  // moments of ShowMatrixOnce
 
 std::string Whose(const v1::CheckpointRef& ref) {
   return absl::StrCat("the checkpoint of ", StageName(static_cast<Stage>(ref.stage())), ", layer ",
@@ -124,14 +126,25 @@ absl::Status EndToEndWork::MeasureOnce(json& measured, const std::string& what, 
   return absl::OkStatus();
 }
 
+absl::Status EndToEndWork::ShowMatrixOnce(const std::string& moment, const LanguageModel& model) {
+  const std::optional<int64_t> layer = ShownLayer(student_.config);
+  json& matrix = measured_["matrices"][moment];
+  if (!layer || !matrix.is_null()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(matrix, HeadMatrixJson(model, teacher_, *layer, evaluation_->windows().front()));
+  return absl::OkStatus();
+}
+
 absl::Status EndToEndWork::Assemble(CheckpointSource& source, const std::atomic<bool>& stop) {
   RETURN_IF_ERROR(MeasureOnce(measured_["teacher"], "the teacher", teacher_, stop));
+  RETURN_IF_ERROR(ShowMatrixOnce(kTeacher, teacher_));
   RETURN_IF_ERROR(MeasureOnce(measured_["initial"], "the untrained student", student_, stop));
+  RETURN_IF_ERROR(ShowMatrixOnce(kUntrained, student_));
   for (StageRecord& stage : earlier_) {
     const std::string name = StageName(stage.plan.stage);
     RETURN_IF_ERROR(TakeStage(stage, source, stop));
     RETURN_IF_ERROR(MeasureOnce(measured_["stages"][name], absl::StrCat("the student assembled after ", name),
                                 student_, stop));
+    RETURN_IF_ERROR(ShowMatrixOnce(name, student_));
     stage.student = measured_["stages"][name];
   }
   if (plan_) training_ = std::make_unique<EndToEnd>(*plan_, teacher_, student_, *batches_);
@@ -216,6 +229,23 @@ json EndToEndWork::ResultJson(const std::vector<StageRecord>& stages) const {
   return result;
 }
 
+absl::StatusOr<json> EndToEndWork::ReportJson(const std::vector<StageRecord>& stages,
+                                              const std::atomic<bool>& stop) const {
+  json report = {{"architecture", ArchitectureJson(teacher_, student_)}};
+  ASSIGN_OR_RETURN(report["samples"],
+                   SamplesJson(student_, evaluation_->continuations(), inputs_.teacher, stop));
+  const std::optional<int64_t> layer = ShownLayer(student_.config);
+  if (!layer) return report;
+  json& matrices = report["matrices"];
+  matrices = {{"layer", *layer}, {"head", 0}, {"teacher", measured_["matrices"][kTeacher]}};
+  matrices["students"].push_back({{"after", kUntrained}, {"values", measured_["matrices"][kUntrained]}});
+  for (const StageRecord& stage : stages) {
+    const std::string name = StageName(stage.plan.stage);
+    matrices["students"].push_back({{"after", name}, {"values", measured_["matrices"][name]}});
+  }
+  return report;
+}
+
 absl::StatusOr<SavedLayer> EndToEndWork::MakeResult(const std::atomic<bool>& stop) {
   UseComputeThreads();
   return CatchTorch("making the result", [&]() -> absl::StatusOr<SavedLayer> {
@@ -223,6 +253,7 @@ absl::StatusOr<SavedLayer> EndToEndWork::MakeResult(const std::atomic<bool>& sto
     if (plan_) {
       json& measured = measured_["stages"][StageName(plan_->stage)];
       RETURN_IF_ERROR(MeasureOnce(measured, "the student at its end", student_, stop));
+      RETURN_IF_ERROR(ShowMatrixOnce(StageName(plan_->stage), student_));
       stages.push_back({.plan = *plan_, .histories = {{0, history_}}, .student = measured});
     }
     SavedLayer result;
@@ -232,7 +263,9 @@ absl::StatusOr<SavedLayer> EndToEndWork::MakeResult(const std::atomic<bool>& sto
     for (StudentFile& file : files) {
       result.tensors.push_back(SaveText("student/" + file.name, std::move(file.contents)));
     }
+    ASSIGN_OR_RETURN(const json report, ReportJson(stages, stop));
     result.tensors.push_back(SaveText("metrics.jsonl", MetricsText(stages)));
+    result.tensors.push_back(SaveText("report.json", report.dump() + "\n"));
     result.tensors.push_back(SaveText("result.json", ResultJson(stages).dump(2) + "\n"));
     SortByName(result);
     return result;

@@ -49,9 +49,13 @@ class EndToEndWork : public SliceWork {
   // Fills `measured`, unless it has been filled before; `what` is for the log.
   absl::Status MeasureOnce(nlohmann::json& measured, const std::string& what, const LanguageModel& model,
                            const std::atomic<bool>& stop);
+  // Keeps the matrix of a head for the report, unless `moment` has one: "teacher", "untrained" or a stage.
+  absl::Status ShowMatrixOnce(const std::string& moment, const LanguageModel& model);
   absl::Status Assemble(CheckpointSource& source, const std::atomic<bool>& stop);
   absl::Status Resume(CheckpointSource& source, const std::atomic<bool>& stop);
   nlohmann::json ResultJson(const std::vector<StageRecord>& stages) const;
+  absl::StatusOr<nlohmann::json> ReportJson(const std::vector<StageRecord>& stages,
+                                            const std::atomic<bool>& stop) const;
   LogContext context() const;
 
   const v1::Slice& assignment_;
@@ -66,8 +70,8 @@ class EndToEndWork : public SliceWork {
   std::unique_ptr<EndToEnd> training_;  // null without plan_
   StepHistory history_;
   size_t copied_steps_ = 0;  // where the last checkpoint stands
-  // {teacher, initial, stages{NAME: the student after it}, seconds that measuring took}: what goes into
-  // checkpoints, so that a restart does not measure again.
+  // {teacher, initial, stages{NAME: the student after it}, matrices{MOMENT: of one head}, seconds that
+  // measuring took}: what goes into checkpoints, so that a restart does not measure again.
   nlohmann::json measured_;
 };
 

@@ -31,6 +31,10 @@ class Evaluation {
   absl::StatusOr<nlohmann::json> Measure(const LanguageModel& model, const LanguageModel* teacher,
                                          const std::atomic<bool>& stop) const;
 
+  // What SamplesJson shows; after ContinuePrompts.
+  const FreeRunningReference& continuations() const { return free_running_; }
+  const TokenWindows& windows() const { return eval_windows_; }  // of data.eval
+
   bool has_off_domain() const { return !off_domain_windows_.empty(); }
 
  private:

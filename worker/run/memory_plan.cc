@@ -28,14 +28,6 @@ uint64_t ModelBytes(const ModelConfig& config, Predicate counts) {
   return bytes;
 }
 
-uint64_t MatrixPartsBytes(const ModelConfig& config) {
-  uint64_t bytes = 0;
-  for (const Mamba2Tensor& tensor : Mamba2Tensors()) {
-    if (tensor.in_matrix) bytes += BytesOf(Mamba2TensorShape(tensor, config.mamba2, config.hidden_size));
-  }
-  return bytes;
-}
-
 // Of the arrays that a forward and a backward pass of one student block hold at once, beside a teacher
 // block's.
 uint64_t BlockPassBytes(const ModelConfig& config, uint64_t tokens) {
@@ -51,10 +43,13 @@ uint64_t BlockKeptBytes(const ModelConfig& config, uint64_t tokens) {
   return kFloatBytes * tokens * static_cast<uint64_t>(floats);
 }
 
-// Logits of 256 positions and what is computed from them, of teacher and student.
+// Logits of 256 positions and what is computed from them, of teacher and student; copies of heads with a bias
+// and the gradient of one.
 uint64_t HeadBytes(const ModelConfig& config) {
-  constexpr uint64_t kPositions = 256, kArrays = 6;
-  return kFloatBytes * kPositions * kArrays * static_cast<uint64_t>(config.vocab_size);
+  constexpr int64_t kPositions = 256, kArrays = 6, kBiasedHeads = 3;
+  const int64_t columns =
+      kPositions * kArrays + (config.block().head_bias ? kBiasedHeads * (config.hidden_size + 1) : 0);
+  return kFloatBytes * static_cast<uint64_t>(columns * config.vocab_size);
 }
 
 // While a checkpoint is sent, the next one is copied or a pass is made.
@@ -73,11 +68,17 @@ uint64_t PlanLayersBytes(const StagePlan& plan, const ModelConfig& teacher, cons
                          const std::vector<int64_t>& layers) {
   const bool whole_blocks = plan.stage == Stage::kHiddenStateAlignment && plan.scope == v1::TRAIN_SCOPE_BLOCK;
   const uint64_t own = ModelBytes(student, [&](const auto& tensor) {
-    return (tensor.of_mamba2 || whole_blocks) &&
+    return (tensor.of_student_mixer || whole_blocks) &&
            std::binary_search(layers.begin(), layers.end(), tensor.place);
   });
   const uint64_t trained =
-      plan.stage == Stage::kMatrixOrientation ? layers.size() * MatrixPartsBytes(student) : own;
+      plan.stage == Stage::kMatrixOrientation
+          ? ModelBytes(student,
+                       [&](const auto& tensor) {
+                         return tensor.in_matrix &&
+                                std::binary_search(layers.begin(), layers.end(), tensor.place);
+                       })
+          : own;
   const auto tokens = static_cast<uint64_t>(plan.micro_batch * plan.seq_len);
   const uint64_t of_teacher = TeacherBytes(teacher, layers.back() + 1);
   return PeakBytes(of_teacher, own, trained, BlockPassBytes(student, tokens));
@@ -85,7 +86,7 @@ uint64_t PlanLayersBytes(const StagePlan& plan, const ModelConfig& teacher, cons
 
 uint64_t PlanEndToEndBytes(const v1::JobSpec& job, const ModelConfig& teacher, const ModelConfig& student) {
   const auto all = [](const auto&) { return true; };
-  const auto mixers = [](const auto& tensor) { return tensor.of_mamba2; };
+  const auto mixers = [](const auto& tensor) { return tensor.of_student_mixer; };
   const bool whole = job.stages().end_to_end().train() == v1::TRAIN_SCOPE_ALL;
   const uint64_t own = whole ? ModelBytes(student, all) : ModelBytes(student, mixers);
   const uint64_t trained = job.stages().has_end_to_end() ? own : 0;

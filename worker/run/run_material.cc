@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "model/student/make_student.h"
-#include "model/teacher/llama.h"
+#include "model/teacher/teacher.h"
 #include "worker/run/run_identity.h"
 
 namespace retort {

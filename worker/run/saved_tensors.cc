@@ -129,7 +129,7 @@ absl::Status LoadStudentTensors(const SavedTensors& saved, int64_t place, Langua
   for (const auto& tensor : ModelTensors(student)) {
     if (!Concerns(place, tensor.place)) continue;
     const std::string name = StudentName(tensor.name);
-    if (!tensor.of_mamba2 && !saved.Has(name)) continue;  // still the teacher's
+    if (!tensor.of_student_mixer && !saved.Has(name)) continue;  // still the teacher's
     ASSIGN_OR_RETURN(*tensor.value, saved.Tensor(name, tensor.shape));
   }
   if (student.config.tied_head) student.head_VE = student.embedding_VE;

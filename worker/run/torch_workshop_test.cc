@@ -89,17 +89,55 @@ TEST_F(TorchWorkshopTest, MakesTheSameResultHoweverTheLayersAreCut) {
   run.Train(a, kStage2, {0, 2, 3}, 20);
   const SavedLayer result = Finish(run, 9);
 
-  ASSERT_EQ(result.tensors.size(), 5u);
+  ASSERT_EQ(result.tensors.size(), 6u);
   for (size_t i = 0; i < result.tensors.size(); ++i) {
     const std::string& name = expected.tensors[i].name;
     EXPECT_EQ(result.tensors[i].name, name);
-    const bool timed = name.rfind("student/", 0) != 0;
+    const bool timed = name == "metrics.jsonl" || name == "result.json";
     EXPECT_TRUE(timed || result.tensors[i].bytes == expected.tensors[i].bytes) << name;
   }
   EXPECT_EQ(WithoutTimes(json::parse(FileOf(result, "result.json"))),
             WithoutTimes(json::parse(FileOf(expected, "result.json"))));
   EXPECT_EQ(MetricsWithoutTimes(FileOf(result, "metrics.jsonl")),
             MetricsWithoutTimes(FileOf(expected, "metrics.jsonl")));
+}
+
+double Distance(const json& a, const json& b) {
+  double squares = 0;
+  for (size_t i = 0; i < a.size(); ++i) squares += std::pow(a[i].get<double>() - b[i].get<double>(), 2);
+  return std::sqrt(squares);
+}
+
+TEST_F(TorchWorkshopTest, TheReportShowsOneHeadOfTheMiddleLayerAndContinuedTexts) {
+  WorkshopRun run(TinyJobFile());
+  TorchWorkshop workshop = NewWorkshop();
+  run.Prepare(workshop);
+  run.Train(workshop, kStage1, {0, 2, 3}, 20);
+  run.Train(workshop, kStage2, {0, 2, 3}, 20);
+  const json report = json::parse(FileOf(Finish(run, 20), "report.json"));
+  EXPECT_EQ(report["architecture"]["layer_types"], json({"mamba2", "attention", "mamba2", "mamba2"}));
+  EXPECT_LT(report["architecture"]["teacher_parameters"], report["architecture"]["student_parameters"]);
+
+  const json& matrices = report["matrices"];
+  EXPECT_EQ(matrices["layer"], 2);
+  const json& teacher = matrices["teacher"];
+  ASSERT_EQ(teacher.size(), 64u * 65 / 2);  // of 64 tokens
+  EXPECT_EQ(teacher[0], 1);                 // the first token attends to itself alone
+  for (size_t row = 0, at = 0; row < 64; at += ++row) {
+    double sum = 0;
+    for (size_t column = 0; column <= row; ++column) sum += teacher[at + column].get<double>();
+    EXPECT_NEAR(sum, 1, 0.01) << row;  // of three digits each
+  }
+  std::vector<std::string> moments;
+  for (const json& student : matrices["students"]) moments.push_back(student["after"]);
+  EXPECT_THAT(moments, ElementsAre("untrained", "matrix_orientation", "hidden_state_alignment", "end_to_end"));
+  EXPECT_LT(Distance(matrices["students"][1]["values"], teacher),
+            0.95 * Distance(matrices["students"][0]["values"], teacher));
+
+  ASSERT_EQ(report["samples"].size(), 2u);  // prompts of the job
+  for (const char* part : {"prompt", "teacher", "student"}) {
+    EXPECT_NE(report["samples"][0][part], report["samples"][1][part]) << part;
+  }
 }
 
 // A run whose stage 1 is done.

@@ -1,10 +1,13 @@
-// The goldens are transformers' LlamaForCausalLM; tests/golden/llama/README.md.
-#include "model/teacher/llama.h"
+// The goldens are what transformers computes; tests/golden/llama/README.md, tests/golden/teachers/README.md.
+#include "model/teacher/teacher.h"
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <cmath>
 #include <fstream>
+#include <functional>
+#include <map>
 #include <string>
 
 #include "gmock/gmock.h"
@@ -20,7 +23,7 @@ constexpr double kTolerance = 1e-4;
 constexpr char kGolden[] = RETORT_SOURCE_DIR "/tests/golden/";
 
 LanguageModel Load(const std::string& directory) {
-  auto model = LoadLlama(kGolden + directory);
+  auto model = LoadTeacher(kGolden + directory);
   EXPECT_TRUE(model.ok()) << model.status();
   return *std::move(model);
 }
@@ -36,12 +39,14 @@ void ExpectClose(const at::Tensor& actual, const at::Tensor& expected, const std
   EXPECT_LT((actual - expected).abs().max().item<double>(), kTolerance) << what;
 }
 
-class LlamaLogits : public testing::TestWithParam<const char*> {};
-INSTANTIATE_TEST_SUITE_P(Random, LlamaLogits,
-                         testing::Values("untied_mha", "gqa_wide_heads_bf16", "sharded_gqa"));
+class TeacherLogits : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Random, TeacherLogits,
+                         testing::Values("llama/untied_mha", "llama/gqa_wide_heads_bf16", "llama/sharded_gqa",
+                                         "teachers/llama3", "teachers/mistral", "teachers/phi",
+                                         "teachers/phi_two_fifths_turn", "teachers/qwen2", "teachers/qwen3"));
 
-TEST_P(LlamaLogits, EqualTransformers) {
-  const std::string directory = std::string("llama/") + GetParam();
+TEST_P(TeacherLogits, EqualTransformers) {
+  const std::string directory = GetParam();
   const SafetensorsFile golden = OpenGolden(directory + "/golden.safetensors");
   ExpectClose(Logits(Load(directory), *golden.Read("ids")), *golden.Read("logits"), GetParam());
 }
@@ -67,6 +72,29 @@ class TinyTeacher : public testing::Test {
   const LanguageModel model_ = Load("tiny/teacher");
   std::vector<BlockTaps> taps_;
 };
+
+TEST(PhiTeacher, EachLayersSignalsEqualTransformers) {
+  const c10::NoGradGuard no_grad;
+  const SafetensorsFile golden = OpenGolden("teachers/phi/golden.safetensors");
+  const LanguageModel model = Load("teachers/phi");
+  const at::Tensor ids = *golden.Read("ids");
+  const RotaryTable rotary = RotaryFor(model, ids.size(1));
+  at::Tensor hidden = Embed(model, ids);
+  for (int64_t l = 0; l < model.config.num_layers(); ++l) {
+    BlockTaps taps;
+    hidden = RunBlock(model, l, hidden, rotary, &taps);
+    const auto expect = [&](const at::Tensor& actual, const std::string& name) {
+      const std::string at_layer = "layers." + std::to_string(l) + "." + name;
+      ExpectClose(actual, *golden.Read(at_layer), at_layer);
+    };
+    expect(taps.input_BTE, "input");
+    expect(taps.mixer_BTE, "mixer");
+    expect(taps.attention.q_BHTD, "q");
+    expect(taps.attention.k_BKTD, "k");
+    expect(taps.attention.lse_BHT, "lse");
+    expect(taps.output_BTE, "output");
+  }
+}
 
 TEST_F(TinyTeacher, LogitsEqualTransformers) {
   ExpectClose(Logits(model_, *golden_.Read("ids")), *golden_.Read("logits"), "logits");
@@ -122,14 +150,15 @@ TEST_F(TinyTeacher, AttentionMatrixIsTheCausalSoftmax) {
   }
 }
 
-TEST(LoadLlama, TiesTheHeadOnlyWhenTheConfigurationSaysSo) {
+TEST(LoadTeacher, TiesTheHeadOnlyWhenTheConfigurationSaysSo) {
   const LanguageModel tied = Load("tiny/teacher"), untied = Load("llama/untied_mha");
   EXPECT_TRUE(tied.head_VE.is_same(tied.embedding_VE));
   EXPECT_FALSE(at::equal(untied.head_VE, untied.embedding_VE));
 }
 
-TEST(LoadLlama, ListsEveryTensorOfTheFilesOnce) {
-  for (const char* directory : {"tiny/teacher", "llama/untied_mha"}) {
+TEST(LoadTeacher, ListsEveryTensorOfTheFilesOnce) {
+  for (const char* directory : {"tiny/teacher", "llama/untied_mha", "teachers/phi", "teachers/qwen2",
+                                "teachers/qwen3", "teachers/mistral"}) {
     LanguageModel model = Load(directory);
     const SafetensorsFile file = OpenGolden(std::string(directory) + "/model.safetensors");
     std::vector<std::string> names;
@@ -159,16 +188,17 @@ TEST(LoadBlocks, ReadsNoMoreThanItIsAskedForAndGoesOnFromThere) {
   EXPECT_TRUE(at::equal(model.head_VE, whole.head_VE));
 }
 
-TEST(LoadLlama, RefusesADirectoryThatIsNoModel) {
-  EXPECT_EQ(LoadLlama(kGolden + std::string("nowhere")).status().code(), absl::StatusCode::kNotFound);
+TEST(LoadTeacher, RefusesADirectoryThatIsNoModel) {
+  EXPECT_EQ(LoadTeacher(kGolden + std::string("nowhere")).status().code(), absl::StatusCode::kNotFound);
 }
 
-// A copy of the untied model's directory that a test may spoil.
+// A copy of a teacher's directory that a test may spoil.
 class SpoiltTeacher : public testing::Test {
  protected:
-  void SetUp() override {
+  void SetUp() override { Copy("llama/untied_mha"); }
+  void Copy(const std::string& teacher) {
     std::filesystem::remove_all(directory_);
-    std::filesystem::copy(kGolden + std::string("llama/untied_mha"), directory_);
+    std::filesystem::copy(kGolden + teacher, directory_);
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }
 
@@ -180,27 +210,78 @@ class SpoiltTeacher : public testing::Test {
     std::ofstream(directory_ / "config.json") << text;
   }
 
+  // Writes the weights anew after `edit`.
+  void Reweigh(const std::function<void(std::map<std::string, at::Tensor>&)>& edit) {
+    std::map<std::string, at::Tensor> tensors;
+    {
+      const SafetensorsFile file = *SafetensorsFile::Open(directory_ / "model.safetensors");
+      for (const std::string& name : file.names()) tensors[name] = *file.Read(name);
+    }
+    edit(tensors);
+    const NamedTensors written(tensors.begin(), tensors.end());
+    ASSERT_TRUE(WriteSafetensors(directory_ / "model.safetensors", written, {}).ok());
+  }
+
+  void ExpectRefused(absl::StatusCode code, const std::string& message) const {
+    const absl::Status status = LoadTeacher(directory_).status();
+    EXPECT_EQ(status.code(), code) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(message));
+  }
+
   const std::filesystem::path directory_ =
-      testing::TempDir() + "/llama_test_" + testing::UnitTest::GetInstance()->current_test_info()->name();
+      testing::TempDir() + "/teacher_test_" + testing::UnitTest::GetInstance()->current_test_info()->name();
 };
 
 TEST_F(SpoiltTeacher, NamesATensorOfAnotherShape) {
   Reconfigure("\"intermediate_size\": 24", "\"intermediate_size\": 25");
-  const absl::Status status = LoadLlama(directory_).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("mlp.gate_proj.weight has shape [24, 16]"));
+  ExpectRefused(absl::StatusCode::kInvalidArgument, "mlp.gate_proj.weight has shape [24, 16]");
 }
 
 TEST_F(SpoiltTeacher, NamesAMissingTensor) {
   Reconfigure("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3");
-  const absl::Status status = LoadLlama(directory_).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("no tensor model.layers.2.input_layernorm.weight"));
+  ExpectRefused(absl::StatusCode::kNotFound, "no tensor model.layers.2.input_layernorm.weight");
+}
+
+TEST_F(SpoiltTeacher, NamesAMissingBias) {
+  Copy("teachers/phi");
+  Reweigh([](auto& tensors) { tensors.erase("lm_head.bias"); });
+  ExpectRefused(absl::StatusCode::kNotFound, "no tensor lm_head.bias");
+}
+
+TEST_F(SpoiltTeacher, NamesATensorThatItsFamilyLacks) {
+  Reweigh([](auto& tensors) { tensors["model.layers.1.self_attn.q_proj.bias"] = at::ones({16}); });
+  ExpectRefused(absl::StatusCode::kInvalidArgument,
+                "tensor model.layers.1.self_attn.q_proj.bias is not one of the 21 that a model_type "
+                "\"llama\" of this config.json has");
+}
+
+TEST_F(SpoiltTeacher, NamesALayerMoreThanItsConfigurationHas) {
+  Reconfigure("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1");
+  ExpectRefused(absl::StatusCode::kInvalidArgument,
+                "tensor model.layers.1.input_layernorm.weight is not one");
+}
+
+TEST_F(SpoiltTeacher, NamesATensorThatHoldsANaN) {
+  Copy("teachers/qwen2");
+  Reweigh([](auto& tensors) { tensors["model.layers.0.self_attn.k_proj.bias"][3] = NAN; });
+  ExpectRefused(absl::StatusCode::kInvalidArgument,
+                "model.layers.0.self_attn.k_proj.bias holds a NaN or an infinity");
+}
+
+TEST_F(SpoiltTeacher, DoesWithoutTensorsThatFollowFromTheConfiguration) {
+  Copy("teachers/llama3");  // tied
+  Reweigh([](auto& tensors) {
+    tensors["lm_head.weight"] = at::zeros({64, 32});
+    tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = at::zeros({8});
+  });
+  const auto model = LoadTeacher(directory_);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_TRUE(model->head_VE.is_same(model->embedding_VE));
 }
 
 TEST_F(SpoiltTeacher, SeesThatItsWeightsAreCutShort) {
   std::filesystem::resize_file(directory_ / "model.safetensors", 20000);
-  EXPECT_EQ(LoadLlama(directory_).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(LoadTeacher(directory_).status().code(), absl::StatusCode::kDataLoss);
 }
 
 }  // namespace

@@ -1,0 +1,367 @@
+#include "cli/report/report_page.h"
+
+#include <google/protobuf/util/json_util.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <ostream>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "cli/report/colours.h"
+#include "cli/report/line_chart.h"
+#include "cli/report/markup.h"
+#include "cli/report/matrix_image.h"
+#include "cli/report/page_style.h"
+#include "core/base/files.h"
+#include "core/base/progress.h"
+#include "core/base/status_macros.h"
+#include "core/config/job_writer.h"
+
+namespace retort {
+namespace {
+
+using nlohmann::json;
+
+constexpr double kMebibyte = 1 << 20;
+
+// "12,345", "187k", "1.52 M": what fits a tile.
+std::string Short(double number) {
+  for (const auto& [unit, name] : {std::pair{1e9, " B"}, {1e6, " M"}, {1e4, "k"}}) {
+    if (number >= unit) return absl::StrFormat("%.4g%s", unit == 1e4 ? number / 1e3 : number / unit, name);
+  }
+  return absl::StrFormat("%.4g", number);
+}
+
+std::string Number(const json& object, const char* key, const char* format) {
+  if (!object.contains(key) || !object[key].is_number()) return "–";
+  const double number = object[key].get<double>();
+  if (number >= 100000) return Short(number);
+  return absl::StrFormat(*absl::ParsedFormat<'f'>::New(format), number);
+}
+
+// "matrix orientation" of matrix_orientation.
+std::string Words(std::string name) {
+  std::replace(name.begin(), name.end(), '_', ' ');
+  return name;
+}
+
+std::string Section(const std::string& title, const std::string& inner) {
+  return absl::StrCat("<section>\n<h2>", title, "</h2>\n", inner, "</section>\n");
+}
+
+std::string Tile(const std::string& figure, const std::string& what) {
+  return absl::StrCat("<div class=tile><b>", EscapeHtml(figure), "</b><span>", EscapeHtml(what),
+                      "</span></div>\n");
+}
+
+bool IsConverted(const json& layer_type) { return layer_type != "attention"; }
+
+std::string Summary(const RunFiles& files) {
+  const json &result = files.result, &student = result.at("student");
+  const json& layers = files.shown.at("architecture").at("layer_types");
+  const auto converted = std::count_if(layers.begin(), layers.end(), &IsConverted);
+  const double teacher = result.at("teacher").at("perplexity");
+  std::string text = absl::StrFormat(
+      "<h1>%s</h1>\n<p class=soft>%d of %d attention layers of <code>%s</code> became %s, by MOHAWK "
+      "(arXiv 2408.10189). Retort %s.</p>\n<div class=tiles>\n",
+      EscapeHtml(result.at("job").get<std::string>()), converted, layers.size(),
+      EscapeHtml(result.at("identity").at("job").at("teacher").at("path").get<std::string>()),
+      EscapeHtml(
+          converted == 0
+              ? "nothing"
+              : [&] { return std::find_if(layers.begin(), layers.end(), &IsConverted)->get<std::string>(); }()),
+      EscapeHtml(result.at("identity").at("version").get<std::string>()));
+  if (student.at("perplexity").is_number()) {
+    const double perplexity = student.at("perplexity");
+    absl::StrAppend(
+        &text, Tile(absl::StrFormat("%.4g×", perplexity / teacher),
+                    absl::StrFormat("the teacher's perplexity: %.4g against %.4g", perplexity, teacher)));
+  }
+  absl::StrAppend(&text, Tile(Number(student, "kl", "%.3f"), "nats of KL from the teacher, a token"));
+  if (student.contains("top1_agreement") && student.at("top1_agreement").is_number()) {
+    absl::StrAppend(&text, Tile(absl::StrFormat("%.1f %%", 100 * student.at("top1_agreement").get<double>()),
+                                "of next tokens ranked first by both"));
+  }
+  double tokens = 0;
+  for (const json& stage : result.at("stages")) tokens += stage.at("tokens").get<double>();
+  absl::StrAppend(
+      &text, Tile(Short(tokens), "tokens of training"),
+      Tile(FormatDuration(result.at("seconds").get<double>()), "of workers' time, with measuring"));
+  return text + "</div>\n";
+}
+
+std::string Architecture(const json& architecture) {
+  std::string text = absl::StrFormat(
+      "<p>Hidden width %d, %d query heads (%d key heads), vocabulary %d; the teacher has %s "
+      "parameters, the student %s.</p>\n<div class=strip>",
+      architecture.at("hidden_size").get<int64_t>(), architecture.at("heads").get<int64_t>(),
+      architecture.at("kv_heads").get<int64_t>(), architecture.at("vocab_size").get<int64_t>(),
+      Short(architecture.at("teacher_parameters").get<double>()),
+      Short(architecture.at("student_parameters").get<double>()));
+  const json& layers = architecture.at("layer_types");
+  for (size_t l = 0; l < layers.size(); ++l) {
+    absl::StrAppendFormat(&text, "<span class=%s title=\"layer %d: %s\">%d</span>",
+                          IsConverted(layers[l]) ? "made" : "kept", l,
+                          EscapeHtml(layers[l].get<std::string>()), l);
+  }
+  return Section("What was distilled",
+                 absl::StrCat(text,
+                              "</div>\n<p class='soft key'><span class=made></span> converted layers, "
+                              "<span class=kept></span> layers that kept the teacher's attention</p>\n"));
+}
+
+double MeanDistance(const json& quality) {
+  double sum = 0;
+  int converted = 0;
+  for (const json& distance : quality.at("hidden_distance")) {
+    if (!distance.is_number() || distance == 0.0) continue;
+    sum += distance.get<double>();
+    ++converted;
+  }
+  return converted == 0 ? 0 : sum / converted;
+}
+
+std::string QualityRow(const std::string& name, const json& quality, bool is_last) {
+  const json none = json::object();
+  const json& off_domain = quality.contains("off_domain") ? quality.at("off_domain") : none;
+  return absl::StrCat(
+      "<tr", is_last ? " class=last" : "", "><td>", EscapeHtml(name), "</td><td>",
+      Number(quality, "perplexity", "%.2f"), "</td><td>", Number(quality, "kl", "%.3f"), "</td><td>",
+      Number(quality, "top1_agreement", "%.3f"), "</td><td>",
+      Number(quality, "free_running_agreement", "%.3f"), "</td><td>",
+      quality.contains("hidden_distance") ? absl::StrFormat("%.2f", MeanDistance(quality)) : "–", "</td><td>",
+      Number(off_domain, "perplexity", "%.2f"), "</td></tr>\n");
+}
+
+std::string QualityTable(const json& result) {
+  std::string text =
+      "<div class=wide><table>\n<tr><th>model</th><th>perplexity</th><th>KL</th><th>top-1</th>"
+      "<th>free-running</th><th>distance</th><th>off-domain</th></tr>\n";
+  absl::StrAppend(&text, QualityRow("teacher", result.at("teacher"), false),
+                  QualityRow("student, untrained", result.at("initial"), result.at("stages").empty()));
+  for (const json& stage : result.at("stages")) {
+    absl::StrAppend(&text, QualityRow("after " + Words(stage.at("name")), stage.at("student"),
+                                      &stage == &result.at("stages").back()));
+  }
+  return Section(
+      "What it is worth",
+      absl::StrCat(
+          text, "</table></div>\n<p class=soft>On ", result.at("teacher").at("tokens").dump(),
+          " held-out tokens. KL: mean KL(teacher, student), nats a token. Top-1: share of tokens where "
+          "both rank the same first. Free-running: share of the teacher's greedy continuations that "
+          "the student's own reproduce before they first differ. Distance: mean over converted "
+          "layers of the L2 distance between block outputs on the teacher's input. Off-domain: "
+          "perplexity on other text.</p>\n"));
+}
+
+std::string LossOf(const std::string& stage) {
+  if (stage == "matrix_orientation") return "Frobenius distance of the mixing matrices, mean over heads";
+  if (stage == "hidden_state_alignment") return "L2 distance of the outputs, mean over tokens";
+  return "cross-entropy, nats a token";
+}
+
+std::string StageChart(const std::string& stage, const LossesOfLayers& losses) {
+  std::vector<ChartLine> lines;
+  std::vector<double> mean;
+  const double last_layer = static_cast<double>(std::max<int64_t>(losses.rbegin()->first, 1));
+  for (const auto& [layer, values] : losses) {
+    mean.resize(std::max(mean.size(), values.size()));
+    for (size_t i = 0; i < values.size(); ++i) mean[i] += values[i] / static_cast<double>(losses.size());
+    if (losses.size() > 1) {
+      const double depth = static_cast<double>(layer) / last_layer;
+      lines.push_back({absl::StrFormat("layer %d: %.4g", layer, values.back()), values,
+                       Hex(Sequential(0.1 + 0.75 * depth))});
+    }
+  }
+  lines.push_back(
+      {absl::StrFormat("%s: %.4g", losses.size() > 1 ? "mean of the layers" : "loss", mean.back()), mean,
+       "var(--accent)", /*is_main=*/true});
+  const std::string title = "Losses of " + Words(stage);
+  return absl::StrCat("<figure><h3>", EscapeHtml(Words(stage)), "</h3>", LineChart(title, lines),
+                      "<figcaption>", LossOf(stage),
+                      losses.size() > 1 ? ". Thick: the layers' mean; thin: each layer, early ones dark" : "",
+                      "</figcaption></figure>\n");
+}
+
+std::string LossCurves(const RunFiles& files) {
+  std::string text = "<div class=charts>\n";
+  for (const json& stage : files.result.at("stages")) {
+    const std::string name = stage.at("name");
+    const auto losses = files.losses.find(name);
+    if (losses != files.losses.end()) absl::StrAppend(&text, StageChart(name, losses->second));
+  }
+  return Section("How it learned", text + "</div>\n");
+}
+
+// Layers x moments, on a logarithmic scale over all cells.
+std::string HeatMap(const json& result) {
+  std::vector<std::pair<std::string, const json*>> columns = {
+      {"untrained", &result.at("initial").at("hidden_distance")}};
+  for (const json& stage : result.at("stages")) {
+    columns.push_back({"after " + Words(stage.at("name")), &stage.at("student").at("hidden_distance")});
+  }
+  double low = std::numeric_limits<double>::infinity(), high = 0;
+  for (const auto& [name, distances] : columns) {
+    for (const json& distance : *distances) {
+      if (!distance.is_number() || distance == 0.0) continue;
+      low = std::min(low, distance.get<double>());
+      high = std::max(high, distance.get<double>());
+    }
+  }
+  if (high == 0) return "";  // nothing was converted
+  std::string text = "<div class=wide><table class=heat>\n<tr><th>layer</th>";
+  for (const auto& column : columns) absl::StrAppend(&text, "<th>", EscapeHtml(column.first), "</th>");
+  text += "</tr>\n";
+  for (size_t layer = 0; layer < columns[0].second->size(); ++layer) {
+    if (columns[0].second->at(layer) == 0.0) continue;
+    absl::StrAppend(&text, "<tr><td>", layer, "</td>");
+    for (const auto& column : columns) {
+      const json& distance = column.second->at(layer);
+      const double value = distance.is_number() ? distance.get<double>() : high;
+      const Rgb colour = Sequential(high > low ? std::log(value / low) / std::log(high / low) : 0.0);
+      absl::StrAppendFormat(&text, "<td style='background:%s;color:%s'>%s</td>", Hex(colour),
+                            IsLight(colour) ? "#000" : "#fff",
+                            distance.is_number() ? absl::StrFormat("%.3g", value) : "∞");
+    }
+    text += "</tr>\n";
+  }
+  return Section(
+      "What remains, layer by layer",
+      absl::StrCat("<p class=soft>L2 distance between the student's block and the teacher's on the "
+                   "teacher's input, mean over held-out tokens. The colour's scale is "
+                   "logarithmic.</p>\n",
+                   text, "</table></div>\n"));
+}
+
+std::string MatrixFigure(const std::string& what, const std::vector<double>& values, double largest) {
+  return absl::StrCat("<figure><img alt=\"", EscapeHtml(what), "\" src=\"", MatrixImageUrl(values, largest),
+                      "\"><figcaption>", EscapeHtml(what), "</figcaption></figure>\n");
+}
+
+std::string Matrices(const json& matrices) {
+  const std::vector<double> teacher = matrices.at("teacher");
+  std::string text = absl::StrFormat(
+      "<p class=soft>Head %d of layer %d on the first %d held-out tokens: how much each token (down) takes "
+      "from "
+      "each earlier one (across). Orange: positive, blue: negative; strength is the root of the size.</p>\n"
+      "<div class=matrices>\n",
+      matrices.at("head").get<int64_t>(), matrices.at("layer").get<int64_t>(),
+      std::llround((std::sqrt(8.0 * static_cast<double>(teacher.size()) + 1) - 1) / 2));
+  absl::StrAppend(&text, MatrixFigure("teacher: attention", teacher, 1));
+  for (const json& student : matrices.at("students")) {
+    const std::vector<double> values = student.at("values");
+    double squares = 0;
+    for (size_t i = 0; i < values.size(); ++i) squares += std::pow(values[i] - teacher.at(i), 2);
+    const std::string when = student.at("after");
+    absl::StrAppend(&text, MatrixFigure(absl::StrFormat("student %s: %.3g from the teacher's",
+                                                        when == "untrained" ? when : "after " + Words(when),
+                                                        std::sqrt(squares)),
+                                        values, 1));
+  }
+  return Section("One head's mixing matrix", text + "</div>\n");
+}
+
+std::string Throughput(const json& result) {
+  std::string text =
+      "<div class=wide><table>\n<tr><th>stage</th><th>tokens</th><th>workers' time</th><th>tokens/s</th>"
+      "<th>first loss</th><th>last loss</th></tr>\n";
+  for (const json& stage : result.at("stages")) {
+    const std::string name = stage.at("name");
+    absl::StrAppend(&text, "<tr><td>", EscapeHtml(Words(name)), "</td><td>", Short(stage.at("tokens")),
+                    "</td><td>", FormatDuration(stage.at("seconds").get<double>()), "</td><td>",
+                    Number(result.at("tokens_per_second"), name.c_str(), "%.0f"), "</td><td>",
+                    Number(stage, "loss_first", "%.4f"), "</td><td>", Number(stage, "loss_last", "%.4f"),
+                    "</td></tr>\n");
+  }
+  const json& host = result.at("host");
+  return Section(
+      "What it took",
+      absl::StrCat(text, "</table></div>\n",
+                   absl::StrFormat(
+                       "<p class=soft>%s of workers' time with measuring; at most %.0f MiB of memory "
+                       "in the process that made the result, on %s, %d cores, %s. Tokens/s: of one "
+                       "worker's time.</p>\n",
+                       FormatDuration(result.at("seconds").get<double>()),
+                       result.at("peak_memory_bytes").get<double>() / kMebibyte,
+                       EscapeHtml(host.at("processor").get<std::string>()), host.at("cores").get<int64_t>(),
+                       EscapeHtml(host.at("kernel").get<std::string>()))));
+}
+
+std::string Samples(const json& samples) {
+  if (samples.empty()) return "";
+  std::string text = "<p class=soft>Held-out text, continued greedily: the likeliest token each time.</p>\n";
+  for (const json& sample : samples) {
+    text += "<div class=sample>";
+    for (const char* part : {"prompt", "teacher", "student"}) {
+      absl::StrAppend(&text, "<b>", part, "</b><p>", EscapeHtml(sample.at(part).get<std::string>()), "</p>");
+    }
+    text += "</div>\n";
+  }
+  return Section("How they write", text);
+}
+
+absl::StatusOr<std::string> Repeat(const json& result) {
+  const json& identity = result.at("identity");
+  v1::JobSpec job;
+  google::protobuf::util::JsonParseOptions options;
+  options.ignore_unknown_fields = true;  // of a newer release
+  if (!google::protobuf::util::JsonStringToMessage(identity.at("job").dump(), &job, options).ok()) {
+    return absl::DataLossError("result.json: identity.job is no job");
+  }
+  job.set_name(result.at("job").get<std::string>());
+  std::string text = absl::StrCat("<pre>retort run job.yaml --threads ", identity.at("threads").dump(),
+                                  "</pre>\n<p>with this job.yaml", ":</p>\n<pre>", EscapeHtml(WriteJob(job)),
+                                  "</pre>\n<div class=wide><table>\n");
+  const auto row = [&text](const std::string& name, const std::string& value) {
+    absl::StrAppend(&text, "<tr><td>", EscapeHtml(name), "</td><td style='text-align:left'><code>",
+                    EscapeHtml(value), "</code></td></tr>\n");
+  };
+  row("version", identity.at("version"));
+  row("instruction set", identity.at("compute_path"));
+  for (const auto& [program, version] : result.at("versions").items()) row(program, version);
+  row("teacher, SHA-256", identity.at("teacher_sha256"));
+  for (const auto& [path, hash] : identity.at("data_sha256").items()) row(path + ", SHA-256", hash);
+  return Section("To repeat it", text + "</table></div>\n");
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ReportPage(const RunFiles& files) {
+  try {
+    const std::string title = EscapeHtml(files.result.at("job").get<std::string>());
+    ASSIGN_OR_RETURN(const std::string repeat, Repeat(files.result));
+    const json& shown = files.shown;
+    return absl::StrCat(
+        "<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
+        "<meta name=viewport content=\"width=device-width, initial-scale=1\">\n<title>",
+        title, " – Retort</title>\n<style>", kPageStyle, "</style>\n</head>\n<body>\n", Summary(files),
+        Architecture(shown.at("architecture")), QualityTable(files.result), LossCurves(files),
+        HeatMap(files.result), shown.contains("matrices") ? Matrices(shown.at("matrices")) : "",
+        Samples(shown.at("samples")), Throughput(files.result), repeat, "</body>\n</html>\n");
+  } catch (const json::exception& error) {
+    return absl::DataLossError(absl::StrCat("result.json or report.json: ", error.what(),
+                                            "; they are not what this version leaves: fetch the run again"));
+  }
+}
+
+absl::Status WriteReport(const std::filesystem::path& directory) {
+  ASSIGN_OR_RETURN(const RunFiles files, ReadRunFiles(directory));
+  absl::StatusOr<std::string> page = ReportPage(files);
+  if (!page.ok()) {
+    return absl::Status(page.status().code(),
+                        absl::StrCat(directory.string(), ": ", page.status().message()));
+  }
+  return WriteFileAtomically(directory / "report.html", *page);
+}
+
+void NoteReport(const std::string& command, const std::filesystem::path& directory, std::ostream& err) {
+  const absl::Status written = WriteReport(directory);
+  if (written.ok()) return;
+  err << command << ": the run is complete, but has no report.html: " << written.message()
+      << "; `retort report " << directory.string() << "` makes it\n";
+}
+
+}  // namespace retort

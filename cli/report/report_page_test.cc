@@ -1,0 +1,172 @@
+#include "cli/report/report_page.h"
+
+#include <stdlib.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "core/base/check.h"
+#include "core/base/files.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace retort {
+namespace {
+
+using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+json Student(double perplexity, double distance) {
+  return {{"perplexity", perplexity},
+          {"tokens", 99},
+          {"kl", 0.5},
+          {"top1_agreement", 0.25},
+          {"hidden_distance", {0.0, distance, 2 * distance}}};
+}
+
+RunFiles Files() {
+  RunFiles files;
+  files.result = json::parse(R"({
+    "job": "tiny", "seconds": 75.0, "peak_memory_bytes": 314572800,
+    "versions": {"retort": "0.1.0", "libtorch": "2.11.0"},
+    "host": {"processor": "Some <CPU>", "cores": 2, "kernel": "Linux 6"},
+    "identity": {
+      "job": {"teacher": {"path": "models/t"}, "student": {"mixer": "MIXER_KIND_MAMBA2", "stateSize": 64},
+              "stages": {"endToEnd": {"budget": {"tokens": "4096", "tokensPerStep": "64", "lr": 0.001}}}},
+      "teacher_sha256": "aa11", "data_sha256": {"train.bin": "bb22"}, "threads": 3, "compute_path": "avx2",
+      "version": "0.1.0+abc"},
+    "teacher": {"perplexity": 20.0, "tokens": 99},
+    "stages": [{"name": "matrix_orientation", "tokens": 12000, "seconds": 30, "loss_first": 9.5, "loss_last": 3.25},
+               {"name": "end_to_end", "tokens": 4096, "seconds": 45, "loss_first": 4.5, "loss_last": 2.125}],
+    "tokens_per_second": {"matrix_orientation": 400, "end_to_end": 91}
+  })");
+  files.result["initial"] = Student(4000, 100);
+  files.result["stages"][0]["student"] = Student(400, 10);
+  files.result["stages"][1]["student"] = files.result["student"] = Student(30, 5);
+  files.losses["matrix_orientation"] = {{1, {10, 3}}, {2, {9, 3.5}}};
+  files.losses["end_to_end"] = {{-1, {4.5, 2.125}}};
+  files.shown = json::parse(R"({
+    "architecture": {"hidden_size": 64, "heads": 4, "kv_heads": 2, "vocab_size": 300,
+                     "teacher_parameters": 123456, "student_parameters": 234567,
+                     "layer_types": ["attention", "mamba2", "mamba2"]},
+    "matrices": {"layer": 1, "head": 0, "teacher": [1, 0.5, 0.5],
+                 "students": [{"after": "untrained", "values": [1, 0.5, 3.5]},
+                              {"after": "matrix_orientation", "values": [1, 0.5, 0.5]}]},
+    "samples": [{"prompt": "Once <script>", "teacher": " upon", "student": " more & more"}]
+  })");
+  return files;
+}
+
+TEST(ReportPage, SaysWhatWasDistilledHowWellAndHowToRepeatIt) {
+  const absl::StatusOr<std::string> page = ReportPage(Files());
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_THAT(*page, HasSubstr("2 of 3 attention layers of <code>models/t</code> became mamba2"));
+  EXPECT_THAT(*page, AllOf(HasSubstr("<b>1.5×</b>"), HasSubstr("30 against 20"), HasSubstr("<b>25.0 %</b>"),
+                           HasSubstr("<b>16.1k</b><span>tokens of training"), HasSubstr("<b>1m15s</b>")));
+  EXPECT_THAT(*page, AllOf(HasSubstr("123.5k parameters, the student 234.6k"),
+                           HasSubstr("<span class=kept title=\"layer 0: attention\">0</span>"),
+                           HasSubstr("<span class=made title=\"layer 1: mamba2\">1</span>")));
+  EXPECT_THAT(*page, HasSubstr("<tr class=last><td>after end to end</td><td>30.00</td><td>0.500</td>"
+                               "<td>0.250</td><td>–</td><td>7.50</td><td>–</td></tr>"));
+  EXPECT_THAT(*page, HasSubstr("<td>matrix orientation</td><td>12k</td><td>30s</td><td>400</td>"
+                               "<td>9.5000</td><td>3.2500</td>"));
+  EXPECT_THAT(*page, AllOf(HasSubstr("layer 2: 3.5"), HasSubstr("mean of the layers: 3.25"),
+                           HasSubstr("loss: 2.125")));
+  EXPECT_THAT(*page, AllOf(HasSubstr("student untrained: 3 from the teacher"),
+                           HasSubstr("student after matrix orientation: 0 from the teacher"),
+                           HasSubstr("Head 0 of layer 1 on the first 2 held-out tokens")));
+  EXPECT_THAT(*page, AllOf(HasSubstr("retort run job.yaml --threads 3"), HasSubstr("name: tiny\nteacher:\n"),
+                           HasSubstr("state_size: 64"), HasSubstr("lr: 0.001"), HasSubstr("bb22")));
+}
+
+TEST(ReportPage, ColoursTheHeatMapFromTheLeastToTheMost) {
+  const absl::StatusOr<std::string> page = ReportPage(Files());
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_THAT(*page, HasSubstr("<td style='background:#440154;color:#fff'>5</td>"));
+  EXPECT_THAT(*page, HasSubstr("<td style='background:#fde725;color:#000'>200</td>"));
+  EXPECT_THAT(*page, Not(HasSubstr("<td>0</td><td style")));  // the kept layer has no row
+}
+
+TEST(ReportPage, NeedsNothingBesideItAndRunsNothing) {
+  const absl::StatusOr<std::string> page = ReportPage(Files());
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_THAT(*page, AllOf(HasSubstr("Once &lt;script&gt;"), HasSubstr("more &amp; more"),
+                           HasSubstr("Some &lt;CPU&gt;")));
+  for (const char* outside : {"<script", "http:", "https:", "<link", "@import", "url("}) {
+    EXPECT_THAT(*page, Not(HasSubstr(outside)));
+  }
+}
+
+TEST(ReportPage, TakesARunWithoutStagesMatricesAndSamples) {
+  RunFiles files = Files();
+  files.result["stages"] = json::array();
+  files.result["student"] = files.result["initial"];
+  files.losses.clear();
+  files.shown.erase("matrices");
+  files.shown["samples"] = json::array();
+  const absl::StatusOr<std::string> page = ReportPage(files);
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_THAT(*page, AllOf(HasSubstr("<tr class=last><td>student, untrained</td>"),
+                           Not(HasSubstr("One head")), Not(HasSubstr("How they write"))));
+}
+
+TEST(ReportPage, RefusesWhatIsNoResult) {
+  RunFiles files = Files();
+  files.result.erase("teacher");
+  const absl::Status status = ReportPage(files).status();
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("teacher"), HasSubstr("fetch the run again")));
+}
+
+class WriteReportTest : public ::testing::Test {
+ protected:
+  WriteReportTest() {
+    std::string name = (std::filesystem::temp_directory_path() / "retort_report_XXXXXX").string();
+    RETORT_CHECK(mkdtemp(name.data()) != nullptr) << name;
+    directory_ = name;
+    Put("result.json", Files().result.dump());
+    Put("report.json", Files().shown.dump());
+    Put("metrics.jsonl", R"({"stage":"end_to_end","step":1,"layer":null,"loss":4.5}
+{"stage":"end_to_end","step":2,"layer":null,"loss":null}
+)");
+  }
+  ~WriteReportTest() override { std::filesystem::remove_all(directory_); }
+
+  void Put(const char* name, const std::string& contents) {
+    std::ofstream(directory_ / name, std::ios::binary) << contents;
+  }
+
+  std::filesystem::path directory_;
+};
+
+TEST_F(WriteReportTest, WritesThePageOfTheFiles) {
+  ASSERT_EQ(WriteReport(directory_), absl::OkStatus());
+  const absl::StatusOr<std::string> page = ReadFile(directory_ / "report.html");
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_THAT(*page, AllOf(HasSubstr("<title>tiny – Retort</title>"), HasSubstr("Losses of end to end")));
+}
+
+TEST_F(WriteReportTest, NamesTheFileAndPlaceOfWhatIsWrong) {
+  Put("metrics.jsonl", "{\"stage\":\"end_to_end\",\"step\":1,\"layer\":null,\"loss\":4.5}\n{\"stage\":1}\n");
+  absl::Status status = WriteReport(directory_);
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("metrics.jsonl:2: "));
+  Put("metrics.jsonl", "");
+  Put("result.json", "[]");
+  status = WriteReport(directory_);
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("result.json"));
+  std::filesystem::remove(directory_ / "result.json");
+  status = WriteReport(directory_);
+  EXPECT_TRUE(absl::IsNotFound(status)) << status;
+  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("has no result.json"), HasSubstr("retort run")));
+  std::ostringstream err;
+  NoteReport("retort run", directory_, err);
+  EXPECT_THAT(err.str(),
+              AllOf(HasSubstr("retort run: the run is complete, but"), HasSubstr("`retort report ")));
+}
+
+}  // namespace
+}  // namespace retort

@@ -1,0 +1,78 @@
+#include "tool/inspect.h"
+
+#include <filesystem>
+#include <fstream>
+
+#include "core/config/job_file.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "model/io/model_config.h"
+
+namespace retort {
+namespace {
+
+using nlohmann::json;
+
+const json kPhi15 = {{"model_type", "phi"},         {"vocab_size", 51200},     {"hidden_size", 2048},
+                     {"intermediate_size", 8192},   {"num_hidden_layers", 24}, {"num_attention_heads", 32},
+                     {"partial_rotary_factor", 0.5}};
+const json kLlama1B = {{"model_type", "llama"},     {"vocab_size", 128256},    {"hidden_size", 2048},
+                       {"intermediate_size", 8192}, {"num_hidden_layers", 16}, {"num_attention_heads", 32},
+                       {"num_key_value_heads", 8},  {"head_dim", 64},          {"tie_word_embeddings", true}};
+
+std::filesystem::path Preset(const std::string& name) {
+  return std::filesystem::path(RETORT_SOURCE_DIR) / "configs" / (name + ".yaml");
+}
+
+// Of the student that a preset makes of a teacher with this config.json.
+json InspectPreset(const std::string& name, const json& teacher, const std::string& teacher_directory) {
+  const std::filesystem::path root = testing::TempDir() + "/inspect_test_" + name;
+  std::filesystem::create_directories(root / teacher_directory);
+  std::ofstream(root / teacher_directory / "config.json") << teacher.dump();
+  const auto result = RunInspect({Preset(name), {root}});
+  EXPECT_TRUE(result.ok()) << result.status();
+  std::filesystem::remove_all(root);
+  return result.value_or(json());
+}
+
+TEST(DescribeModel, CountsThePaperTeachersParameters) {
+  const auto phi = ParseModelConfig(kPhi15.dump(), "config.json");
+  EXPECT_EQ(DescribeModel(*phi)["parameters"]["total"], 1'418'270'720);
+}
+
+TEST(Presets, HaveTheirModelsNumbersOfParameters) {
+  const json phi = InspectPreset("phi-mamba-1.5b", kPhi15, "models/phi-1_5");
+  EXPECT_EQ(phi["parameters"]["total"], 1'521'097'472);
+  EXPECT_EQ(phi["parameters"]["discrete_mamba2"], 505'676'544);
+  const json hybrid = InspectPreset("hybrid-phi-mamba-1.5b", kPhi15, "models/phi-1_5");
+  EXPECT_EQ(hybrid["parameters"]["total"], 1'503'959'680);
+  EXPECT_EQ(hybrid["layers"][4]["mixer"], "attention");
+  const json llamba = InspectPreset("llamba-1b", kLlama1B, "models/Llama-3.2-1B-Instruct");
+  EXPECT_EQ(llamba["parameters"]["total"], 1'405'159'936);
+}
+
+TEST(Presets, SayHowLongTheyTrain) {
+  const json stages = InspectPreset("phi-mamba-1.5b", kPhi15, "models/phi-1_5")["stages"];
+  EXPECT_EQ(stages[0], json({{"name", "matrix_orientation"}, {"steps", 2442}, {"tokens", 80'019'456}}));
+  EXPECT_EQ(stages[2]["steps"], 5265);
+}
+
+TEST(Presets, AreJobFiles) {
+  size_t presets = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(Preset("x").parent_path())) {
+    if (entry.path().extension() != ".yaml") continue;
+    ++presets;
+    const auto job = LoadJobAlone(entry.path());
+    EXPECT_TRUE(job.ok()) << job.status();
+  }
+  EXPECT_EQ(presets, 7u);
+}
+
+TEST(RunInspect, NamesTheTeacherThatAJobLacks) {
+  const absl::Status status = RunInspect({Preset("llamba-8b"), {}}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("\"models/Llama-3.1-8B-Instruct\""));
+}
+
+}  // namespace
+}  // namespace retort
