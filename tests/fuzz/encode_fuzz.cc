@@ -2,6 +2,7 @@
 // UTF-8, and NFC is the same when it is made of its own result.
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 

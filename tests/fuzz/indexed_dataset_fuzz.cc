@@ -1,4 +1,5 @@
 // Any bytes as a Megatron pair: the first two say how many of the rest are the index.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -9,14 +10,14 @@
 #include "train/data/indexed_dataset.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const auto* const files = new retort::ScratchFiles;
+  static const retort::ScratchFiles files;
   constexpr int32_t kVocabSize = 1000;
   if (size < 2) return 0;
   const std::string_view rest(reinterpret_cast<const char*>(data) + 2, size - 2);
   const size_t index_bytes = std::min<size_t>(data[0] | data[1] << 8, rest.size());
-  files->Write("a.idx", rest.substr(0, index_bytes));
+  files.Write("a.idx", rest.substr(0, index_bytes));
   const auto dataset =
-      retort::IndexedDataset::Open(files->Write("a.bin", rest.substr(index_bytes)), kVocabSize);
+      retort::IndexedDataset::Open(files.Write("a.bin", rest.substr(index_bytes)), kVocabSize);
   if (!dataset.ok()) return 0;
   std::vector<int32_t> ids(dataset->num_tokens());
   RETORT_CHECK(dataset->ReadTokens(0, ids.size(), ids.data()).ok());

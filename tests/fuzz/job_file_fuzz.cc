@@ -7,8 +7,8 @@
 #include "tests/fuzz/scratch_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const auto* const files = new retort::ScratchFiles;
+  static const retort::ScratchFiles files;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  (void)retort::LoadJobAlone(files->Write("job.yaml", text)).status();
+  (void)retort::LoadJobAlone(files.Write("job.yaml", text)).status();
   return 0;
 }
