@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -20,7 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
-using testing::Not;
 using testing::StartsWith;
 
 constexpr char kTokenizer[] = RETORT_SOURCE_DIR "/tests/golden/tokenizer/pieces.json";
@@ -125,8 +125,8 @@ TEST(HostileFiles, AreRefusedByEval) {
                   }),
           10, {"'model.layers.0.mlp.up_proj.weight' stands twice"});
   teacher("a type that is none",
-          weights("d", [](std::string* bytes) { bytes->at(bytes->find("\"F32\"") + 1) = 'X'; }), 2,
-          {"has type X32", "supported: F32, F16, BF16"});
+          weights("d", [](std::string* bytes) { bytes->at(bytes->find("\"dtype\":\"") + 9) = 'X'; }), 2,
+          {"has type X", "supported: F32, F16, BF16"});
   teacher(
       "a deep config.json",
       ChangedTeacher("e", "config.json", [](std::string* bytes) { *bytes = std::string(1'000'000, '['); }), 2,

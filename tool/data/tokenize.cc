@@ -240,9 +240,11 @@ class TokenizeRun {
 
   absl::Status Finish() {
     if (report_.train.documents == 0) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "no document is left for ", options_.output.string(), ": ", report_.holdout.documents,
-          " were held out, ", report_.empty_documents, " were empty; give files that hold text"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("no document of ", options_.inputs[0].string(),
+                       options_.inputs.size() > 1 ? " and the other inputs" : "", " is left for ",
+                       options_.output.string(), ": ", report_.holdout.documents, " were held out, ",
+                       report_.empty_documents, " were empty; give files that hold text"));
     }
     if (holdout_.has_value() && report_.holdout.documents == 0) {
       return absl::InvalidArgumentError(absl::StrCat("none of ", report_.train.documents,
