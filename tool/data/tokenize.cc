@@ -24,7 +24,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kLongestDocumentBytes = size_t{1} << 30;  // words are counted in 32 bits
+// A word's bytes are counted in 31 bits, and a space may become three of them.
+constexpr size_t kLongestDocumentBytes = size_t{512} << 20;
 
 using DocumentFn = std::function<absl::Status(const std::string& text)>;
 
@@ -34,7 +35,7 @@ absl::Status AtLine(const fs::path& file, uint64_t line, const absl::Status& sta
 
 absl::Status TooLong(const fs::path& file, uint64_t line) {
   return absl::InvalidArgumentError(absl::StrCat(file.string(), line > 0 ? absl::StrCat(":", line) : "",
-                                                 ": a document of more than 1 GiB; cut it into several"));
+                                                 ": a document of more than 512 MiB; cut it into several"));
 }
 
 absl::Status UseLine(const fs::path& file, uint64_t number, std::string_view line, const std::string& field,
@@ -239,9 +240,11 @@ class TokenizeRun {
 
   absl::Status Finish() {
     if (report_.train.documents == 0) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "no document is left for ", options_.output.string(), ": ", report_.holdout.documents,
-          " were held out, ", report_.empty_documents, " were empty; give files that hold text"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("no document of ", options_.inputs[0].string(),
+                       options_.inputs.size() > 1 ? " and the other inputs" : "", " is left for ",
+                       options_.output.string(), ": ", report_.holdout.documents, " were held out, ",
+                       report_.empty_documents, " were empty; give files that hold text"));
     }
     if (holdout_.has_value() && report_.holdout.documents == 0) {
       return absl::InvalidArgumentError(absl::StrCat("none of ", report_.train.documents,

@@ -15,7 +15,7 @@ struct TokenizeOptions {
   // A directory with tokenizer.json, or that file.
   std::filesystem::path tokenizer;
   // NAME.jsonl: one JSON object a line, each one document. NAME.txt: one document. Either may be compressed,
-  // with .gz or .zst behind its name. Read in this order; no document may be longer than 1 GiB.
+  // with .gz or .zst behind its name. Read in this order; no document may be longer than 512 MiB.
   std::vector<std::filesystem::path> inputs;
   // Where the documents go: OUTPUT.bin and OUTPUT.idx. A final ".bin" is taken off first.
   std::filesystem::path output;

@@ -113,7 +113,7 @@ TEST(TokenizeFiles, LeavesNoOutputWhenAnInputIsCutShort) {
 TEST(TokenizeFiles, RefusesInputsWithoutADocument) {
   EXPECT_THAT(ErrorOf(Options(
                   {WriteText("a.txt", ""), WriteText("b.jsonl", "\n\n"), WriteText("c.jsonl.gz", Gzip(""))})),
-              AllOf(HasSubstr("no document is left for"), HasSubstr("1 were empty")));
+              AllOf(HasSubstr("a.txt and the other inputs is left for"), HasSubstr("1 were empty")));
 }
 
 TEST(TokenizeFiles, SaysWhatToDoWithATokenizerThatIsNotSupported) {
