@@ -13,6 +13,7 @@
 #include "model/lm/decoding.h"
 #include "model/lm/torch_seam.h"
 #include "train/data/tokenizer.h"
+#include "train/data/utf8.h"
 
 namespace retort {
 namespace {
@@ -50,9 +51,12 @@ double ThreeDigits(double value) {
   return absl::SimpleAtod(absl::StrFormat("%.3g", value), &rounded) ? rounded : value;
 }
 
+// A run of tokens may begin or end inside a character, which JSON cannot hold.
 std::string Words(const Tokenizer& tokenizer, const at::Tensor& ids_T) {
   const at::Tensor ids = ids_T.to(at::kInt).contiguous();
-  return tokenizer.Decode({ids.data_ptr<int32_t>(), static_cast<size_t>(ids.numel())});
+  std::string storage;
+  const std::string bytes = tokenizer.Decode({ids.data_ptr<int32_t>(), static_cast<size_t>(ids.numel())});
+  return std::string(ToValidUtf8(bytes, &storage));
 }
 
 }  // namespace
