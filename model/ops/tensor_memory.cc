@@ -5,10 +5,9 @@
 #include <c10/core/impl/alloc_cpu.h>
 
 #include <cstring>
+#include <mutex>
 #include <unordered_map>
 #include <vector>
-
-#include "core/base/mutex.h"
 
 namespace retort {
 namespace {
@@ -47,7 +46,7 @@ class KeptMemory final : public c10::Allocator {
 
  private:
   void* TakeIdle(size_t rounded) {
-    const MutexLock lock(mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     const auto blocks = idle_.find(rounded);
     if (blocks == idle_.end() || blocks->second.empty()) return nullptr;
     void* const block = blocks->second.back();
@@ -57,7 +56,7 @@ class KeptMemory final : public c10::Allocator {
   }
 
   bool Keep(void* block, size_t rounded) {
-    const MutexLock lock(mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     if (rounded > kLargestKept || idle_bytes_ + rounded > kMostIdle) return false;
     idle_[rounded].push_back(block);
     idle_bytes_ += rounded;
@@ -72,9 +71,9 @@ class KeptMemory final : public c10::Allocator {
     if (!Get().Keep(block, rounded)) c10::free_cpu(block);
   }
 
-  Mutex mutex_;
-  std::unordered_map<size_t, std::vector<void*>> idle_ ABSL_GUARDED_BY(mutex_);  // by rounded size
-  size_t idle_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::mutex mutex_;
+  std::unordered_map<size_t, std::vector<void*>> idle_;  // by rounded size
+  size_t idle_bytes_ = 0;
 };
 
 }  // namespace
