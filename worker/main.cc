@@ -13,7 +13,6 @@
 #include "core/base/process.h"
 #include "core/base/standard_streams.h"
 #include "core/base/version.h"
-#include "model/ops/tensor_memory.h"
 #include "worker/agent/agent_process.h"
 #include "worker/run/numerics_id.h"
 #include "worker/run/this_machine.h"
@@ -54,7 +53,6 @@ int main(int argc, char** argv) {
   retort::OccupyClosedStandardStreams();
   retort::EnsureWaitingOfThreads(argv);
   retort::PrepareNumericProcess();
-  retort::KeepTensorMemory();
   const int exit_code = retort::Main(retort::Arguments(argc, argv));
   return retort::FinishOutput(retort::kWorkerName, exit_code, std::cout, std::cerr);
 }

@@ -14,7 +14,6 @@
 
 #include "core/base/process.h"
 #include "kernels/base/instruction_set.h"
-#include "model/ops/tensor_memory.h"
 
 namespace retort {
 namespace {
@@ -104,7 +103,6 @@ int RunBenches(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   retort::PrepareNumericProcess();
-  retort::KeepTensorMemory();
   at::set_num_threads(2);
   return retort::RunBenches(argc, argv);
 }
