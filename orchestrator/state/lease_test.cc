@@ -191,6 +191,15 @@ TEST_F(OneWorker, IsRefusedButNotCountedWhileItsLeaseStandsOrItsRowsAreDone) {
   EXPECT_EQ(cluster_.EventsOf(v1::EVENT_KIND_STALE_WRITE_REFUSED).size(), 0u);
 }
 
+TEST_F(OneWorker, CommitsNothingUnderTheNumber0) {
+  ASSERT_EQ(Row(0).last_publish(), 0u);
+  v1::CommitPublishRequest commit;
+  cluster_.Name("a", commit);
+  commit.set_token(token_);
+  const auto decision = DecideCommitPublish(cluster_.now, cluster_.state, cluster_.options, commit, nullptr);
+  EXPECT_EQ(decision.status, absl::InvalidArgumentError("CommitPublish: publish is 0, which names none"));
+}
+
 TEST_F(OneWorker, CannotUseAnotherWorkersToken) {
   cluster_.Register("b");
   EXPECT_EQ(cluster_.TryPublish("b", token_, {0}, 20).code(), absl::StatusCode::kAborted);

@@ -110,6 +110,11 @@ Decision<v1::CommitPublishReply> DecideCommitPublish(const Moment& now, const St
                                                      const v1::CommitPublishRequest& request,
                                                      const v1::BeginPublishRequest* begun) {
   Decision<v1::CommitPublishReply> decision;
+  // First: rows without a publish have 0 there.
+  if (request.publish() == 0) {
+    decision.status = absl::InvalidArgumentError("CommitPublish: publish is 0, which names none");
+    return decision;
+  }
   if (IsCommitted(state, request)) {
     decision.status = CheckCaller(state, request.worker_id(), request.epoch());
     decision.reason = absl::StrCat("publish ", request.publish(), " counts already");
@@ -121,9 +126,7 @@ Decision<v1::CommitPublishReply> DecideCommitPublish(const Moment& now, const St
   const TokenClaim claim = {request.worker_id(), request.token(), layers, "CommitPublish"};
   Draft draft(now, state, options);
   decision.status = CheckWriter(draft, claim, request.epoch());
-  if (decision.status.ok() && request.publish() == 0) {
-    decision.status = absl::InvalidArgumentError("CommitPublish: publish is 0, which names none");
-  } else if (decision.status.ok() && !is_under_way) {
+  if (decision.status.ok() && !is_under_way) {
     CountIfStale(draft, claim);
     decision.status = absl::NotFoundError(absl::StrCat("publish ", request.publish(), " under token ",
                                                        request.token(), " is not under way: begin again"));
