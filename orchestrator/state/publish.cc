@@ -127,7 +127,7 @@ Decision<v1::CommitPublishReply> DecideCommitPublish(const Moment& now, const St
   Draft draft(now, state, options);
   decision.status = CheckWriter(draft, claim, request.epoch());
   if (decision.status.ok() && !is_under_way) {
-    CountIfStale(draft, claim);
+    CountIfStale(draft, claim, "");
     decision.status = absl::NotFoundError(absl::StrCat("publish ", request.publish(), " under token ",
                                                        request.token(), " is not under way: begin again"));
   }
@@ -175,22 +175,6 @@ Decision<v1::CompleteReply> DecideComplete(const Moment& now, const State& state
   decision.status = CheckToken(draft, {request.worker_id(), request.token(), open, "Complete"});
   if (decision.status.ok())
     decision.status = CompleteRows(draft, *state.FindLease(request.token()), open, request);
-  decision.changes = draft.Finish();
-  return decision;
-}
-
-Decision<NoReply> DecideRefusedUpload(const Moment& now, const State& state, const Options& options,
-                                      const v1::UploadHeader& header) {
-  Decision<NoReply> decision;
-  Draft draft(now, state, options);
-  const TokenClaim claim = {
-      header.worker_id(), 0, {}, absl::StrCat("UploadChunks of publish ", header.publish())};
-  decision.status = CheckWriter(draft, claim, header.epoch());
-  if (decision.status.ok()) {
-    CountIfStale(draft, claim);
-    decision.status =
-        absl::NotFoundError(absl::StrCat("publish ", header.publish(), " is not under way: begin again"));
-  }
   decision.changes = draft.Finish();
   return decision;
 }
