@@ -274,8 +274,14 @@ absl::StatusOr<v1::BeginPublishReply> Coordinator::BeginPublish(const v1::BeginP
 }
 
 absl::Status Coordinator::RefuseUpload(const v1::UploadHeader& header) {
-  return Do<NoReply>([&](const Moment& now, const State& state, const Options& options) {
-           return DecideRefusedUpload(now, state, options, header);
+  return Do<NoReply>([&](const Moment&, const State& state, const Options&) {
+           Decision<NoReply> decision;
+           decision.status = CheckCaller(state, header.worker_id(), header.epoch());
+           if (decision.status.ok()) {
+             decision.status = absl::NotFoundError(
+                 absl::StrCat("publish ", header.publish(), " is not under way: begin again"));
+           }
+           return decision;
          })
       .status();
 }

@@ -22,19 +22,15 @@ std::optional<uint32_t> FirstNotHeld(const Draft& draft, const TokenClaim& claim
   return std::nullopt;
 }
 
-// Adds the event of a refused write; returns what its text says: how `layer`, or the worker, stands instead.
-std::string RecordStaleWrite(Draft& draft, const TokenClaim& claim, std::optional<uint32_t> layer) {
+// Adds the event of a refused write, if rows bear the token; returns how `layer`, or the lease, stands
+// instead. `why`: more of it for the event's text.
+std::string RecordStaleWrite(Draft& draft, const TokenClaim& claim, std::optional<uint32_t> layer,
+                             absl::string_view why) {
   const State& state = draft.state();
-  v1::EventRecord& event = draft.AddEvent(v1::EVENT_KIND_STALE_WRITE_REFUSED);
-  std::string where = "no row bears it";
   const auto rows = state.rows_of_token.find(claim.token);
-  if (rows != state.rows_of_token.end()) {
-    event.set_run_id(rows->second.run_id);
-    event.set_stage(rows->second.stage);
-    where = "its lease has ended";
-  }
-  if (claim.token == 0) where = "its worker holds no lease";
-  if (layer && rows != state.rows_of_token.end()) {
+  if (rows == state.rows_of_token.end()) return "no row bears it";
+  std::string where = "its lease has ended";
+  if (layer) {
     const v1::TaskRecord* const task = state.FindTask(rows->second.run_id, {rows->second.stage, *layer});
     where = task == nullptr
                 ? absl::StrCat("layer ", *layer, " has no task in ", StageName(rows->second.stage))
@@ -42,12 +38,14 @@ std::string RecordStaleWrite(Draft& draft, const TokenClaim& claim, std::optiona
                                v1::TaskState_Name(task->state()).substr(sizeof("TASK_STATE_") - 1),
                                " under token ", task->token());
   }
+  v1::EventRecord& event = draft.AddEvent(v1::EVENT_KIND_STALE_WRITE_REFUSED);
+  event.set_run_id(rows->second.run_id);
+  event.set_stage(rows->second.stage);
   event.mutable_layers()->Add(claim.layers.begin(), claim.layers.end());
   event.set_token(claim.token);
   const Worker* const worker = state.FindWorker(claim.worker_id);
   if (worker != nullptr) event.set_worker_name(worker->name());
-  event.set_text(absl::StrCat(claim.call, ": ", where,
-                              worker != nullptr ? "" : "; the worker's registration had expired"));
+  event.set_text(absl::StrCat(claim.call, ": ", where, why.empty() ? "" : "; ", why));
   return where;
 }
 
@@ -82,19 +80,24 @@ absl::Status CheckCaller(const State& state, uint64_t worker_id, uint64_t presen
 
 absl::Status CheckWriter(Draft& draft, const TokenClaim& claim, uint64_t presented_epoch) {
   absl::Status status = CheckCaller(draft.state(), claim.worker_id, presented_epoch);
-  if (absl::IsAborted(status)) CountIfStale(draft, claim);
+  if (!absl::IsAborted(status)) return status;
+  const uint64_t epoch = draft.state().epoch;
+  CountIfStale(draft, claim,
+               presented_epoch == epoch
+                   ? std::string("the worker is not registered")
+                   : absl::StrCat("epoch ", presented_epoch, " was presented, now it is ", epoch));
   return status;
 }
 
-void CountIfStale(Draft& draft, const TokenClaim& claim) {
+void CountIfStale(Draft& draft, const TokenClaim& claim, absl::string_view why) {
   const State& state = draft.state();
   const Lease* const lease = state.LeaseOf(claim.worker_id);
-  const bool stands = lease != nullptr && (claim.token == 0 || lease->record.token() == claim.token);
+  const bool stands = lease != nullptr && lease->record.token() == claim.token;
   const bool is_repetition =
       !claim.layers.empty() && std::all_of(claim.layers.begin(), claim.layers.end(), [&](uint32_t layer) {
         return IsRowDoneUnder(state, claim.token, layer);
       });
-  if (!stands && !is_repetition) RecordStaleWrite(draft, claim, FirstNotHeld(draft, claim, nullptr));
+  if (!stands && !is_repetition) RecordStaleWrite(draft, claim, FirstNotHeld(draft, claim, nullptr), why);
 }
 
 absl::Status CheckToken(Draft& draft, const TokenClaim& claim) {
@@ -103,7 +106,7 @@ absl::Status CheckToken(Draft& draft, const TokenClaim& claim) {
   }
   const std::optional<uint32_t> stale = FirstNotHeld(draft, claim, draft.state().FindLease(claim.token));
   if (!stale) return absl::OkStatus();
-  const std::string where = RecordStaleWrite(draft, claim, stale);
+  const std::string where = RecordStaleWrite(draft, claim, stale, "");
   return absl::AbortedError(absl::StrCat(claim.call, " under token ", claim.token, " is stale: ", where,
                                          "; heartbeat, and obey the verdict"));
 }

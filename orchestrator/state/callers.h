@@ -27,21 +27,22 @@ bool IsRowDoneUnder(const State& state, uint64_t token, uint32_t layer);
 
 struct TokenClaim {
   uint64_t worker_id;
-  uint64_t token;  // 0: the call names none
+  uint64_t token;
   std::vector<uint32_t> layers;
   std::string call;  // "Complete"
 };
 
 // CheckCaller of a call that writes. A worker that was silent past its lease is no longer registered when it
 // comes back, so it is refused before its token is looked at: the draft gets the STALE_WRITE_REFUSED event
-// here, unless the lease stands (as after a restart) or the layers are DONE under the token (a repetition).
+// here, unless the lease stands (as after a restart), the layers are DONE under the token (a repetition), or
+// no row bears the token: then the write is of no run, and nothing would ever delete its event.
 absl::Status CheckWriter(Draft& draft, const TokenClaim& claim, uint64_t presented_epoch);
 
-// Adds the event if the claim's lease does not stand.
-void CountIfStale(Draft& draft, const TokenClaim& claim);
+// Adds the event, in the same way, if the claim's lease does not stand. `why`: a part of its text, or empty.
+void CountIfStale(Draft& draft, const TokenClaim& claim, absl::string_view why);
 
 // OK when every layer's row is LEASED under the token and the lease is this worker's. Else ABORTED, and the
-// draft gets the STALE_WRITE_REFUSED event. INVALID_ARGUMENT when no layer is named.
+// draft gets the STALE_WRITE_REFUSED event if a row bears the token. INVALID_ARGUMENT when no layer is named.
 absl::Status CheckToken(Draft& draft, const TokenClaim& claim);
 
 // 1 to 64 printable ASCII characters.

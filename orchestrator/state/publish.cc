@@ -110,6 +110,11 @@ Decision<v1::CommitPublishReply> DecideCommitPublish(const Moment& now, const St
                                                      const v1::CommitPublishRequest& request,
                                                      const v1::BeginPublishRequest* begun) {
   Decision<v1::CommitPublishReply> decision;
+  // First: rows without a publish have 0 there.
+  if (request.publish() == 0) {
+    decision.status = absl::InvalidArgumentError("CommitPublish: publish is 0, which names none");
+    return decision;
+  }
   if (IsCommitted(state, request)) {
     decision.status = CheckCaller(state, request.worker_id(), request.epoch());
     decision.reason = absl::StrCat("publish ", request.publish(), " counts already");
@@ -121,10 +126,8 @@ Decision<v1::CommitPublishReply> DecideCommitPublish(const Moment& now, const St
   const TokenClaim claim = {request.worker_id(), request.token(), layers, "CommitPublish"};
   Draft draft(now, state, options);
   decision.status = CheckWriter(draft, claim, request.epoch());
-  if (decision.status.ok() && request.publish() == 0) {
-    decision.status = absl::InvalidArgumentError("CommitPublish: publish is 0, which names none");
-  } else if (decision.status.ok() && !is_under_way) {
-    CountIfStale(draft, claim);
+  if (decision.status.ok() && !is_under_way) {
+    CountIfStale(draft, claim, "");
     decision.status = absl::NotFoundError(absl::StrCat("publish ", request.publish(), " under token ",
                                                        request.token(), " is not under way: begin again"));
   }
@@ -172,22 +175,6 @@ Decision<v1::CompleteReply> DecideComplete(const Moment& now, const State& state
   decision.status = CheckToken(draft, {request.worker_id(), request.token(), open, "Complete"});
   if (decision.status.ok())
     decision.status = CompleteRows(draft, *state.FindLease(request.token()), open, request);
-  decision.changes = draft.Finish();
-  return decision;
-}
-
-Decision<NoReply> DecideRefusedUpload(const Moment& now, const State& state, const Options& options,
-                                      const v1::UploadHeader& header) {
-  Decision<NoReply> decision;
-  Draft draft(now, state, options);
-  const TokenClaim claim = {
-      header.worker_id(), 0, {}, absl::StrCat("UploadChunks of publish ", header.publish())};
-  decision.status = CheckWriter(draft, claim, header.epoch());
-  if (decision.status.ok()) {
-    CountIfStale(draft, claim);
-    decision.status =
-        absl::NotFoundError(absl::StrCat("publish ", header.publish(), " is not under way: begin again"));
-  }
   decision.changes = draft.Finish();
   return decision;
 }

@@ -12,11 +12,6 @@ namespace retort::orchestrator {
 Decision<NoReply> DecideBeginPublish(const Moment& now, const State& state, const Options& options,
                                      const v1::BeginPublishRequest& request);
 
-// Of a stream of chunks whose publish is not under way: ABORTED or NOT_FOUND, and a stale write when the
-// worker holds no lease. That is how a publish ends whose lease has.
-Decision<NoReply> DecideRefusedUpload(const Moment& now, const State& state, const Options& options,
-                                      const v1::UploadHeader& header);
-
 // `begun`: the request that began the publish of this number, whose bytes the store has; nullptr: there is
 // none under way (NOT_FOUND, unless the rows say that it counts already). The manifests go into the same
 // batch.
