@@ -11,7 +11,7 @@ namespace {
 
 template <size_t kCount>
 Rgb Between(const std::array<Rgb, kCount>& anchors, double share) {
-  const double place = std::clamp(share, 0.0, 1.0) * (kCount - 1);
+  const double place = std::isnan(share) ? 0.0 : std::clamp(share, 0.0, 1.0) * (kCount - 1);
   const size_t below = std::min(static_cast<size_t>(place), kCount - 2);
   const double part = place - static_cast<double>(below);
   const auto mix = [&](uint8_t from, uint8_t to) {

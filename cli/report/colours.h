@@ -12,7 +12,7 @@ struct Rgb {
 };
 
 // Viridis: dark violet at 0, yellow at 1, of even steps in lightness, also for readers who see no red or
-// green. Anchors of the published map at eighths, linear between. Outside 0..1 the nearer end.
+// green. Anchors of the published map at eighths, linear between. Outside 0..1 the nearer end; NaN as 0.
 Rgb Sequential(double share);
 
 // White at 0, blue at -1, orange at 1; of even lightness on both sides.

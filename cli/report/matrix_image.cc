@@ -12,6 +12,7 @@ namespace retort {
 namespace {
 
 constexpr Rgb kAbove = {226, 226, 226};
+constexpr Rgb kNotFinite = {0, 0, 0};
 
 void Append(std::string& bytes, uint32_t number, int width) {
   for (int i = 0; i < width; ++i) bytes += static_cast<char>(number >> (8 * i));
@@ -34,8 +35,9 @@ std::string Header(uint32_t n, uint32_t row_bytes) {
 }
 
 Rgb PixelColour(double value, double largest) {
+  if (!std::isfinite(value)) return kNotFinite;
   const double strength = std::sqrt(std::fabs(value) / largest);
-  return Diverging(std::copysign(std::isfinite(strength) ? strength : 1, value));
+  return Diverging(std::copysign(strength, value));
 }
 
 }  // namespace

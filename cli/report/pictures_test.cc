@@ -39,6 +39,7 @@ TEST(Colours, RunFromEndToEndAndStopThere) {
   EXPECT_EQ(Sequential(1), (Rgb{253, 231, 37}));
   EXPECT_EQ(Sequential(0.0625), (Rgb{70, 23, 104}));  // halfway between the first two anchors
   EXPECT_EQ(Sequential(7), Sequential(1));
+  EXPECT_EQ(Sequential(kNan), Sequential(0));
   EXPECT_EQ(Hex(Diverging(0)), "#ffffff");
   EXPECT_EQ(Diverging(-9), (Rgb{33, 78, 150}));
   EXPECT_TRUE(IsLight(Sequential(1)));
@@ -72,6 +73,13 @@ TEST(MatrixImage, IsABitmapOfOnePixelANumber) {
   EXPECT_EQ(NumberAt(bytes, 57, 3), 0xffffffu);
   EXPECT_EQ(NumberAt(bytes, 62, 3), 0xaa460au);
   EXPECT_EQ(NumberAt(bytes, 65, 3), 0xe2e2e2u);
+}
+
+TEST(MatrixImage, IsBlackWhereItIsNotFinite) {
+  std::string bytes;
+  ASSERT_TRUE(
+      absl::Base64Unescape(absl::StripPrefix(MatrixImageUrl({kNan}, 1), "data:image/bmp;base64,"), &bytes));
+  EXPECT_EQ(NumberAt(bytes, 54, 3), 0u);
 }
 
 TEST(LineChart, DrawsLogarithmicallyWithGapsWhereThereIsNothingToDraw) {

@@ -241,25 +241,56 @@ std::string MatrixFigure(const std::string& what, const std::vector<double>& val
                       "\"><figcaption>", EscapeHtml(what), "</figcaption></figure>\n");
 }
 
-std::string Matrices(const json& matrices) {
-  const std::vector<double> teacher = matrices.at("teacher");
+// A matrix's values; null, which a worker writes for what is not finite, is NaN.
+std::vector<double> MatrixValues(const json& values) {
+  std::vector<double> numbers;
+  for (const json& value : values) {
+    numbers.push_back(value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>());
+  }
+  return numbers;
+}
+
+bool IsFinite(const std::vector<double>& values) {
+  return std::all_of(values.begin(), values.end(), [](double value) { return std::isfinite(value); });
+}
+
+// Of the student's matrix: how far it is from the teacher's.
+std::string StudentCaption(const std::string& after, const std::vector<double>& student,
+                           const std::vector<double>& teacher) {
+  const std::string when = after == "untrained" ? after : "after " + Words(after);
+  if (!IsFinite(student)) return absl::StrCat("student ", when, ": black where not finite");
+  if (!IsFinite(teacher)) return absl::StrCat("student ", when);
+  double squares = 0;
+  for (size_t i = 0; i < student.size(); ++i) squares += std::pow(student[i] - teacher[i], 2);
+  return absl::StrFormat("student %s: %.3g from the teacher's", when, std::sqrt(squares));
+}
+
+absl::StatusOr<std::string> Matrices(const json& matrices) {
+  const std::vector<double> teacher = MatrixValues(matrices.at("teacher"));
+  const auto rows = static_cast<size_t>((std::sqrt(8.0 * static_cast<double>(teacher.size()) + 1) - 1) / 2);
+  if (teacher.empty() || rows * (rows + 1) / 2 != teacher.size()) {
+    return absl::DataLossError(
+        absl::StrCat("report.json: the ", teacher.size(),
+                     " numbers of matrices.teacher are no triangle; fetch the run again"));
+  }
   std::string text = absl::StrFormat(
       "<p class=soft>Head %d of layer %d on the first %d held-out tokens: how much each token (down) takes "
       "from "
       "each earlier one (across). Orange: positive, blue: negative; strength is the root of the size.</p>\n"
       "<div class=matrices>\n",
-      matrices.at("head").get<int64_t>(), matrices.at("layer").get<int64_t>(),
-      std::llround((std::sqrt(8.0 * static_cast<double>(teacher.size()) + 1) - 1) / 2));
-  absl::StrAppend(&text, MatrixFigure("teacher: attention", teacher, 1));
+      matrices.at("head").get<int64_t>(), matrices.at("layer").get<int64_t>(), rows);
+  const char* const teacher_caption =
+      IsFinite(teacher) ? "teacher: attention" : "teacher: attention, black where not finite";
+  absl::StrAppend(&text, MatrixFigure(teacher_caption, teacher, 1));
   for (const json& student : matrices.at("students")) {
-    const std::vector<double> values = student.at("values");
-    double squares = 0;
-    for (size_t i = 0; i < values.size(); ++i) squares += std::pow(values[i] - teacher.at(i), 2);
-    const std::string when = student.at("after");
-    absl::StrAppend(&text, MatrixFigure(absl::StrFormat("student %s: %.3g from the teacher's",
-                                                        when == "untrained" ? when : "after " + Words(when),
-                                                        std::sqrt(squares)),
-                                        values, 1));
+    const std::vector<double> values = MatrixValues(student.at("values"));
+    const std::string after = student.at("after");
+    if (values.size() != teacher.size()) {
+      return absl::DataLossError(absl::StrCat("report.json: the matrix of the student ", after, " has ",
+                                              values.size(), " numbers, the teacher's ", teacher.size(),
+                                              "; fetch the run again"));
+    }
+    absl::StrAppend(&text, MatrixFigure(StudentCaption(after, values, teacher), values, 1));
   }
   return Section("One head's mixing matrix", text + "</div>\n");
 }
@@ -334,13 +365,17 @@ absl::StatusOr<std::string> ReportPage(const RunFiles& files) {
     const std::string title = EscapeHtml(files.result.at("job").get<std::string>());
     ASSIGN_OR_RETURN(const std::string repeat, Repeat(files.result));
     const json& shown = files.shown;
+    std::string matrices;
+    if (shown.contains("matrices")) {
+      ASSIGN_OR_RETURN(matrices, Matrices(shown.at("matrices")));
+    }
     return absl::StrCat(
         "<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
         "<meta name=viewport content=\"width=device-width, initial-scale=1\">\n<title>",
         title, " – Retort</title>\n<style>", kPageStyle, "</style>\n</head>\n<body>\n", Summary(files),
         Architecture(shown.at("architecture")), QualityTable(files.result), LossCurves(files),
-        HeatMap(files.result), shown.contains("matrices") ? Matrices(shown.at("matrices")) : "",
-        Samples(shown.at("samples")), Throughput(files.result), repeat, "</body>\n</html>\n");
+        HeatMap(files.result), matrices, Samples(shown.at("samples")), Throughput(files.result), repeat,
+        "</body>\n</html>\n");
   } catch (const json::exception& error) {
     return absl::DataLossError(absl::StrCat("result.json or report.json: ", error.what(),
                                             "; they are not what this version leaves: fetch the run again"));

@@ -120,6 +120,33 @@ TEST(ReportPage, RefusesWhatIsNoResult) {
   EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("teacher"), HasSubstr("fetch the run again")));
 }
 
+TEST(ReportPage, DrawsAMatrixThatIsNotFinite) {
+  RunFiles files = Files();
+  files.shown["matrices"]["students"][0]["values"][1] = nullptr;
+  absl::StatusOr<std::string> page = ReportPage(files);
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_THAT(*page, AllOf(HasSubstr("student untrained: black where not finite"),
+                           HasSubstr("student after matrix orientation: 0 from the teacher")));
+  files.shown["matrices"]["teacher"][0] = nullptr;
+  page = ReportPage(files);
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_THAT(*page, AllOf(HasSubstr("teacher: attention, black where not finite"),
+                           HasSubstr("<figcaption>student after matrix orientation</figcaption>")));
+}
+
+TEST(ReportPage, RefusesMatricesOfOtherSizes) {
+  RunFiles files = Files();
+  files.shown["matrices"]["students"][1]["values"].push_back(1);
+  EXPECT_EQ(
+      ReportPage(files).status(),
+      absl::DataLossError("report.json: the matrix of the student matrix_orientation has 4 numbers, the "
+                          "teacher's 3; fetch the run again"));
+  for (const json& teacher : {json::array(), json{1, 2}}) {
+    files.shown["matrices"]["teacher"] = teacher;
+    EXPECT_TRUE(absl::IsDataLoss(ReportPage(files).status())) << teacher;
+  }
+}
+
 class WriteReportTest : public ::testing::Test {
  protected:
   WriteReportTest() {

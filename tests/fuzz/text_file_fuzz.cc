@@ -1,4 +1,5 @@
 // Any bytes as a compressed .jsonl file: the first says how.
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -14,7 +15,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   constexpr const char* kNames[] = {"a.jsonl", "a.jsonl.gz", "a.jsonl.zst"};
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
-  auto file = retort::TextFile::Open(files.Write(kNames[data[0] % 3], bytes));
+  const std::atomic<bool> stop = false;
+  auto file = retort::TextFile::Open(files.Write(kNames[data[0] % 3], bytes), stop);
   if (!file.ok()) __builtin_trap();
   std::string text;
   for (absl::StatusOr<bool> more = true; more.ok() && *more && text.size() < kEnough;)

@@ -145,8 +145,7 @@ TEST(Tokenize, LeavesNothingWhenInterrupted) {
       Retort({"data", "tokenize", "--tokenizer", Teacher(), "--out", TestPath("out"), pipe}));
   writer << "{\"text\": \"one\"}\n" << std::flush;
   ASSERT_TRUE(Eventually(kDeadlineSeconds, [] { return HasFileThatBeginsWith("out.bin.tmp-"); }));
-  tokenize.Signal(SIGINT);
-  writer << "{\"text\": \"two\"}\n" << std::flush;
+  tokenize.Signal(SIGINT);  // while it waits for more
   const ProgramEnd end = tokenize.Wait(kDeadlineSeconds);
   EXPECT_EQ(end.exit_code, 11);
   EXPECT_THAT(end.err, HasSubstr("interrupted; nothing was written"));

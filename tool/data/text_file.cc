@@ -1,15 +1,19 @@
 #include "tool/data/text_file.h"
 
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
 
 #include <cerrno>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
+#include "core/base/file_error.h"
 #include "core/base/status_macros.h"
 
 namespace retort {
@@ -30,6 +34,7 @@ class Decompressor {
 namespace {
 
 constexpr size_t kReadBytes = 1 << 16;
+constexpr int kLookEveryMs = 100;        // whether to stop
 constexpr size_t kChunkBytes = 1 << 17;  // of text at a time
 
 class Gunzip : public Decompressor {
@@ -119,31 +124,50 @@ fs::path WithoutCompression(const fs::path& file) {
   return compressed ? fs::path(file).replace_extension() : file;
 }
 
-absl::StatusOr<TextFile> TextFile::Open(const fs::path& path) {
-  std::error_code ignored;  // of a path that cannot be looked up: opening it says why
-  // A pipe that nobody writes to would block for ever.
-  if (fs::exists(path, ignored) && !fs::is_regular_file(path, ignored)) {
-    return absl::InvalidArgumentError(absl::StrCat(path.string(), " is not a regular file"));
-  }
-  std::ifstream stream(path, std::ios::binary);
-  if (!stream) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path.string()));
-  return TextFile(path, std::move(stream), DecompressorFor(path));
+absl::StatusOr<TextFile> TextFile::Open(const fs::path& path, const std::atomic<bool>& stop) {
+  // Without O_NONBLOCK a named pipe would hold us here until somebody opens it to write.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return FileError(errno, "cannot open", path);
+  TextFile file(path, fd, stop, DecompressorFor(path));
+  struct stat about;
+  if (fstat(fd, &about) != 0) return FileError(errno, "cannot look up", path);
+  if (S_ISDIR(about.st_mode))
+    return absl::InvalidArgumentError(absl::StrCat(path.string(), " is a directory"));
+  return file;
 }
 
-TextFile::TextFile(fs::path path, std::ifstream stream, std::unique_ptr<Decompressor> decompressor)
-    : path_(std::move(path)), stream_(std::move(stream)), decompressor_(std::move(decompressor)) {}
-TextFile::TextFile(TextFile&&) noexcept = default;
-TextFile& TextFile::operator=(TextFile&&) noexcept = default;
-TextFile::~TextFile() = default;
+TextFile::TextFile(fs::path path, int fd, const std::atomic<bool>& stop,
+                   std::unique_ptr<Decompressor> decompressor)
+    : path_(std::move(path)), fd_(fd), stop_(&stop), decompressor_(std::move(decompressor)) {}
+TextFile::TextFile(TextFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      fd_(std::exchange(other.fd_, -1)),
+      stop_(other.stop_),
+      decompressor_(std::move(other.decompressor_)),
+      read_bytes_(other.read_bytes_) {}
+TextFile::~TextFile() {
+  if (fd_ >= 0) close(fd_);
+}
+
+absl::StatusOr<std::string> TextFile::ReadBytes() {
+  std::string input(kReadBytes, '\0');
+  while (true) {
+    if (*stop_) return absl::CancelledError(absl::StrCat("interrupted while reading ", path_.string()));
+    // A pipe that nobody has opened to write yet reads as ended, so wait for bytes or its end.
+    pollfd waited = {.fd = fd_, .events = POLLIN, .revents = 0};
+    if (poll(&waited, 1, kLookEveryMs) <= 0) continue;
+    const ssize_t count = read(fd_, input.data(), input.size());
+    if (count >= 0) {
+      input.resize(static_cast<size_t>(count));
+      return input;
+    }
+    if (errno != EINTR && errno != EAGAIN)
+      return FileError(errno, absl::StrCat("cannot read beyond byte ", read_bytes_, " of"), path_);
+  }
+}
 
 absl::StatusOr<bool> TextFile::Read(std::string* text) {
-  std::string input(kReadBytes, '\0');
-  stream_.read(input.data(), static_cast<std::streamsize>(input.size()));
-  input.resize(static_cast<size_t>(stream_.gcount()));
-  if (stream_.bad()) {
-    return absl::DataLossError(
-        absl::StrCat("cannot read ", path_.string(), " beyond byte ", read_bytes_ + input.size()));
-  }
+  ASSIGN_OR_RETURN(const std::string input, ReadBytes());
   if (decompressor_ == nullptr) {
     text->append(input);
   } else if (input.empty() && !decompressor_->complete()) {

@@ -1,9 +1,9 @@
 // Text files as they are kept: plain, or compressed by gzip (NAME.gz) or Zstandard (NAME.zst).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <string>
 
@@ -17,25 +17,32 @@ std::filesystem::path WithoutCompression(const std::filesystem::path& file);
 
 class Decompressor;
 
-// One file, read once from its beginning to its end. Move-only; not thread-safe.
+// One file or pipe, read once from its beginning to its end. Move-only; a moved-from object may only be
+// destroyed. Not thread-safe.
 class TextFile {
  public:
-  // NOT_FOUND and the like as errno says; INVALID_ARGUMENT for what is no regular file.
-  static absl::StatusOr<TextFile> Open(const std::filesystem::path& path);
+  // NOT_FOUND and the like as errno says; INVALID_ARGUMENT for a directory. A pipe that nobody writes to yet
+  // is waited for by Read. `stop` outlives this object.
+  static absl::StatusOr<TextFile> Open(const std::filesystem::path& path, const std::atomic<bool>& stop);
 
-  TextFile(TextFile&&) noexcept;
-  TextFile& operator=(TextFile&&) noexcept;
+  TextFile(TextFile&& other) noexcept;
+  TextFile& operator=(TextFile&&) = delete;
   ~TextFile();
 
-  // Appends the next part of the text (up to some MB) to `text`; false when there is none left. DATA_LOSS,
-  // naming file and byte, when a compressed file is cut short or damaged.
+  // Appends the next part of the text (up to some MB) to `text`, of a pipe what has come; false when there is
+  // none left. DATA_LOSS, naming file and byte, when a compressed file is cut short or damaged; CANCELLED
+  // soon after `stop` is set, also while nothing comes.
   absl::StatusOr<bool> Read(std::string* text);
 
  private:
-  TextFile(std::filesystem::path path, std::ifstream stream, std::unique_ptr<Decompressor> decompressor);
+  TextFile(std::filesystem::path path, int fd, const std::atomic<bool>& stop,
+           std::unique_ptr<Decompressor> decompressor);
+  // Empty at the end.
+  absl::StatusOr<std::string> ReadBytes();
 
   std::filesystem::path path_;
-  std::ifstream stream_;
+  int fd_;  // -1: moved from
+  const std::atomic<bool>* stop_;
   std::unique_ptr<Decompressor> decompressor_;  // null: plain
   uint64_t read_bytes_ = 0;                     // of the file
 };

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <string>
 #include <utility>
 
@@ -20,8 +22,9 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 absl::StatusOr<std::string> ReadAll(const std::string& name, const std::string& bytes) {
+  const std::atomic<bool> stop = false;
   std::ofstream(TestPath(name), std::ios::binary) << bytes;
-  absl::StatusOr<TextFile> file = TextFile::Open(TestPath(name));
+  absl::StatusOr<TextFile> file = TextFile::Open(TestPath(name), stop);
   EXPECT_TRUE(file.ok()) << file.status();
   std::string text;
   absl::StatusOr<bool> more = true;
@@ -86,14 +89,46 @@ TEST(TextFile, RefusesWhatIsNotCompressedAsItsNameSays) {
   EXPECT_THAT(ReadAll("b.gz", behind).status().message(), HasSubstr("incorrect header check"));
 }
 
-TEST(TextFile, RefusesAPipe) {
+TEST(TextFile, ReadsAPipeAsItsPartsCome) {
   const std::string path = TestPath("pipe.txt");
   ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
-  EXPECT_THAT(TextFile::Open(path).status().message(), HasSubstr("pipe.txt is not a regular file"));
+  const std::atomic<bool> stop = false;
+  absl::StatusOr<TextFile> file = TextFile::Open(path, stop);  // nobody writes yet
+  ASSERT_TRUE(file.ok()) << file.status();
+  std::ofstream writer(path);
+  std::string text;
+  writer << "one" << std::flush;
+  EXPECT_TRUE(*file->Read(&text));
+  EXPECT_EQ(text, "one");
+  writer << "two" << std::flush;
+  writer.close();
+  EXPECT_TRUE(*file->Read(&text));
+  EXPECT_EQ(text, "onetwo");
+  EXPECT_FALSE(*file->Read(&text));
+}
+
+TEST(TextFile, StopsWaitingForAPipe) {
+  const std::string path = TestPath("pipe.txt");
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  std::atomic<bool> stop = false;
+  absl::StatusOr<TextFile> file = TextFile::Open(path, stop);
+  ASSERT_TRUE(file.ok()) << file.status();
+  std::string text;
+  std::future<absl::StatusOr<bool>> read = std::async(std::launch::async, [&] { return file->Read(&text); });
+  stop = true;
+  EXPECT_EQ(read.get().status().code(), absl::StatusCode::kCancelled);
+}
+
+TEST(TextFile, RefusesADirectory) {
+  const std::atomic<bool> stop = false;
+  const std::string path = TestPath("directory.txt");
+  std::filesystem::create_directory(path);
+  EXPECT_EQ(TextFile::Open(path, stop).status(), absl::InvalidArgumentError(path + " is a directory"));
 }
 
 TEST(TextFile, NamesAMissingFile) {
-  const absl::Status status = TextFile::Open("/no/such.txt.gz").status();
+  const std::atomic<bool> stop = false;
+  const absl::Status status = TextFile::Open("/no/such.txt.gz", stop).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(status.message(), HasSubstr("/no/such.txt.gz"));
 }

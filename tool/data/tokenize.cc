@@ -45,8 +45,9 @@ absl::Status UseLine(const fs::path& file, uint64_t number, std::string_view lin
   return text.ok() ? use(*text) : AtLine(file, number, text.status());
 }
 
-absl::Status ForEachLine(const fs::path& file, const std::string& field, const DocumentFn& use) {
-  ASSIGN_OR_RETURN(TextFile text_file, TextFile::Open(file));
+absl::Status ForEachLine(const fs::path& file, const std::string& field, const std::atomic<bool>& stop,
+                         const DocumentFn& use) {
+  ASSIGN_OR_RETURN(TextFile text_file, TextFile::Open(file, stop));
   std::string text;
   uint64_t number = 1;
   size_t searched = 0;  // bytes of `text` without a line's end
@@ -64,8 +65,8 @@ absl::Status ForEachLine(const fs::path& file, const std::string& field, const D
   return UseLine(file, number, text, field, use);
 }
 
-absl::Status UseWhole(const fs::path& file, const DocumentFn& use) {
-  ASSIGN_OR_RETURN(TextFile text_file, TextFile::Open(file));
+absl::Status UseWhole(const fs::path& file, const std::atomic<bool>& stop, const DocumentFn& use) {
+  ASSIGN_OR_RETURN(TextFile text_file, TextFile::Open(file, stop));
   std::string text;
   for (bool more = true; more;) {
     ASSIGN_OR_RETURN(more, text_file.Read(&text));
@@ -86,11 +87,11 @@ absl::Status ForEachDocument(const TokenizeOptions& options, const std::atomic<b
     return use(text);
   };
   for (const fs::path& file : options.inputs) {
-    if (WithoutCompression(file).extension() == ".jsonl") {
-      RETURN_IF_ERROR(ForEachLine(file, options.text_field, use_or_stop));
-    } else {
-      RETURN_IF_ERROR(UseWhole(file, use_or_stop));
-    }
+    const absl::Status status = WithoutCompression(file).extension() == ".jsonl"
+                                    ? ForEachLine(file, options.text_field, stop, use_or_stop)
+                                    : UseWhole(file, stop, use_or_stop);
+    RETURN_IF_ERROR(CheckNotStopped(stop));
+    RETURN_IF_ERROR(status);
   }
   return CheckNotStopped(stop);
 }

@@ -15,7 +15,8 @@ struct TokenizeOptions {
   // A directory with tokenizer.json, or that file.
   std::filesystem::path tokenizer;
   // NAME.jsonl: one JSON object a line, each one document. NAME.txt: one document. Either may be compressed,
-  // with .gz or .zst behind its name. Read in this order; no document may be longer than 512 MiB.
+  // with .gz or .zst behind its name, or be a pipe. Read in this order; no document may be longer than 512
+  // MiB.
   std::vector<std::filesystem::path> inputs;
   // Where the documents go: OUTPUT.bin and OUTPUT.idx. A final ".bin" is taken off first.
   std::filesystem::path output;
@@ -48,8 +49,8 @@ struct TokenizeReport {
 // Reads document by document: memory holds one document and four bytes per earlier one. On an error no output
 // appears. INVALID_ARGUMENT names the option, or file and line, that is wrong and what would be right;
 // NOT_FOUND the file that is missing; DATA_LOSS file and byte where a compressed one is cut short or damaged;
-// errors of Tokenizer::Load pass through. A side without a document is an error. CANCELLED at the first
-// document read after `stop` was set.
+// errors of Tokenizer::Load pass through. A side without a document is an error. CANCELLED soon after `stop`
+// was set: at the next document, or while an input that is a pipe brings nothing.
 absl::StatusOr<TokenizeReport> TokenizeFiles(const TokenizeOptions& options, const std::atomic<bool>& stop);
 
 }  // namespace retort

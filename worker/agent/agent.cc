@@ -172,7 +172,8 @@ bool Agent::StopsCall(int64_t now_ms) const {
   if (ending_ && std::holds_alternative<v1::LeaseRequest>(*call_)) return true;
   if (ending_ && !holding_ && std::holds_alternative<v1::RegisterRequest>(*call_)) return true;
   const UploadOrder* const upload = std::get_if<UploadOrder>(&*call_);
-  return upload != nullptr && (publishes_.empty() || publishes_.front().saved != upload->saved);
+  if (upload == nullptr) return false;
+  return publishes_.empty() || publishes_.front().saved != upload->saved || HasLostLayers(publishes_.front());
 }
 
 bool Agent::StopsWork(int64_t now_ms) const {

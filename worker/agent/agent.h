@@ -93,6 +93,7 @@ class Agent {
   void OnGiven(const std::vector<uint32_t>& layers);
   void OnCallError(int64_t now_ms, const AgentCall& call, const absl::Status& status);
   void DropPublish();
+  bool HasLostLayers(const Publish& publish) const;
 
   // agent_work.cc
   std::optional<Work> ChooseWork(int64_t now_ms);

@@ -104,10 +104,7 @@ std::optional<AgentCall> Agent::ChoosePublishCall(int64_t now_ms) {
   Publish& publish = publishes_.front();
   const uint64_t id = registration_.worker_id();
   if (publish.stage == Publish::Stage::kDescribe) return DescribeOrder{publish.saved};
-  const bool has_lost_layers =
-      std::any_of(publish.begun.layers().begin(), publish.begun.layers().end(),
-                  [&](const v1::LayerCheckpoint& layer) { return !holding_->NeedsPublish(layer.layer()); });
-  if (has_lost_layers) publish.stage = Publish::Stage::kBegin;
+  if (HasLostLayers(publish)) publish.stage = Publish::Stage::kBegin;
   if (publish.stage == Publish::Stage::kBegin) {
     if (!lease_clock_.may_work(now_ms)) return std::nullopt;
     auto begin = Addressed<v1::BeginPublishRequest>(id, epoch_);
@@ -227,6 +224,13 @@ void Agent::DropPublish() {
     for (const SavedLayer& layer : *publishes_.front().saved) holding_->ForgetCopy(layer.layer);
   }
   publishes_.pop_front();
+}
+
+// A publish of these would be refused, or is of no use: it begins again without them.
+bool Agent::HasLostLayers(const Publish& publish) const {
+  return std::any_of(
+      publish.begun.layers().begin(), publish.begun.layers().end(),
+      [&](const v1::LayerCheckpoint& layer) { return !holding_->NeedsPublish(layer.layer()); });
 }
 
 void Agent::OnBegun(const absl::StatusOr<v1::BeginPublishReply>& reply, int64_t now_ms) {

@@ -313,6 +313,20 @@ TEST_F(AgentTest, DropsWhatItIsToldToStopWithoutPublishing) {
   TakeWork<DiscardOrder>();
 }
 
+TEST_F(AgentTest, BreaksOffTheUploadOfWhatItIsToldToStop) {
+  Begin(SliceOf({4}));
+  Step(10);
+  Copy();
+  BeginPublish();
+  TakeCall<UploadOrder>();
+  EXPECT_FALSE(agent.StopsCall(now));
+  Stop({4}, v1::END_CAUSE_CANCELLED);
+  EXPECT_TRUE(agent.StopsCall(now));
+  Answer(absl::CancelledError(""));
+  EXPECT_EQ(Make<v1::ReleaseLeaseRequest>().cause(), v1::END_CAUSE_CANCELLED);
+  TakeCall<v1::LeaseRequest>();
+}
+
 TEST_F(AgentTest, StopsOneLayerAndTrainsTheOthers) {
   Begin(SliceOf({4, 5}));
   Step(10);
@@ -320,11 +334,12 @@ TEST_F(AgentTest, StopsOneLayerAndTrainsTheOthers) {
   BeginPublish();
   TakeCall<UploadOrder>();
   Stop({5}, v1::END_CAUSE_INFRASTRUCTURE);
+  EXPECT_TRUE(agent.StopsCall(now));
   const CopyOrder drop = Copy();
   EXPECT_THAT(drop.copy, ElementsAre());
   EXPECT_THAT(drop.drop, ElementsAre(5));
   TakeWork<StepOrder>();
-  Answer();  // of the upload
+  Answer(absl::CancelledError(""));  // of the upload
   EXPECT_THAT(NumbersOf(Make<v1::ReleaseLeaseRequest>().layers()), ElementsAre(5));
   // The publish named a layer that is gone: it begins again without it.
   EXPECT_THAT(LayersOf(TakeCall<v1::BeginPublishRequest>()), ElementsAre(4));
