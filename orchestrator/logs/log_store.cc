@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -131,6 +132,7 @@ absl::Status LogStore::LoadFile(uint64_t first_sequence) {
     file.end_sequence = record.sequence() + 1;
     file.bytes += parsed->second;
     next_line_[record.worker_id()] = record.line_number() + 1;
+    if (record.line().run_id() != 0) loaded_runs_.insert(record.line().run_id());
   }
   next_sequence_ = std::max(next_sequence_, file.end_sequence);
   if (file.bytes > 0) {
@@ -186,7 +188,9 @@ absl::Status LogStore::Write(std::vector<v1::LogRecord> records) {
   File& file = files_.back();
   if (!WriteAll(fd_, bytes)) {
     const absl::Status status = DiskError("write", PathOf(file.first_sequence));
-    // A part of it may be there: nothing follows it in this file.
+    // Whole records of it may be there, which a later start would take for kept ones. If they cannot be cut
+    // off either, nothing follows them in this file.
+    std::ignore = ftruncate(fd_, static_cast<off_t>(file.bytes));
     CloseFile();
     return status;
   }

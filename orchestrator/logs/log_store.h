@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -54,6 +55,12 @@ class LogStore {
   // Takes the lines of a run out of their records, which stay for the numbers in them. After an error some
   // lines may be left: repeat it.
   absl::Status ForgetRun(uint64_t run_id);
+
+  // The runs of which lines were there at Open.
+  std::set<uint64_t> loaded_runs() const {
+    MutexLock lock(mutex_);
+    return loaded_runs_;
+  }
 
   // Where a reader stands.
   struct Place {
@@ -102,6 +109,7 @@ class LogStore {
   int fd_ ABSL_GUARDED_BY(mutex_) = -1;
   uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 1;
   std::unordered_map<uint64_t, uint64_t> next_line_ ABSL_GUARDED_BY(mutex_);  // by worker_id
+  std::set<uint64_t> loaded_runs_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace retort::orchestrator

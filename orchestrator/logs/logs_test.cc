@@ -1,3 +1,6 @@
+#include <signal.h>
+#include <sys/resource.h>
+
 #include <fstream>
 
 #include "core/base/files.h"
@@ -213,6 +216,34 @@ TEST_F(LogsTest, ATornTailIsPassedOver) {
   ASSERT_EQ(Ship(1, 1, {"torn", "b"}), absl::OkStatus()) << "it counts as not arrived";
   Reopen();
   EXPECT_THAT(Kept().texts, ElementsAre("a", "torn", "b"));
+}
+
+// A limit on the size of files, which as a full disk lets a part of a write through and refuses the rest.
+TEST_F(LogsTest, AFailedWriteLeavesNoneOfItsLines) {
+  ASSERT_EQ(Ship(1, 0, {"a"}), absl::OkStatus());
+  const auto line_bytes = std::filesystem::file_size(Files().back());
+  struct rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  struct rlimit full = before;
+  full.rlim_cur = 3 * line_bytes;
+  signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
+  const absl::Status refused = Ship(1, 1, {"b", "c", "d"});
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_FALSE(refused.ok());
+  ASSERT_EQ(Ship(2, 0, {"of another worker"}), absl::OkStatus());
+  Reopen();
+  EXPECT_THAT(Kept().texts, ElementsAre("a", "of another worker"));
+  ASSERT_EQ(Ship(1, 1, {"b", "c", "d"}), absl::OkStatus());
+  EXPECT_THAT(Kept().texts, ElementsAre("a", "of another worker", "b", "c", "d"));
+}
+
+TEST_F(LogsTest, KnowsWhoseLinesWereThere) {
+  ASSERT_EQ(Ship(1, 0, {"a", "b"}, {.run_id = 7}), absl::OkStatus());
+  ASSERT_EQ(Ship(2, 0, {"c"}, {.run_id = 5}), absl::OkStatus());
+  ASSERT_EQ(Ship(2, 1, {"of none"}), absl::OkStatus());
+  Reopen();
+  EXPECT_THAT(store_->loaded_runs(), ElementsAre(5, 7));
 }
 
 TEST_F(LogsTest, ADamagedFileKeepsWhatStandsBeforeTheDamage) {

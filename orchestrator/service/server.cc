@@ -39,9 +39,9 @@ class WithoutReflection final : public grpc::ServerBuilderOption {
   }
 };
 
-std::vector<LogSink> Sinks(LogStore& logs, std::ostream* out) {
+std::vector<LogSink> Sinks(LogStore& logs, LogWriter* writer) {
   std::vector<LogSink> sinks = {logs.Sink()};
-  if (out != nullptr) sinks.push_back(StreamSink(*out));
+  if (writer != nullptr) sinks.push_back(writer->Sink());
   return sinks;
 }
 
@@ -54,6 +54,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   auto server = std::unique_ptr<Server>(new Server(std::move(store), std::move(logs), options));
   ASSIGN_OR_RETURN(server->coordinator_,
                    Coordinator::Start(*server->store_, options.scheduling, Now, server->log_));
+  server->ForgetDeletedRuns();
   RETURN_IF_ERROR(server->Listen(options));
   return server;
 }
@@ -61,10 +62,22 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 Server::Server(std::unique_ptr<Store> store, std::unique_ptr<LogStore> logs, const ServerOptions& options)
     : store_(std::move(store)),
       logs_(std::move(logs)),
-      log_(v1::LOG_LEVEL_INFO, UnixMs, Sinks(*logs_, options.log)),
+      log_writer_(options.log == nullptr ? nullptr : std::make_unique<LogWriter>(*options.log)),
+      log_(v1::LOG_LEVEL_INFO, UnixMs, Sinks(*logs_, log_writer_.get())),
       uploads_(options.limits.uploads),
       fetches_(options.limits.fetches),
       downloads_(options.limits.downloads) {}
+
+void Server::ForgetDeletedRuns() {
+  for (const uint64_t run_id : logs_->loaded_runs()) {
+    if (!absl::IsNotFound(coordinator_->StatusOfRun(run_id).status())) continue;
+    const absl::Status forgotten = logs_->ForgetRun(run_id);
+    if (!forgotten.ok()) {
+      log_.Warning(absl::StrCat("log lines of the deleted run ", run_id,
+                                " stay until the next start: ", forgotten.ToString()));
+    }
+  }
+}
 
 absl::Status Server::Listen(const ServerOptions& options) {
   calls_ = std::make_unique<WorkPool>(kCallThreads, [this] { WakeTimer(); });

@@ -17,6 +17,7 @@
 #include "grpcpp/server.h"
 #include "orchestrator/coordinator/coordinator.h"
 #include "orchestrator/logs/log_store.h"
+#include "orchestrator/service/log_writer.h"
 #include "orchestrator/service/run_service.h"
 #include "orchestrator/service/worker_service.h"
 
@@ -36,7 +37,7 @@ struct ServerOptions {
   std::filesystem::path state_directory = {};
   std::string listen = {};  // HOST:PORT; port 0: one that is free
   bool reflection = false;
-  std::ostream* log = nullptr;  // where log lines go too
+  std::ostream* log = nullptr;  // where log lines go too; nothing but the server's end waits for it
   Options scheduling = {};
   ServiceLimits limits = {};
 };
@@ -63,12 +64,15 @@ class Server {
 
  private:
   Server(std::unique_ptr<Store> store, std::unique_ptr<LogStore> logs, const ServerOptions& options);
+  // Those that a kill left between a Delete's commit and the end of its lines.
+  void ForgetDeletedRuns();
   absl::Status Listen(const ServerOptions& options);
   void KeepTime();
   void WakeTimer();
 
   const std::unique_ptr<Store> store_;
   const std::unique_ptr<LogStore> logs_;
+  const std::unique_ptr<LogWriter> log_writer_;
   Log log_;
   std::unique_ptr<Coordinator> coordinator_;
 

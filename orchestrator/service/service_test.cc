@@ -1,5 +1,8 @@
 // The services over real connections, with a real store.
 #include <future>
+#include <latch>
+#include <ostream>
+#include <sstream>
 #include <thread>
 
 #include "gmock/gmock.h"
@@ -204,6 +207,67 @@ TEST_F(ServiceTest, ADeletedRunTakesItsLogLinesAlong) {
     for (const v1::LogLine& kept : reply.lines()) EXPECT_EQ(kept.run_id(), 0u) << kept.text();
   }
   EXPECT_TRUE(reader->Finish().ok());
+}
+
+// As a kill between a Delete's commit and the end of the run's lines leaves it.
+TEST_F(ServiceTest, AStartForgetsTheLinesOfRunsThatAreGone) {
+  const uint64_t run_id = SubmitSix(*user_).value();
+  server_.reset();
+  {
+    const auto logs = LogStore::Open(directory_.path() / "logs");
+    ASSERT_TRUE(logs.ok()) << logs.status();
+    v1::ShipLogsRequest lines;
+    lines.set_worker_id(1);
+    for (const uint64_t id : {run_id, run_id + 1}) {
+      v1::LogLine& line = *lines.add_lines();
+      line.set_level(v1::LOG_LEVEL_INFO);
+      line.set_run_id(id);
+      line.set_text(absl::StrCat("of run ", id));
+    }
+    ASSERT_EQ((*logs)->Append("w1", lines), absl::OkStatus());
+  }
+  Restart();
+  v1::LogsRequest request;
+  request.set_worker_name("w1");
+  grpc::ClientContext context;
+  const auto reader = user_->Logs(&context, request);
+  std::vector<std::string> kept;
+  v1::LogsReply reply;
+  while (reader->Read(&reply)) {
+    for (const v1::LogLine& line : reply.lines()) kept.push_back(line.text());
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_THAT(kept, ElementsAre(absl::StrCat("of run ", run_id)));
+}
+
+// A stream that takes nothing while it is shut, as stderr does while nobody reads its pipe.
+class Gate : public std::stringbuf {
+ public:
+  void Open() { open_.count_down(); }
+
+ private:
+  std::streamsize xsputn(const char* text, std::streamsize size) override {
+    open_.wait();
+    return std::stringbuf::xsputn(text, size);
+  }
+
+  std::latch open_{1};
+};
+
+TEST_F(ServiceTest, WorksOnWhileNobodyReadsItsLog) {
+  Gate gate;
+  std::ostream log(&gate);
+  options_.log = &log;
+  Restart();
+  FakeWorker worker(server_->address(), "w1");
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(SubmitSix(*user_, absl::StrCat("run-", i)).status(), absl::OkStatus());
+  }
+  EXPECT_EQ(worker.Register(), absl::OkStatus());
+  gate.Open();
+  server_.reset();
+  options_.log = nullptr;
+  EXPECT_THAT(gate.str(), HasSubstr("serves on 127.0.0.1:"));
 }
 
 TEST_F(ServiceTest, AnswersWhatWaitsWhenItStops) {
