@@ -13,8 +13,11 @@
 #include "core/base/clock.h"
 #include "core/base/files.h"
 #include "core/config/job_fixture.h"
+#include "core/rpc/call.h"
+#include "core/rpc/channel.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
+#include "retort/v1/worker_service.grpc.pb.h"
 #include "tests/support/cluster.h"
 
 namespace retort {
@@ -130,6 +133,30 @@ TEST_F(ServiceVerbs, ARunThatIsNotThereIsCode4InEveryVerb) {
     EXPECT_EQ(end.out, "") << verb;
   }
   EXPECT_EQ(Retort({"workers", "drain", "nosuch"}).exit_code, 4);
+}
+
+TEST_F(ServiceVerbs, DrainWaitsForThatWorkerAndNotForTheNextOneOfItsName) {
+  const auto workers = v1::WorkerService::NewStub(MakeChannel(cluster_.address()));
+  v1::RegisterRequest registration;
+  registration.set_protocol_version(1);
+  registration.set_name("alpha");
+  registration.mutable_capabilities()->set_compute_path(v1::COMPUTE_PATH_AVX2);
+  registration.mutable_capabilities()->set_device(v1::DEVICE_KIND_CPU);
+  registration.mutable_capabilities()->set_threads(1);
+  registration.mutable_capabilities()->set_memory_bytes(1 << 30);
+  registration.mutable_capabilities()->set_measured_gflops(1);
+  const auto register_as = [&](uint64_t worker_id) {
+    registration.set_worker_id(worker_id);
+    const auto reply = Call(*workers, &v1::WorkerService::Stub::Register, registration, kCallDeadline);
+    EXPECT_TRUE(reply.ok()) << reply.status();
+  };
+  register_as(1);
+  // Less than the time after which a silent worker is lost.
+  ChildProcess drain(Argv({"workers", "drain", "alpha", "--wait", "--timeout", "10s"}));
+  EXPECT_TRUE(Eventually(kSeconds, [&] { return absl::StrContains(drain.out(), "told to save"); }));
+  register_as(2);
+  const ProgramEnd end = drain.Wait(kSeconds);
+  EXPECT_EQ(end.exit_code, 0) << end.err;
 }
 
 TEST_F(ServiceVerbs, PauseResumeAndCancelGoThroughTheirStates) {

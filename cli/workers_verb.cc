@@ -1,5 +1,4 @@
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
@@ -42,22 +41,26 @@ int List(const std::vector<std::string>& args) {
   return status.ok() ? kExitOk : ReportServiceError(kName, status, flags);
 }
 
-// Until no worker of this name is on the list. FAILED_PRECONDITION never: the caller's patience ends it.
-absl::StatusOr<bool> IsGone(Orchestrator& orchestrator, const std::string& name) {
+// When the worker of this name registered, which tells it from the next one of the name; 0: there is none.
+absl::StatusOr<int64_t> RegisteredUnixMs(Orchestrator& orchestrator, const std::string& name) {
   ASSIGN_OR_RETURN(const v1::ListWorkersReply reply,
                    orchestrator.Call(&v1::RunService::Stub::ListWorkers, v1::ListWorkersRequest()));
-  return std::none_of(reply.workers().begin(), reply.workers().end(),
-                      [&name](const v1::WorkerStatus& worker) { return worker.name() == name; });
+  for (const v1::WorkerStatus& worker : reply.workers()) {
+    if (worker.name() == name) return worker.registered_unix_ms();
+  }
+  return 0;
 }
 
-int WaitUntilGone(Orchestrator& orchestrator, const std::string& name, const ServiceFlags& flags) {
+// Its supervisor may start it again under the same name.
+int WaitUntilGone(Orchestrator& orchestrator, const std::string& name, int64_t registered_unix_ms,
+                  const ServiceFlags& flags) {
   constexpr double kAskEverySeconds = 0.5;
   const std::atomic<bool>& stop = InstallInterruptHandler();
   const double start = MonotonicSeconds();
   while (true) {
-    const absl::StatusOr<bool> gone = IsGone(orchestrator, name);
-    if (!gone.ok()) return ReportServiceError(kDrain, gone.status(), flags);
-    if (*gone) return kExitOk;
+    const absl::StatusOr<int64_t> registered = RegisteredUnixMs(orchestrator, name);
+    if (!registered.ok()) return ReportServiceError(kDrain, registered.status(), flags);
+    if (*registered == 0 || *registered != registered_unix_ms) return kExitOk;
     const double waited = MonotonicSeconds() - start;
     if (stop || (flags.timeout_seconds && waited >= *flags.timeout_seconds)) {
       return ReportRunEnd(kDrain,
@@ -91,9 +94,11 @@ int Drain(const std::vector<std::string>& args) {
   const absl::StatusOr<v1::DrainWorkerReply> reply =
       orchestrator->Call(&v1::RunService::Stub::DrainWorker, request);
   if (!reply.ok()) return ReportServiceError(kDrain, reply.status(), flags, request_id);
+  const absl::StatusOr<int64_t> registered = wait ? RegisteredUnixMs(*orchestrator, name) : 0;
+  if (!registered.ok()) return ReportServiceError(kDrain, registered.status(), flags);
   PrintReply(flags, *reply, absl::StrCat("worker ", name, " is told to save and leave\n"));
   std::cout.flush();
-  return wait ? WaitUntilGone(*orchestrator, name, flags) : kExitOk;
+  return wait ? WaitUntilGone(*orchestrator, name, *registered, flags) : kExitOk;
 }
 
 }  // namespace

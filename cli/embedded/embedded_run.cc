@@ -168,9 +168,9 @@ class EmbeddedRun {
       return;
     }
     const v1::Event& event = part.event();
+    if (event.time_unix_ms() < start_unix_ms_) return;  // replayed; what it says may be mended
     if (event.cause() == v1::END_CAUSE_WRONG_INPUT && !event.text().empty()) refusal_ = event.text();
-    const bool is_old = event.time_unix_ms() < start_unix_ms_;
-    if (!is_old && IsNoteworthy(event)) progress_.Note(EventText(event));
+    if (IsNoteworthy(event)) progress_.Note(EventText(event));
   }
 
   // The children, and whether the run can go on at all.
@@ -235,7 +235,7 @@ class EmbeddedRun {
   Services services_;
   std::optional<Orchestrator> orchestrator_;
   v1::RunStatus last_;
-  std::string refusal_;  // what a worker last said of the inputs
+  std::string refusal_;  // what a worker of this start last said of the inputs
   const int64_t start_unix_ms_ = UnixMilliseconds();
   double asked_seconds_ = 0;
   double stuck_since_seconds_ = MonotonicSeconds();

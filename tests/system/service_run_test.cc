@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include "absl/strings/match.h"
 #include "tests/support/cluster.h"
 #include "tests/system/tiny_run.h"
 #include "train/data/testing_dataset.h"
@@ -36,7 +37,9 @@ TEST_F(ServiceRun, IsSubmittedWaitedForShownAndDownloaded) {
   EXPECT_THAT(Do({"get", "tiny", "-o", "wide"}).out,
               AllOf(StartsWith("tiny (id 1): succeeded\n"), HasSubstr("completed")));
   EXPECT_EQ(Do({"watch", "tiny"}).exit_code, 0);
-  EXPECT_THAT(Do({"logs", "tiny", "--worker", "alpha"}).out, HasSubstr("worker=alpha"));
+  EXPECT_TRUE(Eventually(kDeadlineSeconds, [this] {
+    return absl::StrContains(Do({"logs", "tiny", "--worker", "alpha"}).out, "worker=alpha");
+  }));
 
   const std::filesystem::path out = TestPath("out");
   const ProgramEnd downloaded = Do({"download", "tiny", "--out", out});

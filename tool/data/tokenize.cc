@@ -75,6 +75,12 @@ absl::Status UseWhole(const fs::path& file, const std::atomic<bool>& stop, const
   return use(text);
 }
 
+// Such as /dev/stdin behind `|`, or a shell's <(...), whose names do not say what they bring.
+bool IsPipe(const fs::path& file) {
+  std::error_code ignored;  // of a path that cannot be looked up: reading it says why
+  return fs::is_fifo(file, ignored);
+}
+
 absl::Status CheckNotStopped(const std::atomic<bool>& stop) {
   return stop.load() ? absl::CancelledError("interrupted; nothing was written") : absl::OkStatus();
 }
@@ -87,9 +93,9 @@ absl::Status ForEachDocument(const TokenizeOptions& options, const std::atomic<b
     return use(text);
   };
   for (const fs::path& file : options.inputs) {
-    const absl::Status status = WithoutCompression(file).extension() == ".jsonl"
-                                    ? ForEachLine(file, options.text_field, stop, use_or_stop)
-                                    : UseWhole(file, stop, use_or_stop);
+    const absl::Status status = WithoutCompression(file).extension() == ".txt"
+                                    ? UseWhole(file, stop, use_or_stop)
+                                    : ForEachLine(file, options.text_field, stop, use_or_stop);
     RETURN_IF_ERROR(CheckNotStopped(stop));
     RETURN_IF_ERROR(status);
   }
@@ -129,7 +135,7 @@ absl::Status CheckOptions(const TokenizeOptions& options) {
   if (options.inputs.empty()) return absl::InvalidArgumentError("no input file; give .jsonl or .txt files");
   for (const fs::path& file : options.inputs) {
     const fs::path kind = WithoutCompression(file).extension();
-    if (kind != ".jsonl" && kind != ".txt") {
+    if (kind != ".jsonl" && kind != ".txt" && !IsPipe(file)) {
       return absl::InvalidArgumentError(
           absl::StrCat("input ", file.string(),
                        " is neither .jsonl (a document a line) nor .txt (one document), nor "
@@ -138,6 +144,11 @@ absl::Status CheckOptions(const TokenizeOptions& options) {
     std::error_code ignored;  // of a path that cannot be looked up: reading it says why
     if (fs::is_directory(file, ignored))
       return absl::InvalidArgumentError(absl::StrCat(file.string(), " is a directory"));
+    if (options.holdout_documents > 0 && IsPipe(file)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("a number of documents to hold out is drawn by reading the inputs twice, and ",
+                       file.string(), " is a pipe; give a fraction instead, or a file"));
+    }
   }
   if (options.output.empty()) return absl::InvalidArgumentError("no output was named");
   if (!(options.holdout_fraction >= 0 && options.holdout_fraction < 1)) {

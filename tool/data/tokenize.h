@@ -15,8 +15,8 @@ struct TokenizeOptions {
   // A directory with tokenizer.json, or that file.
   std::filesystem::path tokenizer;
   // NAME.jsonl: one JSON object a line, each one document. NAME.txt: one document. Either may be compressed,
-  // with .gz or .zst behind its name, or be a pipe. Read in this order; no document may be longer than 512
-  // MiB.
+  // with .gz or .zst behind its name, or be a pipe; one of another name is read as .jsonl. Read in this
+  // order; no document may be longer than 512 MiB.
   std::vector<std::filesystem::path> inputs;
   // Where the documents go: OUTPUT.bin and OUTPUT.idx. A final ".bin" is taken off first.
   std::filesystem::path output;

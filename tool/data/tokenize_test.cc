@@ -2,11 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -93,6 +95,24 @@ TEST(TokenizeFiles, ReadsCompressedFiles) {
                         WriteText("d.jsonl.zst", Zstd("\n{\"text\": \"five\"}\n"))}));
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_THAT(ReadBack("out.bin"), ElementsAre("one", "two", "three\n", "four", "five"));
+}
+
+TEST(TokenizeFiles, ReadsAPipeWithoutAnEndingAsLines) {
+  const std::filesystem::path pipe = TestPath("pipe");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  std::thread writer([&pipe] { std::ofstream(pipe) << "{\"text\": \"One.\"}\n{\"text\": \"Two.\"}\n"; });
+  EXPECT_EQ(Tokenize(Options({pipe})).status(), absl::OkStatus());
+  writer.join();
+  EXPECT_THAT(ReadBack("out.bin"), ElementsAre("One.", "Two."));
+}
+
+TEST(TokenizeFiles, RefusesToReadAPipeTwice) {
+  const std::filesystem::path pipe = TestPath("pipe.jsonl");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  TokenizeOptions options = Options({pipe});
+  options.holdout_documents = 1;
+  options.holdout_output = TestPath("held");
+  EXPECT_THAT(ErrorOf(options), HasSubstr("pipe.jsonl is a pipe; give a fraction"));
 }
 
 TEST(TokenizeFiles, ReadsLinesAcrossItsBuffer) {

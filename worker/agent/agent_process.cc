@@ -99,9 +99,11 @@ class AgentProcess final : public CheckpointSource {
   // Signals, notes and broken-off work, until the agent has ended.
   absl::Status Watch(const std::atomic<bool>& stop) {
     bool is_told = false;
+    uint64_t token = 0;
     while (true) {
       std::vector<Note> notes;
       std::optional<absl::Status> end;
+      uint64_t token_now = 0;
       {
         MutexLock lock(mutex_);
         if (stop && !is_told) {  // read once: it may be set at any moment
@@ -112,10 +114,17 @@ class AgentProcess final : public CheckpointSource {
         BreakOff();
         notes = agent_.TakeNotes();
         end = agent_.end();
+        token_now = agent_.holding() != nullptr ? agent_.holding()->token() : 0;
         if (notes.empty() && !end) changed_.wait_for(mutex_, kPollEvery);
       }
       for (const Note& note : notes) {
         log_.Write(note.level, note.text, {note.run_id, note.stage, note.token, note.step});
+      }
+      if (std::exchange(token, token_now) != token_now) {
+        // Who waited for a task reads its lines now.
+        MutexLock lock(mutex_);
+        ships_at_once_ = true;
+        changed_.notify_all();
       }
       if (end) return *end;
     }
@@ -280,10 +289,12 @@ class AgentProcess final : public CheckpointSource {
       {
         MutexLock lock(mutex_);
         const int64_t until_ms = NowMs() + kShipEvery.count();
-        for (int64_t now_ms = NowMs(); now_ms < until_ms && !agent_.end(); now_ms = NowMs()) {
+        for (int64_t now_ms = NowMs(); now_ms < until_ms && !agent_.end() && !ships_at_once_;
+             now_ms = NowMs()) {
           changed_.wait_for(mutex_, milliseconds(until_ms - now_ms));
         }
         if (agent_.end()) return;
+        ships_at_once_ = false;
       }
       Ship();
     }
@@ -326,6 +337,7 @@ class AgentProcess final : public CheckpointSource {
   std::condition_variable_any changed_;
   Agent agent_ ABSL_GUARDED_BY(mutex_);
   std::array<grpc::ClientContext*, 4> contexts_ ABSL_GUARDED_BY(mutex_) = {};
+  bool ships_at_once_ ABSL_GUARDED_BY(mutex_) = false;
   int64_t fetch_heard_ms_ ABSL_GUARDED_BY(mutex_) = 0;
   std::atomic<bool> stops_work_ = false;
 
