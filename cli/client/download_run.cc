@@ -173,13 +173,14 @@ class Downloading {
       return orchestrator_.stub().AsyncDownload(context, request, queue, nullptr);
     });
     v1::DownloadReply reply;
-    double last_message = MonotonicSeconds();
+    std::optional<double> last_message;  // nothing: it waits for its turn, or keepalive ends it
     while (GoOn()) {
       const Stream::Step step = stream.Read(reply, kTick);
       if (step == Stream::Step::kEnd) return stream.Finish();
       if (step == Stream::Step::kNothingYet) {
-        if (MonotonicSeconds() - last_message > std::chrono::duration<double>(kStreamSilence).count()) {
-          return absl::DeadlineExceededError("its stream was silent for a minute");
+        const std::chrono::duration<double> limit = options_.stream_silence;
+        if (last_message && MonotonicSeconds() - *last_message > limit.count()) {
+          return absl::DeadlineExceededError(absl::StrCat("its stream was silent for ", limit.count(), " s"));
         }
         continue;
       }

@@ -1,12 +1,14 @@
 // The files of a succeeded run, fetched so that a broken connection or a killed client loses little.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 
 #include "absl/status/statusor.h"
 #include "cli/client/orchestrator.h"
+#include "core/rpc/call.h"
 
 namespace retort {
 
@@ -19,6 +21,7 @@ struct DownloadOptions {
   v1::RunRef run = {};
   std::filesystem::path out_dir;  // made when it is not there; held by the caller (DirectoryLock)
   double patience_seconds = kAnswerSeconds;
+  std::chrono::milliseconds stream_silence = kStreamSilence;  // tests lower it
   // Called with every piece and at least ten times a second; false ends the download.
   std::function<bool(const DownloadProgress&)> on_progress;
 };

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include <latch>
+
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "cli/client/testing_service.h"
@@ -20,6 +22,7 @@ using testing::HasSubstr;
 
 constexpr size_t kChunk = 1 << 20;
 constexpr double kSeconds = 60;
+constexpr int kSilentLooks = 10;  // a tenth of a second each: five times the silence that it permits
 
 std::string Bytes(size_t size, char first) {
   std::string bytes(size, '\0');
@@ -39,9 +42,13 @@ class Downloads : public testing::Test {
       return Serve(request, writer);
     };
   }
-  ~Downloads() override { fs::remove_all(out_); }
+  ~Downloads() override {
+    if (!has_waited_.try_wait()) has_waited_.count_down();
+    fs::remove_all(out_);
+  }
 
   grpc::Status Serve(const v1::DownloadRequest& request, grpc::ServerWriter<v1::DownloadReply>& writer) {
+    if (is_late_) has_waited_.wait();
     requests_.push_back(request.file() + "@" + std::to_string(request.offset_bytes()));
     v1::DownloadReply list;
     size_t first = 0;
@@ -56,7 +63,10 @@ class Downloads : public testing::Test {
     size_t offset = request.offset_bytes();
     for (size_t i = first; i < files_.size(); ++i, offset = 0) {
       for (; offset < files_[i].second.size(); offset += kChunk) {
-        if (chunks_left_-- == 0) return {grpc::StatusCode::UNAVAILABLE, "cut"};
+        if (chunks_left_-- == 0) {
+          if (!is_silent_) return {grpc::StatusCode::UNAVAILABLE, "cut"};
+          has_waited_.wait();
+        }
         v1::DownloadReply chunk;
         chunk.mutable_chunk()->set_index(i);
         chunk.mutable_chunk()->set_offset_bytes(offset);
@@ -77,9 +87,11 @@ class Downloads : public testing::Test {
     return DownloadRun(orchestrator, {.run = run,
                                       .out_dir = out_,
                                       .patience_seconds = 10,
+                                      .stream_silence = std::chrono::milliseconds(200),
                                       .on_progress =
                                           [this](const DownloadProgress& at) {
                                             last_ = at;
+                                            if (++looks_ == kSilentLooks) has_waited_.count_down();
                                             return at.done_bytes < stop_at_bytes_;
                                           }})
         .status();
@@ -94,6 +106,10 @@ class Downloads : public testing::Test {
       {"student/weights", Bytes(2 * kChunk + 5, 'a')}, {"empty", ""}, {"result.json", "{}\n"}};
   int chunks_left_ = -1;  // negative: no cut
   int damaged_ = 0;
+  bool is_late_ = false;    // gives nothing before the client has looked that often for a message
+  bool is_silent_ = false;  // at the cut, instead of an error
+  std::latch has_waited_{1};
+  int looks_ = 0;
   uint64_t stop_at_bytes_ = ~uint64_t{0};
   std::vector<std::string> requests_;
   DownloadProgress last_;
@@ -110,6 +126,21 @@ TEST_F(Downloads, PutEveryFileInPlace) {
 
 TEST_F(Downloads, GoOnWhereTheStreamBroke) {
   chunks_left_ = 2;
+  EXPECT_EQ(Download(), absl::OkStatus());
+  ExpectWhole();
+  EXPECT_THAT(requests_, ElementsAre("@0", "student/weights@2097152"));
+}
+
+TEST_F(Downloads, WaitForTheirTurn) {
+  is_late_ = true;
+  EXPECT_EQ(Download(), absl::OkStatus());
+  ExpectWhole();
+  EXPECT_THAT(requests_, ElementsAre("@0")) << "one stream";
+}
+
+TEST_F(Downloads, AskAgainWhenAStreamThatHasBegunIsSilent) {
+  chunks_left_ = 2;
+  is_silent_ = true;
   EXPECT_EQ(Download(), absl::OkStatus());
   ExpectWhole();
   EXPECT_THAT(requests_, ElementsAre("@0", "student/weights@2097152"));

@@ -14,7 +14,8 @@ namespace retort {
 inline constexpr std::chrono::seconds kCallDeadline{10};
 inline constexpr std::chrono::seconds kLeaseDeadline{30};
 inline constexpr std::chrono::seconds kSyncedWriteDeadline{30};  // BeginPublish, CommitPublish, Complete
-// Of streams without a deadline that are to give something all the time: FetchCheckpoint, Download.
+// Of streams without a deadline that are to give something all the time once they have given something:
+// FetchCheckpoint, Download. Before it they may wait for their turn.
 inline constexpr std::chrono::seconds kStreamSilence{60};
 
 // An upload may wait for its turn for most of the five minutes.

@@ -3,6 +3,7 @@
 #include <array>
 #include <chrono>
 #include <condition_variable>
+#include <limits>
 #include <memory>
 #include <random>
 #include <thread>
@@ -260,7 +261,8 @@ class AgentProcess final : public CheckpointSource {
       {
         MutexLock lock(mutex_);
         request.set_epoch(agent_.epoch());
-        fetch_heard_ms_ = NowMs();
+        fetch_heard_ms_ =
+            std::numeric_limits<int64_t>::max();  // before its first message it has a turn to await
       }
       absl::StatusOr<SavedLayer> layer;
       {
