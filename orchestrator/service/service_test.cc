@@ -6,7 +6,10 @@
 #include <thread>
 
 #include "gmock/gmock.h"
+#include "grpcpp/create_channel.h"
 #include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/security/credentials.h"
+#include "grpcpp/support/channel_arguments.h"
 #include "orchestrator/service/service_fixture.h"
 
 namespace retort::orchestrator {
@@ -375,10 +378,16 @@ TEST_F(ServiceTest, WorkersDoNotWaitForUsersWhoReadSlowly) {
     slice = worker.Lease().value();
     ASSERT_EQ(worker.DoSlice(slice), absl::OkStatus());
   } while (slice.stage() != v1::STAGE_END_TO_END);
+  // A window of 64 KiB that does not grow: the rest of the file waits in the server.
+  grpc::ChannelArguments small_window;
+  small_window.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  small_window.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1 << 16);
+  const auto user = v1::RunService::NewStub(
+      grpc::CreateCustomChannel(server_->address(), grpc::InsecureChannelCredentials(), small_window));
   const auto download = [&](grpc::ClientContext& context) {
     v1::DownloadRequest request;
     request.mutable_run()->set_id(run_id);
-    return user_->Download(&context, request);
+    return user->Download(&context, request);
   };
   v1::DownloadReply reply;
   grpc::ClientContext slow;
