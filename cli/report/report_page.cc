@@ -15,6 +15,7 @@
 #include "cli/report/markup.h"
 #include "cli/report/matrix_image.h"
 #include "cli/report/page_style.h"
+#include "cli/show/result_table.h"
 #include "core/base/files.h"
 #include "core/base/progress.h"
 #include "core/base/status_macros.h"
@@ -111,17 +112,6 @@ std::string Architecture(const json& architecture) {
                  absl::StrCat(text,
                               "</div>\n<p class='soft key'><span class=made></span> converted layers, "
                               "<span class=kept></span> layers that kept the teacher's attention</p>\n"));
-}
-
-double MeanDistance(const json& quality) {
-  double sum = 0;
-  int converted = 0;
-  for (const json& distance : quality.at("hidden_distance")) {
-    if (!distance.is_number() || distance == 0.0) continue;
-    sum += distance.get<double>();
-    ++converted;
-  }
-  return converted == 0 ? 0 : sum / converted;
 }
 
 std::string QualityRow(const std::string& name, const json& quality, bool is_last) {

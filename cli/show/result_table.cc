@@ -15,16 +15,6 @@ std::string Cell(const json& object, const char* key, const char* format) {
   return absl::StrFormat(*absl::ParsedFormat<'f'>::New(format), object[key].get<double>());
 }
 
-double MeanDistance(const json& quality) {
-  double sum = 0;
-  int converted = 0;
-  for (const json& distance : quality["hidden_distance"]) {
-    sum += distance.get<double>();
-    if (distance.get<double>() > 0) ++converted;
-  }
-  return converted == 0 ? 0 : sum / converted;
-}
-
 void AddQualityRow(Table& table, const std::string& name, const json& quality) {
   table.AddRow({name, Cell(quality, "perplexity", "%.2f"), Cell(quality, "kl", "%.3f"),
                 Cell(quality, "top1_agreement", "%.3f"), Cell(quality, "free_running_agreement", "%.3f"),
@@ -33,6 +23,17 @@ void AddQualityRow(Table& table, const std::string& name, const json& quality) {
 }
 
 }  // namespace
+
+double MeanDistance(const json& quality) {
+  double sum = 0;
+  int converted = 0;
+  for (const json& distance : quality.at("hidden_distance")) {
+    if (!distance.is_number() || distance == 0.0) continue;
+    sum += distance.get<double>();
+    ++converted;
+  }
+  return converted == 0 ? 0 : sum / converted;
+}
 
 std::string RenderResult(const json& result) {
   Table models({{"MODEL"},

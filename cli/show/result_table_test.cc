@@ -12,7 +12,7 @@ TEST(RenderResult, HasARowPerModelAndOnePerStage) {
                         {"kl", 0.51},
                         {"top1_agreement", 0.6},
                         {"free_running_agreement", 0.25},
-                        {"hidden_distance", {0.0, 2.0, 4.0}},
+                        {"hidden_distance", {0.0, 2.0, nullptr, 4.0}},  // null: not finite
                         {"off_domain", {{"perplexity", 50.0}}}};
   const json result = {
       {"teacher", {{"perplexity", 20.0}}},
