@@ -54,21 +54,15 @@ class Following {
   }
 
   absl::Status ReadStream() {
-    using Stream = ServerStream<v1::WatchReply>;
-    Stream stream([this](grpc::ClientContext* context, grpc::CompletionQueue* queue) {
+    ServerStream<v1::WatchReply> stream([this](grpc::ClientContext* context, grpc::CompletionQueue* queue) {
       return orchestrator_.stub().AsyncWatch(context, request_, queue, nullptr);
     });
-    v1::WatchReply part;
-    while (true) {
-      const Stream::Step step = stream.Read(part, kTick);
-      if (step == Stream::Step::kEnd) return stream.Finish();
-      const bool got = step == Stream::Step::kMessage;
-      if (got) Take(part);
-      if (!on_part_(got ? &part : nullptr)) {
-        stopped_ = true;
-        return absl::OkStatus();
-      }
-    }
+    const std::optional<absl::Status> end = stream.ReadAll(kTick, [this](const v1::WatchReply* part) {
+      if (part != nullptr) Take(*part);
+      return on_part_(part);
+    });
+    stopped_ = !end;
+    return end.value_or(absl::OkStatus());
   }
 
   void Take(const v1::WatchReply& part) {

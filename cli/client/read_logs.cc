@@ -46,21 +46,15 @@ class Reading {
 
  private:
   absl::Status ReadStream() {
-    using Stream = ServerStream<v1::LogsReply>;
-    Stream stream([this](grpc::ClientContext* context, grpc::CompletionQueue* queue) {
+    ServerStream<v1::LogsReply> stream([this](grpc::ClientContext* context, grpc::CompletionQueue* queue) {
       return orchestrator_.stub().AsyncLogs(context, request_, queue, nullptr);
     });
-    v1::LogsReply reply;
-    while (true) {
-      const Stream::Step step = stream.Read(reply, kTick);
-      if (step == Stream::Step::kEnd) return stream.Finish();
-      const bool got = step == Stream::Step::kMessage;
-      if (got) Take(reply);
-      if (!on_logs_(got ? &reply : nullptr)) {
-        stopped_ = true;
-        return absl::OkStatus();
-      }
-    }
+    const std::optional<absl::Status> end = stream.ReadAll(kTick, [this](const v1::LogsReply* reply) {
+      if (reply != nullptr) Take(*reply);
+      return on_logs_(reply);
+    });
+    stopped_ = !end;
+    return end.value_or(absl::OkStatus());
   }
 
   void Take(const v1::LogsReply& reply) {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "core/rpc/status.h"
@@ -58,6 +59,18 @@ class ServerStream {
     reader_->Read(&message_, nullptr);
     pending_ = true;
     return was_start ? Step::kNothingYet : Step::kMessage;
+  }
+
+  // Reads to the stream's end: its status. Or nothing, once `go_on`, which gets each message, and null where
+  // none came within `tick`, has returned false.
+  std::optional<absl::Status> ReadAll(std::chrono::milliseconds tick,
+                                      const std::function<bool(const Reply*)>& go_on) {
+    Reply reply;
+    while (true) {
+      const Step step = Read(reply, tick);
+      if (step == Step::kEnd) return Finish();
+      if (!go_on(step == Step::kMessage ? &reply : nullptr)) return std::nullopt;
+    }
   }
 
   absl::Status Finish() {
