@@ -62,12 +62,7 @@ std::string Words(const Tokenizer& tokenizer, const at::Tensor& ids_T) {
 }  // namespace
 
 json ArchitectureJson(const LanguageModel& teacher, const LanguageModel& student) {
-  const char* const mixer = Mamba2FormName(student.config.mamba2.form);
-  json layer_types = json::array();
-  for (const MixerType type : student.config.layers) {
-    layer_types.push_back(type == MixerType::kMamba2 ? mixer : "attention");
-  }
-  return {{"layer_types", layer_types},
+  return {{"layer_types", StudentConfigJson(student.config)["layer_types"]},
           {"hidden_size", teacher.config.hidden_size},
           {"heads", teacher.config.heads},
           {"kv_heads", teacher.config.kv_heads},
