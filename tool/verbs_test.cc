@@ -86,6 +86,18 @@ TEST(ParseGenerate, IsGreedyUnlessToldOtherwise) {
   EXPECT_EQ(options.top_k, 0);
 }
 
+TEST(ParseGenerate, AsksInAChatWhenToldTo) {
+  Streams streams;
+  const auto parsed = ParseGenerate({"student", "--chat", "--prompt", "Hi"}, streams.out, streams.err);
+  EXPECT_TRUE(std::get<GenerateOptions>(parsed).chat);
+}
+
+TEST(ParseTokenize, LooksForMessagesOfChats) {
+  Streams streams;
+  const Args args = {"--tokenizer", "dir", "--out", "train", "a.jsonl", "--chat"};
+  EXPECT_EQ(std::get<TokenizeOptions>(ParseTokenize(args, streams.out, streams.err)).text_field, "messages");
+}
+
 TEST(ParseGenerate, ReadsTheSampling) {
   Streams streams;
   const auto parsed = ParseGenerate({"student", "--prompt", "x", "--tokens", "9", "--temperature", "0.5",
