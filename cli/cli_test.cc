@@ -195,11 +195,11 @@ TEST_F(WithStandIns, RunSaysWhichProgramItLacks) {
               AllOf(HasSubstr("retort-orchestrator ended with exit code 127"), HasSubstr("./dev build")));
 }
 
-TEST_F(WithStandIns, CheckPrintsThePlanAndStops) {
-  const Outcome outcome = Retort({"run", Job(), "--check"});
-  EXPECT_EQ(outcome.exit_code, 0);
-  EXPECT_THAT(outcome.out, AllOf(HasSubstr("job smollm2-hybrid is valid\n"),
-                                 HasSubstr("hidden_state_alignment"), Not(HasSubstr("error"))));
+TEST_F(WithStandIns, CheckReadsTheJobAndHasItInspected) {
+  const Outcome outcome = Retort({"run", Job(), "--check", "--root", directory_});
+  EXPECT_EQ(outcome.exit_code, 7);  // the stand-in's
+  EXPECT_EQ(outcome.out, "job smollm2-hybrid is valid: retort-model\ninspect\n" + Job() +
+                             "\n--must-fit\n--root\n" + directory_.string() + "\n");
 }
 
 TEST_F(WithStandIns, ModelVerbsHandTheirArgumentsOnUnchanged) {

@@ -51,7 +51,9 @@ int Inspect(const Args& args) {
     return ReportError("retort inspect", result.status(), std::cerr);
   }
   std::cout << (command.json ? result->dump(2) + "\n" : RenderInspect(*result));
-  return kExitOk;
+  const std::string missing = command.must_fit ? MissingMemory(*result) : "";
+  return missing.empty() ? kExitOk
+                         : ReportError("retort inspect", absl::ResourceExhaustedError(missing), std::cerr);
 }
 
 int Tokenize(const Args& args) {

@@ -35,12 +35,16 @@ Parsed<GenerateOptions> ParseGenerate(const std::vector<std::string>& args, std:
 struct InspectCommand {
   InspectOptions options;
   bool json = false;
+  bool must_fit = false;
 };
 Parsed<InspectCommand> ParseInspect(const std::vector<std::string>& args, std::ostream& out,
                                     std::ostream& err);
 
 // Tables of what RunInspect returns.
 std::string RenderInspect(const nlohmann::json& result);
+
+// Which stages of a job need more memory than this machine has, and how much; empty when all fit.
+std::string MissingMemory(const nlohmann::json& result);
 
 Parsed<TokenizeOptions> ParseTokenize(const std::vector<std::string>& args, std::ostream& out,
                                       std::ostream& err);

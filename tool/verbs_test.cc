@@ -160,6 +160,58 @@ TEST(ParseGenerate, RefusesATemperatureThatNoLogitSurvives) {
   }
 }
 
+nlohmann::json InspectedJob(bool fits) {
+  const auto need = [](const char* stage, double gibibytes, bool fits) {
+    const double bytes = gibibytes * (1 << 30);
+    return nlohmann::json{{"stage", stage},         {"teacher", bytes / 2}, {"student", bytes / 4},
+                          {"optimizer", bytes / 8}, {"checkpoint", 0},      {"activations", 0},
+                          {"peak", bytes},          {"fits", fits}};
+  };
+  return {{"kind", "job"},
+          {"config", nlohmann::json::object()},
+          {"layers", nlohmann::json::array()},
+          {"parameters", {{"total", 7}}},
+          {"teacher_parameters", 1'418'270'720},
+          {"stages",
+           {{{"name", "end_to_end"},
+             {"steps", 5},
+             {"tokens", 5120},
+             {"tokens_per_step", 1024},
+             {"accumulation", 2},
+             {"lr", 7.5e-4}}}},
+          {"memory", {need("matrix_orientation", 4, true), need("end_to_end", 32, fits)}},
+          {"machine_memory", 16.0 * (1 << 30)}};
+}
+
+TEST(RenderInspect, ShowsWhatAJobTakes) {
+  EXPECT_THAT(
+      RenderInspect(InspectedJob(true)),
+      HasSubstr(
+          "of the teacher: 1418270720 parameters\n"
+          "\n"
+          "STAGE        STEPS   TOKENS   TOKENS_PER_STEP   ACCUMULATION        LR\n"
+          "end_to_end       5     5120              1024              2   0.00075\n"
+          "\n"
+          "MEMORY                             TEACHER    STUDENT   OPTIMIZER   CHECKPOINT   ACTIVATIONS   "
+          "     PEAK\n"
+          "matrix_orientation, one layer     2.00 GiB   1.00 GiB    0.50 GiB     0.00 GiB      0.00 GiB   "
+          " 4.00 GiB\n"
+          "end_to_end                       16.00 GiB   8.00 GiB    4.00 GiB     0.00 GiB      0.00 GiB   "
+          "32.00 GiB\n"
+          "\n"
+          "fits this machine's 16.00 GiB\n"));
+}
+
+TEST(RenderInspect, SaysWhatDoesNotFitAndByHowMuch) {
+  EXPECT_EQ(MissingMemory(InspectedJob(true)), "");
+  const std::string missing = MissingMemory(InspectedJob(false));
+  EXPECT_EQ(missing,
+            "does not fit: end_to_end needs 32.00 GiB, this machine has 16.00 GiB; lower micro_batch or "
+            "data.seq_len, train less, or submit it to larger workers");
+  EXPECT_THAT(RenderInspect(InspectedJob(false)), testing::EndsWith("\n" + missing + "\n"));
+  EXPECT_EQ(MissingMemory({{"kind", "teacher"}}), "");
+}
+
 TEST(RenderInspect, ShowsConfigLayersAndParameters) {
   const nlohmann::json result = {
       {"kind", "student"},

@@ -17,6 +17,7 @@
 #include "core/base/check.h"
 #include "core/base/clock.h"
 #include "core/base/files.h"
+#include "core/base/machine_memory.h"
 #include "core/base/mutex.h"
 #include "model/io/safetensors.h"
 #include "nlohmann/json.hpp"

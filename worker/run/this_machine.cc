@@ -2,15 +2,11 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 #include <limits>
 
 #include "absl/status/status.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/check.h"
@@ -30,24 +26,6 @@ v1::ComputePath ComputePathHere() {
   return v1::COMPUTE_PATH_AVX512;
 }
 
-// The limit of this process's control group and of those above it; the largest number when there is none.
-uint64_t ControlGroupBytes() {
-  uint64_t least = std::numeric_limits<uint64_t>::max();
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
-    if (line.rfind("0::", 0) != 0) continue;
-    std::filesystem::path group = "/sys/fs/cgroup" + line.substr(3);
-    for (; group.string().size() >= sizeof("/sys/fs/cgroup") - 1; group = group.parent_path()) {
-      std::string text;
-      uint64_t bytes = 0;
-      if (std::getline(std::ifstream(group / "memory.max"), text) && absl::SimpleAtoi(text, &bytes)) {
-        least = std::min(least, bytes);
-      }
-    }
-  }
-  return least;
-}
-
 }  // namespace
 
 void SetComputeThreads(int threads) { at::set_num_threads(threads); }
@@ -58,11 +36,6 @@ void UseComputeThreads() {
     return true;
   }();
   RETORT_CHECK(set);
-}
-
-uint64_t MachineMemoryBytes() {
-  const auto pages = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES));
-  return std::min(pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)), ControlGroupBytes());
 }
 
 v1::Capabilities MeasureCapabilities(uint64_t memory_bytes) {
