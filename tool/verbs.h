@@ -14,6 +14,7 @@
 #include "tool/eval.h"
 #include "tool/generate.h"
 #include "tool/inspect.h"
+#include "tool/probe.h"
 
 namespace retort {
 
@@ -41,6 +42,15 @@ Parsed<InspectCommand> ParseInspect(const std::vector<std::string>& args, std::o
 
 // Tables of what RunInspect returns.
 std::string RenderInspect(const nlohmann::json& result);
+
+struct ProbeCommand {
+  ProbeOptions options;
+  bool json = false;
+};
+Parsed<ProbeCommand> ParseProbe(const std::vector<std::string>& args, std::ostream& out, std::ostream& err);
+
+// Tables of what RunProbe returns, and the line for the job file.
+std::string RenderProbe(const nlohmann::json& result);
 
 Parsed<TokenizeOptions> ParseTokenize(const std::vector<std::string>& args, std::ostream& out,
                                       std::ostream& err);
