@@ -10,6 +10,14 @@ uint64_t StageSteps(const v1::StageBudget& budget) {
   return (budget.tokens() + budget.tokens_per_step() - 1) / budget.tokens_per_step();
 }
 
+std::vector<std::string> TrainFiles(const v1::DataSpec& data) {
+  std::vector<std::string> files(data.train().begin(), data.train().end());
+  for (const v1::DataPhase& phase : data.phases()) {
+    files.insert(files.end(), phase.train().begin(), phase.train().end());
+  }
+  return files;
+}
+
 uint32_t StudentGroups(const v1::StudentSpec& student, uint32_t query_heads) {
   const bool per_head = student.groups() == 0 && student.mixer() == v1::MIXER_KIND_DISCRETE_MAMBA2;
   return per_head ? query_heads : student.groups();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -12,6 +13,9 @@ namespace retort {
 
 // Optimiser steps of a stage: ceil(tokens / tokens_per_step), which must not be 0.
 uint64_t StageSteps(const v1::StageBudget& budget);
+
+// All token files that are trained on: data.train, then each phase's; a file named twice is there twice.
+std::vector<std::string> TrainFiles(const v1::DataSpec& data);
 
 // Groups of heads that share B and C, of a teacher with `query_heads`; 0 where the job names none although
 // its mixer needs some.

@@ -19,8 +19,9 @@ absl::Status CheckPrepared(const v1::JobSpec& job, const v1::PreparedRun& prepar
     return absl::InvalidArgumentError(
         absl::StrCat("Complete: the teacher's shape has a size of 0, or more than ", kMaxLayers, " layers"));
   }
-  const int files = job.data().train_size() + 1 + (job.data().off_domain().empty() ? 0 : 1);
-  bool hashes_fit = prepared.inputs().teacher_sha256().size() == 32 && prepared.inputs().data_size() == files;
+  const size_t files = TrainFiles(job.data()).size() + 1 + (job.data().off_domain().empty() ? 0 : 1);
+  bool hashes_fit = prepared.inputs().teacher_sha256().size() == 32 &&
+                    static_cast<size_t>(prepared.inputs().data_size()) == files;
   for (const v1::InputHash& hash : prepared.inputs().data())
     hashes_fit = hashes_fit && hash.sha256().size() == 32;
   if (!hashes_fit) {

@@ -106,7 +106,8 @@ v1::Slice Holding::BeginLoad() {
   return slice;
 }
 
-void Holding::OnLoadEnd(bool is_loaded) {
+void Holding::OnLoadEnd(int64_t now_ms, bool is_loaded) {
+  interval_began_ms_ = now_ms;
   if (is_loaded) return;
   for (auto& [number, layer] : layers_) layer.in_work = false;
   gone_in_work_.clear();
@@ -125,7 +126,7 @@ bool Holding::CanStep() const {
                      [this](const auto& entry) { return IsTrainable(entry.second); });
 }
 
-void Holding::OnStep(const StepReport& report) {
+void Holding::OnStep(int64_t now_ms, const StepReport& report) {
   for (const LayerStep& step : report.layers) {
     const auto held = layers_.find(step.layer);
     if (held == layers_.end()) continue;  // gone while it stepped
@@ -139,11 +140,21 @@ void Holding::OnStep(const StepReport& report) {
   }
   teacher_seconds_ += report.teacher_seconds;
   ++teacher_steps_;
+  if (HasIntervalPassed(now_ms)) is_interval_due_ = true;
+}
+
+bool Holding::HasIntervalPassed(int64_t now_ms) {
+  const v1::CheckpointSpec& checkpoint = slice_.job().checkpoint();
+  if (checkpoint.every_seconds() > 0) {
+    if (now_ms - interval_began_ms_ < int64_t{checkpoint.every_seconds()} * 1000) return false;
+    interval_began_ms_ = now_ms;
+    return true;
+  }
   std::optional<uint64_t> slowest;
   for (const auto& [number, layer] : layers_) {
     if (IsTrainable(layer) && (!slowest || layer.step < *slowest)) slowest = layer.step;
   }
-  if (slowest && *slowest % slice_.job().checkpoint().every_steps() == 0) is_interval_due_ = true;
+  return slowest && *slowest % checkpoint.every_steps() == 0;
 }
 
 bool Holding::CanMakeResult() const {
