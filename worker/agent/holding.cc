@@ -137,6 +137,7 @@ void Holding::OnStep(const StepReport& report) {
     layer.seconds += step.seconds;
     ++layer.steps;
   }
+  if (report.layers.empty()) return;
   teacher_seconds_ += report.teacher_seconds;
   ++teacher_steps_;
   std::optional<uint64_t> slowest;
