@@ -11,6 +11,7 @@
 #include "orchestrator/state/assign.h"
 #include "orchestrator/state/callers.h"
 #include "orchestrator/state/draft.h"
+#include "orchestrator/state/relay_orders.h"
 #include "orchestrator/state/run_lifecycle.h"
 #include "orchestrator/state/run_view.h"
 
@@ -54,8 +55,11 @@ v1::Slice SliceOf(const Draft& draft, const Lease& lease) {
   *slice.mutable_inputs() = run.inputs();
   *slice.mutable_numerics() = run.numerics();
   slice.set_identity_sha256(run.identity_sha256());
-  slice.set_input(v1::INPUT_SOURCE_RECOMPUTE);
-  if (record.stage() != v1::STAGE_END_TO_END) return slice;
+  slice.set_input(record.input());
+  if (record.stage() != v1::STAGE_END_TO_END) {
+    *slice.mutable_relay() = RelayOrdersOf(draft, lease, /*is_grant=*/true);
+    return slice;
+  }
   for (const auto& [id, task] : draft.state().run(record.run_id()).tasks) {
     const bool is_earlier =
         id.stage == v1::STAGE_MATRIX_ORIENTATION || id.stage == v1::STAGE_HIDDEN_STATE_ALIGNMENT;
@@ -147,6 +151,7 @@ const Lease& Grant(Draft& draft, const Worker& worker, uint64_t run_id, const Gr
   lease.record.set_worker_id(worker.id());
   lease.record.set_worker_name(worker.name());
   lease.record.set_granted_unix_ms(draft.now().unix_ms);
+  lease.record.set_input(ChooseInput(draft, run_id, worker.id(), rows.stage, rows.layers.front()));
   lease.deadline_steady_ms = draft.now().steady_ms + draft.options().lease_ttl_ms;
   lease.attempt.set_run_id(run_id);
   lease.attempt.set_stage(rows.stage);

@@ -6,6 +6,13 @@
 
 namespace retort::orchestrator {
 
+// Whether slices pull their input from the worker below (a relay) or recompute it.
+enum class RelayPolicy {
+  kAuto,    // as is faster by what was measured
+  kAlways,  // wherever somebody has the layers below, as if it cost nothing
+  kNever,
+};
+
 struct Options {
   // Lease rules.
   int64_t heartbeat_interval_ms = 2'000;
@@ -43,6 +50,12 @@ struct Options {
   // is registered.
   double assumed_efficiency = 0.8;
   double assumed_gflops = 100;
+
+  // The relay's cost to the worker that receives: what gRPC was measured to stream on one core, halved, and a
+  // call's own part.
+  RelayPolicy relay = RelayPolicy::kAuto;
+  double hop_bytes_per_second = 150e6;
+  double hop_seconds = 1e-3;  // a micro-batch
 };
 
 }  // namespace retort::orchestrator

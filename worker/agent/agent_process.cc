@@ -46,6 +46,7 @@ v1::RegisterRequest Registration(const AgentOptions& options) {
   request.set_name(options.name);
   request.set_build_version(options.build_version);
   *request.mutable_capabilities() = options.capabilities;
+  request.set_activation_address(options.activation_address);
   return request;
 }
 
@@ -188,6 +189,9 @@ class AgentProcess final : public CheckpointSource {
         Context context(*this, kHeartbeat);
         reply = Call(*context, *heartbeats_, &v1::WorkerService::Stub::Heartbeat, *request,
                      milliseconds(HeartbeatDeadlineMs()));
+      }
+      if (reply.ok() && reply->verdict().has_relay()) {
+        options_.on_relay_orders(reply->verdict().token(), reply->verdict().relay());
       }
       Tell([&](Agent& agent) { agent.OnHeartbeatEnd(NowMs(), reply); });
     }

@@ -138,6 +138,7 @@ void Holding::OnStep(int64_t now_ms, const StepReport& report) {
     layer.seconds += step.seconds;
     ++layer.steps;
   }
+  if (report.layers.empty()) return;
   teacher_seconds_ += report.teacher_seconds;
   ++teacher_steps_;
   if (HasIntervalPassed(now_ms)) is_interval_due_ = true;

@@ -69,8 +69,9 @@ class SliceWork {
   virtual ~SliceWork() = default;
 
   // The next batch: the lowest next step among the layers that are held and not at their last step (there is
-  // one); the layers whose next step that is train on it. After an error no layer has applied it. CANCELLED
-  // soon after `stop` is set.
+  // one); the layers whose next step that is train on it. A report without layers: it was not the slice's
+  // turn yet, within a second or so; ask again. After an error no layer has applied it. CANCELLED soon after
+  // `stop` is set.
   virtual absl::StatusOr<StepReport> Step(const std::atomic<bool>& stop) = 0;
 
   // After an error of Step: the layers at fault; empty when it is not one layer's fault.

@@ -71,8 +71,15 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::Load(
     const v1::Slice& slice, CheckpointSource& source, const std::atomic<bool>& stop,
     const std::function<void(const LoadProgress&)>& on_progress) {
   UseComputeThreads();
-  return CatchTorch(absl::StrCat("loading a slice of run ", slice.run_id()),
-                    [&] { return LoadInTorch(slice, source, stop, on_progress); });
+  if (relay_ != nullptr && slice.stage() == v1::STAGE_END_TO_END) {
+    relay_->state().Clear();  // no layer trains in stages 1 and 2 any more
+  } else if (relay_ != nullptr) {
+    relay_->state().BeginLoad(slice.run_id());
+  }
+  auto work = CatchTorch(absl::StrCat("loading a slice of run ", slice.run_id()),
+                         [&] { return LoadInTorch(slice, source, stop, on_progress); });
+  if (relay_ != nullptr && !work.ok()) relay_->state().EndSlice();
+  return work;
 }
 
 absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
@@ -107,7 +114,7 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
   }
   on_progress({.planned_memory_bytes = needed});
   ASSIGN_OR_RETURN(LanguageModel lower, material_->Teacher(blocks));
-  return LayerWork::Load(slice, plan, *material_, std::move(lower), source, stop);
+  return LayerWork::Load(slice, plan, *material_, std::move(lower), source, relay_, stop);
 }
 
 }  // namespace retort

@@ -8,6 +8,7 @@
 
 #include "core/base/log.h"
 #include "worker/agent/slice_work.h"
+#include "worker/relay/relay.h"
 #include "worker/run/input_hashes.h"
 #include "worker/run/run_material.h"
 
@@ -21,8 +22,10 @@ struct WorkshopOptions {
 // See Workshop. Keeps the material of the last run that it worked on. Not thread-safe: one call at a time.
 class TorchWorkshop : public Workshop {
  public:
-  // `log` outlives the workshop.
-  TorchWorkshop(WorkshopOptions options, Log& log) : options_(std::move(options)), log_(log) {}
+  // `log` and `relay` outlive the workshop. Without a relay (null) slices recompute their input, and give
+  // nobody their output.
+  TorchWorkshop(WorkshopOptions options, Log& log, Relay* relay = nullptr)
+      : options_(std::move(options)), log_(log), relay_(relay) {}
 
   // Also refuses what training would refuse later: tokens outside the vocabulary, sequences longer than the
   // context, a student that does not fit the teacher (INVALID_ARGUMENT).
@@ -42,6 +45,7 @@ class TorchWorkshop : public Workshop {
 
   const WorkshopOptions options_;
   Log& log_;
+  Relay* const relay_;
   InputHasher hasher_;
   std::optional<RunMaterial> material_;
 };
