@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/check.h"
 #include "core/base/status_macros.h"
 #include "model/lm/torch_seam.h"
 #include "train/optim/schedule.h"
@@ -34,7 +35,7 @@ int64_t FirstOwnLayer(const LanguageModel& teacher, const LanguageModel& student
 }
 
 // What backward passes have left there, or zeros.
-at::Tensor GradientOf(at::Tensor& value) {
+at::Tensor GradientOf(const at::Tensor& value) {
   at::Tensor& gradient = value.mutable_grad();
   if (!gradient.defined()) gradient = at::zeros_like(value);
   return gradient;
@@ -62,14 +63,45 @@ EndToEnd::EndToEnd(const StagePlan& plan, const LanguageModel& teacher, Language
 }
 
 EndToEnd::~EndToEnd() {
+  Join(nullptr);
   for (const Trainable& trainable : optimizer_->trainables()) {
     trainable.value.mutable_grad().reset();
     trainable.value.requires_grad_(false);
   }
 }
 
-absl::StatusOr<double> EndToEnd::Step(int64_t step, const std::atomic<bool>& stop) {
-  const absl::StatusOr<double> loss = Accumulate(step, stop);
+bool EndToEnd::IsOutsideAutograd(const at::Tensor& value) const {
+  return value.is_same(student_.embedding_VE) || value.is_same(student_.head_VE) ||
+         (student_.head_bias_V.defined() && value.is_same(student_.head_bias_V));
+}
+
+void EndToEnd::Join(RankGroup* group) {
+  reducer_.reset();
+  group_ = group;
+  optimizer_->set_keeps_gradient_memory(false);
+  optimizer_->ClearGradients();
+  if (group == nullptr) return;
+  RETORT_CHECK(group->world_size() <= plan_.micro_batches) << group->world_size() << " ranks";
+  std::vector<at::Tensor> reduced;
+  for (const Trainable& trainable : optimizer_->trainables()) {
+    if (!IsOutsideAutograd(trainable.value)) reduced.push_back(trainable.value);
+  }
+  reducer_ = std::make_unique<GradientReducer>(*group, reduced);
+  optimizer_->set_keeps_gradient_memory(true);
+}
+
+absl::StatusOr<double> EndToEnd::Step(int64_t step, const std::atomic<bool>& stop, Ballot ballot) {
+  absl::StatusOr<double> loss = Accumulate(step, stop);
+  if (loss.ok() && group_ != nullptr) {
+    const absl::StatusOr<Ballot> verdict = group_->Vote(ballot);
+    if (!verdict.ok()) {
+      loss = verdict.status();
+    } else if (*verdict == Ballot::kDrop) {
+      loss = absl::AbortedError(absl::StrCat("step ", step + 1, " was dropped by another rank"));
+    } else {
+      verdict_ = *verdict;
+    }
+  }
   if (!loss.ok()) {
     optimizer_->ClearGradients();
     return loss;
@@ -78,14 +110,35 @@ absl::StatusOr<double> EndToEnd::Step(int64_t step, const std::atomic<bool>& sto
   return loss;
 }
 
+absl::Status EndToEnd::SumOverRanks(double& loss) {
+  for (const Trainable& trainable : optimizer_->trainables()) {
+    if (!IsOutsideAutograd(trainable.value)) continue;
+    at::Tensor gradient = GradientOf(trainable.value);
+    RETURN_IF_ERROR(group_->Sum(gradient));
+  }
+  at::Tensor sum = at::full({1}, loss, at::kDouble);
+  RETURN_IF_ERROR(group_->Sum(sum));
+  loss = sum.item<double>();
+  return absl::OkStatus();
+}
+
 absl::StatusOr<double> EndToEnd::Accumulate(int64_t step, const std::atomic<bool>& stop) {
   const std::string doing = absl::StrCat(StageName(plan_.stage), ", step ", step + 1);
+  const int64_t ranks = group_ == nullptr ? 1 : group_->world_size();
+  const int64_t rank = group_ == nullptr ? 0 : group_->rank();
+  const int64_t end = (rank + 1) * plan_.micro_batches / ranks;
   double sum = 0.0;
-  for (int64_t pass = 0; pass < plan_.micro_batches; ++pass) {
+  for (int64_t pass = rank * plan_.micro_batches / ranks; pass < end; ++pass) {
     if (stop.load()) return absl::CancelledError("training stopped");
-    ASSIGN_OR_RETURN(const double loss, CatchTorch(doing, [&] { return AccumulatePass(step, pass); }));
-    sum += loss;
+    if (reducer_ != nullptr && pass + 1 == end) reducer_->ExpectLastPass();
+    const absl::StatusOr<double> loss = CatchTorch(doing, [&] { return AccumulatePass(step, pass); });
+    if (!loss.ok() && reducer_ != nullptr && reducer_->has_failed()) {
+      return absl::UnavailableError(loss.status().message());
+    }
+    RETURN_IF_ERROR(loss.status());
+    sum += *loss;
   }
+  if (group_ != nullptr) RETURN_IF_ERROR(SumOverRanks(sum));
   if (step == 0) RETURN_IF_ERROR(CheckGradients(plan_.stage, step, "student", optimizer_->trainables()));
   const double norm = optimizer_->ClipGradients(kClipNorm, 1.0 / static_cast<double>(plan_.micro_batches));
   if (!std::isfinite(norm)) {
