@@ -10,6 +10,11 @@ uint64_t StageSteps(const v1::StageBudget& budget) {
   return (budget.tokens() + budget.tokens_per_step() - 1) / budget.tokens_per_step();
 }
 
+uint64_t EndToEndSequences(const v1::JobSpec& job) {
+  if (!job.stages().has_end_to_end()) return 1;
+  return job.stages().end_to_end().budget().tokens_per_step() / job.data().seq_len();
+}
+
 uint32_t StudentGroups(const v1::StudentSpec& student, uint32_t query_heads) {
   const bool per_head = student.groups() == 0 && student.mixer() == v1::MIXER_KIND_DISCRETE_MAMBA2;
   return per_head ? query_heads : student.groups();

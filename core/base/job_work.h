@@ -13,6 +13,9 @@ namespace retort {
 // Optimiser steps of a stage: ceil(tokens / tokens_per_step), which must not be 0.
 uint64_t StageSteps(const v1::StageBudget& budget);
 
+// Sequences of one step of END_TO_END, and so at most as many ranks; 1 where the job takes no step of it.
+uint64_t EndToEndSequences(const v1::JobSpec& job);
+
 // Groups of heads that share B and C, of a teacher with `query_heads`; 0 where the job names none although
 // its mixer needs some.
 uint32_t StudentGroups(const v1::StudentSpec& student, uint32_t query_heads);

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "orchestrator/state/callers.h"
 #include "orchestrator/state/draft.h"
+#include "orchestrator/state/gang.h"
 #include "orchestrator/state/membership.h"
 
 namespace retort::orchestrator {
@@ -86,6 +87,7 @@ void JudgeLease(Draft& draft, const Lease& lease, const v1::SliceProgress& progr
     verdict.set_yield_within_ms(static_cast<uint32_t>(draft.options().yield_within_ms));
   } else {
     verdict.set_action(v1::LEASE_ACTION_CONTINUE);
+    verdict.set_reform_generation(ReformGeneration(state.run(lease.record.run_id()), lease));
   }
 }
 
