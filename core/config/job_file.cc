@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/files.h"
+#include "core/base/job_work.h"
 #include "core/base/status_macros.h"
 #include "core/config/job_reader.h"
 #include "core/config/yaml_tree.h"
@@ -80,6 +81,7 @@ class KeyChecks {
     CheckStep("stages.matrix_orientation", stages.matrix_orientation().budget());
     CheckStep("stages.hidden_state_alignment", stages.hidden_state_alignment().budget());
     CheckStep("stages.end_to_end", stages.end_to_end().budget());
+    CheckRanks();
     const std::string train = "stages.hidden_state_alignment.train";
     if (HasAll({train, "stages.hidden_state_alignment.target"}) &&
         stages.hidden_state_alignment().train() == v1::TRAIN_SCOPE_BLOCK &&
@@ -99,6 +101,17 @@ class KeyChecks {
     AddAt(path, absl::StrCat(budget.tokens_per_step(), " is not a multiple of data.seq_len x micro_batch = ",
                              job_.data().seq_len(), " x ", job_.micro_batch(), "; give ",
                              below > 0 ? absl::StrCat(below, " or ") : "", below + unit));
+  }
+
+  void CheckRanks() const {
+    const std::string path = "stages.end_to_end.world_size";
+    if (!HasAll({path, "stages.end_to_end.tokens_per_step", "data.seq_len"})) return;
+    const uint32_t ranks = job_.stages().end_to_end().world_size();
+    const uint64_t sequences = EndToEndSequences(job_);
+    if (ranks <= sequences) return;
+    AddAt(path,
+          absl::StrCat(ranks, " workers cannot share out the ", sequences,
+                       " sequences of a step; give auto, at most ", sequences, ", or more tokens_per_step"));
   }
 
   void CheckPrompts() const {

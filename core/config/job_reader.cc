@@ -234,6 +234,8 @@ void JobReader::ReadScalar(const JobKey& key, const std::string& text, TextPosit
     case Type::kDirectory:
     case Type::kTokenFile:
       return ReadPath(key, text, position);
+    case Type::kSwitch:
+      return ReadSwitch(key, text, position);
     case Type::kChoice:
       return ReadChoice(key, text, position);
     case Type::kTokenFiles: {
@@ -257,6 +259,11 @@ void JobReader::ReadScalar(const JobKey& key, const std::string& text, TextPosit
 }
 
 void JobReader::ReadInteger(const JobKey& key, const std::string& text, TextPosition position) {
+  if (!key.zero.empty() && text == key.zero) {
+    SetInteger(job_, key, 0);
+    positions_[key.path] = position;
+    return;
+  }
   const absl::StatusOr<uint64_t> value = key.type == Type::kTokens  ? ParseTokenCount(text)
                                          : key.type == Type::kSteps ? ParseSteps(text)
                                                                     : ParseInteger(text);
@@ -317,6 +324,17 @@ void JobReader::ReadChoice(const JobKey& key, const std::string& text, TextPosit
     return;
   }
   SetChoice(job_, key, text);
+  positions_[key.path] = position;
+}
+
+void JobReader::ReadSwitch(const JobKey& key, const std::string& text, TextPosition position) {
+  if (text != "true" && text != "false") {
+    errors_.Add(position,
+                absl::StrCat(key.path, ": ", Quoted(text), " is neither; give ", ExpectedValue(key)));
+    return;
+  }
+  const FieldPlace place = Find(job_, key);
+  place.reflection()->SetBool(place.message, place.field, text == "true");
   positions_[key.path] = position;
 }
 

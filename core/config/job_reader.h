@@ -56,6 +56,7 @@ class JobReader {
   void ReadName(const JobKey& key, const std::string& text, TextPosition position);
   void ReadPath(const JobKey& key, const std::string& text, TextPosition position);
   void ReadChoice(const JobKey& key, const std::string& text, TextPosition position);
+  void ReadSwitch(const JobKey& key, const std::string& text, TextPosition position);
   void ReadPaths(const JobKey& key, const YamlNode& value, TextPosition position);
   void ReadLayers(const JobKey& key, const YamlNode& list, TextPosition position);
 

@@ -55,7 +55,7 @@ std::vector<Trainable> EndToEndTrainables(v1::TrainScope scope, LanguageModel& s
 
 EndToEnd::EndToEnd(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student,
                    const Batches& batches)
-    : plan_(plan), teacher_(teacher), student_(student), batches_(batches) {
+    : plan_(plan), passes_(plan), teacher_(teacher), student_(student), batches_(batches) {
   if (plan.scope == v1::TRAIN_SCOPE_ALL) OwnSharedTensors(teacher, student);
   first_own_layer_ = FirstOwnLayer(teacher, student);
   optimizer_ = std::make_unique<AdamW>(EndToEndTrainables(plan.scope, student));
@@ -80,8 +80,8 @@ void EndToEnd::Join(RankGroup* group) {
   group_ = group;
   optimizer_->set_keeps_gradient_memory(false);
   optimizer_->ClearGradients();
+  passes_ = SharedOut(plan_, group == nullptr ? 1 : group->world_size());
   if (group == nullptr) return;
-  RETORT_CHECK(group->world_size() <= plan_.micro_batches) << group->world_size() << " ranks";
   std::vector<at::Tensor> reduced;
   for (const Trainable& trainable : optimizer_->trainables()) {
     if (!IsOutsideAutograd(trainable.value)) reduced.push_back(trainable.value);
@@ -91,6 +91,7 @@ void EndToEnd::Join(RankGroup* group) {
 }
 
 absl::StatusOr<double> EndToEnd::Step(int64_t step, const std::atomic<bool>& stop, Ballot ballot) {
+  verdict_ = Ballot::kApply;
   absl::StatusOr<double> loss = Accumulate(step, stop);
   if (loss.ok() && group_ != nullptr) {
     const absl::StatusOr<Ballot> verdict = group_->Vote(ballot);
@@ -126,9 +127,9 @@ absl::StatusOr<double> EndToEnd::Accumulate(int64_t step, const std::atomic<bool
   const std::string doing = absl::StrCat(StageName(plan_.stage), ", step ", step + 1);
   const int64_t ranks = group_ == nullptr ? 1 : group_->world_size();
   const int64_t rank = group_ == nullptr ? 0 : group_->rank();
-  const int64_t end = (rank + 1) * plan_.micro_batches / ranks;
+  const int64_t end = (rank + 1) * passes_.micro_batches / ranks;
   double sum = 0.0;
-  for (int64_t pass = rank * plan_.micro_batches / ranks; pass < end; ++pass) {
+  for (int64_t pass = rank * passes_.micro_batches / ranks; pass < end; ++pass) {
     if (stop.load()) return absl::CancelledError("training stopped");
     if (reducer_ != nullptr && pass + 1 == end) reducer_->ExpectLastPass();
     const absl::StatusOr<double> loss = CatchTorch(doing, [&] { return AccumulatePass(step, pass); });
@@ -140,18 +141,18 @@ absl::StatusOr<double> EndToEnd::Accumulate(int64_t step, const std::atomic<bool
   }
   if (group_ != nullptr) RETURN_IF_ERROR(SumOverRanks(sum));
   if (step == 0) RETURN_IF_ERROR(CheckGradients(plan_.stage, step, "student", optimizer_->trainables()));
-  const double norm = optimizer_->ClipGradients(kClipNorm, 1.0 / static_cast<double>(plan_.micro_batches));
+  const double norm = optimizer_->ClipGradients(kClipNorm, 1.0 / static_cast<double>(passes_.micro_batches));
   if (!std::isfinite(norm)) {
     return absl::InternalError(absl::StrCat(doing, ", student: the gradient's norm is ", norm,
                                             "; training stopped. Lower this stage's lr and begin "
                                             "anew with another --out, or look at the data"));
   }
-  return sum / static_cast<double>(plan_.micro_batches);
+  return sum / static_cast<double>(passes_.micro_batches);
 }
 
 absl::StatusOr<double> EndToEnd::AccumulatePass(int64_t step, int64_t pass) {
   ASSIGN_OR_RETURN(const at::Tensor ids_BT,
-                   ReadMicroBatch(plan_, batches_, plan_.first_sequence(step, pass)));
+                   ReadMicroBatch(passes_, batches_, passes_.first_sequence(step, pass)));
   const int64_t layers = teacher_.config.num_layers();
   const RotaryTable rotary = RotaryFor(teacher_, plan_.seq_len);
   HeadTargets targets;

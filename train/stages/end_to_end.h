@@ -48,7 +48,8 @@ class EndToEnd {
   absl::Status SumOverRanks(double& loss);
   bool IsOutsideAutograd(const at::Tensor& value) const;
 
-  StagePlan plan_;
+  const StagePlan plan_;
+  StagePlan passes_;  // plan_ as the group shares it out
   const LanguageModel& teacher_;
   LanguageModel& student_;
   const Batches& batches_;

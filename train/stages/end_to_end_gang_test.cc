@@ -80,7 +80,14 @@ TEST_F(GangTest, TrainsOnWhatOneRankWouldAndToTheSameBytesOnAllRanks) {
   }
 }
 
-TEST_F(GangTest, SharesOutMicroBatchesThatDoNotDivide) {
+TEST_F(GangTest, SharesOutOneMicroBatchToo) {
+  const StagePlan plan = PlanOf(v1::TRAIN_SCOPE_MIXER, 1);
+  const std::vector<Trained> ranks = InRanks(plan, 2);
+  ExpectAlike(ranks[0], Alone(plan));
+  ExpectSameBits(ranks[0].student, ranks[1].student);
+}
+
+TEST_F(GangTest, SharesOutPassesThatDoNotDivide) {
   const StagePlan plan = PlanOf(v1::TRAIN_SCOPE_MIXER, 5);
   const std::vector<Trained> ranks = InRanks(plan, 3);
   ExpectAlike(ranks[0], Alone(plan));
