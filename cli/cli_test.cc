@@ -203,7 +203,7 @@ TEST_F(WithStandIns, CheckReadsTheJobAndHasItInspected) {
 }
 
 TEST_F(WithStandIns, ModelVerbsHandTheirArgumentsOnUnchanged) {
-  for (const char* verb : {"eval", "generate", "data", "inspect"}) {
+  for (const char* verb : {"eval", "generate", "data", "inspect", "probe"}) {
     const Outcome outcome = Retort({verb, "--prompt", "two words", "", "--help"});
     EXPECT_EQ(outcome.exit_code, 7);
     EXPECT_EQ(outcome.out, std::string("retort-model\n") + verb + "\n--prompt\ntwo words\n\n--help\n");

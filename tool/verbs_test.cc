@@ -234,6 +234,48 @@ TEST(RenderInspect, ShowsConfigLayersAndParameters) {
             "total         2100\n");
 }
 
+TEST(ParseProbe, ReadsEveryFlag) {
+  Streams streams;
+  const auto parsed = ParseProbe({"job.yaml", "--root", "a", "--root", "b", "--keep", "8", "--steps", "90",
+                                  "--sequences", "4", "--threads", "2", "-o", "json"},
+                                 streams.out, streams.err);
+  const ProbeCommand& command = std::get<ProbeCommand>(parsed);
+  EXPECT_EQ(command.options.job, "job.yaml");
+  EXPECT_THAT(command.options.roots, ElementsAre("a", "b"));
+  EXPECT_EQ(command.options.keep, 8);
+  EXPECT_EQ(command.options.steps, 90);
+  EXPECT_EQ(command.options.sequences, 4);
+  EXPECT_EQ(command.options.threads, 2);
+  EXPECT_TRUE(command.json);
+}
+
+TEST(ParseProbe, WantsToKnowHowManyLayersToKeep) {
+  for (const Args& args : {Args{"job.yaml"}, Args{"job.yaml", "--keep", "0"}, Args{"--keep", "8"}}) {
+    Streams streams;
+    EXPECT_EQ(std::get<int>(ParseProbe(args, streams.out, streams.err)), 2) << testing::PrintToString(args);
+  }
+}
+
+TEST(RenderProbe, EndsWithTheLineForTheJobFile) {
+  const nlohmann::json result = {
+      {"kl", 2.5},
+      {"layers", {{{"kl_alone", 0.25}}, {{"kl_alone", 1.125}}, {{"kl_alone", 0.5}}}},
+      {"restored", {{{"layer", 1}, {"kl", 0.75}}, {{"layer", 0}, {"kl", 0.5}}}},
+      {"keep_attention", {0, 1}}};
+  EXPECT_EQ(RenderProbe(result),
+            "LAYER   KL-CONVERTED-ALONE\n"
+            "    0               0.2500\n"
+            "    1               1.1250\n"
+            "    2               0.5000\n"
+            "\n"
+            "ATTENTION IN       KL\n"
+            "none           2.5000\n"
+            "and 1          0.7500\n"
+            "and 0          0.5000\n"
+            "\n"
+            "keep_attention: [0, 1]\n");
+}
+
 TEST(ParseTokenize, ReadsEveryFlag) {
   Streams streams;
   const auto parsed =

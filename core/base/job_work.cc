@@ -18,6 +18,11 @@ std::vector<std::string> TrainFiles(const v1::DataSpec& data) {
   return files;
 }
 
+uint64_t EndToEndSequences(const v1::JobSpec& job) {
+  if (!job.stages().has_end_to_end()) return 1;
+  return job.stages().end_to_end().budget().tokens_per_step() / job.data().seq_len();
+}
+
 uint32_t StudentGroups(const v1::StudentSpec& student, uint32_t query_heads) {
   const bool per_head = student.groups() == 0 && student.mixer() == v1::MIXER_KIND_DISCRETE_MAMBA2;
   return per_head ? query_heads : student.groups();

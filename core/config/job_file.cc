@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/files.h"
+#include "core/base/job_work.h"
 #include "core/base/status_macros.h"
 #include "core/base/work_names.h"
 #include "core/config/job_reader.h"
@@ -83,6 +84,7 @@ class KeyChecks {
     CheckStep("stages.matrix_orientation", stages.matrix_orientation().budget());
     CheckStep("stages.hidden_state_alignment", stages.hidden_state_alignment().budget());
     CheckStep("stages.end_to_end", stages.end_to_end().budget());
+    CheckRanks();
     const std::string train = "stages.hidden_state_alignment.train";
     if (HasAll({train, "stages.hidden_state_alignment.target"}) &&
         stages.hidden_state_alignment().train() == v1::TRAIN_SCOPE_BLOCK &&
@@ -140,6 +142,17 @@ class KeyChecks {
       return &stages.hidden_state_alignment().budget();
     }
     return stage == v1::STAGE_END_TO_END && stages.has_end_to_end() ? &stages.end_to_end().budget() : nullptr;
+  }
+
+  void CheckRanks() const {
+    const std::string path = "stages.end_to_end.world_size";
+    if (!HasAll({path, "stages.end_to_end.tokens_per_step", "data.seq_len"})) return;
+    const uint32_t ranks = job_.stages().end_to_end().world_size();
+    const uint64_t sequences = EndToEndSequences(job_);
+    if (ranks <= sequences) return;
+    AddAt(path,
+          absl::StrCat(ranks, " workers cannot share out the ", sequences,
+                       " sequences of a step; give auto, at most ", sequences, ", or more tokens_per_step"));
   }
 
   void CheckPrompts() const {

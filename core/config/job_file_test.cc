@@ -46,6 +46,17 @@ TEST_F(JobFile, FillsInEveryDefault) {
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(*job, expected)) << job->DebugString();
 }
 
+TEST_F(JobFile, ReadsHowManyWorkersTrainTogether) {
+  const auto spec = [&](const std::string& keys) {
+    return Load(Edited("lr: 1}", "lr: 1" + keys + "}")).value().stages().end_to_end();
+  };
+  EXPECT_EQ(spec("").world_size(), 0u);
+  EXPECT_FALSE(spec("").elastic());
+  EXPECT_EQ(spec(", world_size: auto").world_size(), 0u);
+  EXPECT_EQ(spec(", world_size: 3, elastic: true").world_size(), 3u);
+  EXPECT_TRUE(spec(", world_size: 3, elastic: true").elastic());
+}
+
 TEST_F(JobFile, NeedsNoMoreThanTheRequiredKeys) {
   const absl::StatusOr<v1::JobSpec> job = Load(R"(
 name: a

@@ -249,6 +249,8 @@ void JobReader::ReadScalar(const JobKey& key, const std::string& text, TextPosit
     case Type::kDirectory:
     case Type::kTokenFile:
       return ReadPath(key, text, position);
+    case Type::kSwitch:
+      return ReadSwitch(key, text, position);
     case Type::kChoice:
       return ReadChoice(key, text, position);
     case Type::kTokenFiles: {
@@ -273,6 +275,11 @@ void JobReader::ReadScalar(const JobKey& key, const std::string& text, TextPosit
 }
 
 void JobReader::ReadInteger(const JobKey& key, const std::string& text, TextPosition position) {
+  if (!key.zero.empty() && text == key.zero) {
+    SetInteger(*scope_.message, key, 0);
+    positions_[Written(key)] = position;
+    return;
+  }
   const absl::StatusOr<uint64_t> value =
       key.type == Type::kTokens ? ParseTokenCount(text) : ParseInteger(text);
   std::string wrong;
@@ -351,6 +358,17 @@ void JobReader::ReadInterval(const JobKey& key, const std::string& text, TextPos
                                                : "is too large";
   errors_.Add(position,
               absl::StrCat(key.path, ": ", Quoted(text), " ", wrong, "; give ", ExpectedValue(key)));
+}
+
+void JobReader::ReadSwitch(const JobKey& key, const std::string& text, TextPosition position) {
+  if (text != "true" && text != "false") {
+    errors_.Add(position,
+                absl::StrCat(key.path, ": ", Quoted(text), " is neither; give ", ExpectedValue(key)));
+    return;
+  }
+  const FieldPlace place = Find(*scope_.message, key);
+  place.reflection()->SetBool(place.message, place.field, text == "true");
+  positions_[Written(key)] = position;
 }
 
 void JobReader::ReadPaths(const JobKey& key, const YamlNode& list, TextPosition position) {

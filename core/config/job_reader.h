@@ -65,6 +65,7 @@ class JobReader {
   void ReadPath(const JobKey& key, const std::string& text, TextPosition position);
   void ReadChoice(const JobKey& key, const std::string& text, TextPosition position);
   void ReadInterval(const JobKey& key, const std::string& text, TextPosition position);
+  void ReadSwitch(const JobKey& key, const std::string& text, TextPosition position);
   void ReadPaths(const JobKey& key, const YamlNode& value, TextPosition position);
   // One of a list with weights: {path: A.bin, weight: 3}.
   void ReadWeightedPath(const std::string& item, const YamlNode& section, google::protobuf::Message* message);

@@ -14,6 +14,7 @@ constexpr uint64_t kBillion = 1'000'000'000;
 constexpr uint64_t kMaxTokens = 1'000'000 * kBillion;
 constexpr uint64_t kMaxTokensPerStep = 1000 * kBillion;
 constexpr uint64_t kMaxLayers = 1024;
+constexpr uint64_t kMaxRanks = 1024;
 constexpr uint64_t kMaxSequence = 1 << 20;
 
 using Type = JobKeyType;
@@ -206,6 +207,21 @@ void AddStages(std::vector<JobKey>& keys) {
                   .fallback = "teacher",
                   .choices = {"teacher", "text"},
                   .help = "What to predict: the teacher's distribution, or the text's next token."});
+  keys.push_back({.path = "stages.end_to_end.world_size",
+                  .type = Type::kInteger,
+                  .field = "stages.end_to_end.world_size",
+                  .fallback = "auto",
+                  .min = 1,
+                  .max = kMaxRanks,
+                  .zero = "auto",
+                  .help = "Workers that train this stage together, each on its share of a step's sequences; "
+                          "`auto`: as many as fit when it begins. Decides the last bits."});
+  keys.push_back({.path = "stages.end_to_end.elastic",
+                  .type = Type::kSwitch,
+                  .field = "stages.end_to_end.elastic",
+                  .fallback = "false",
+                  .help = "Whether the others go on without a worker that is lost, and take another in, or "
+                          "wait for its replacement; then the bits do not depend on losses."});
 }
 
 void AddRunning(std::vector<JobKey>& keys) {
@@ -314,7 +330,7 @@ std::string ExpectedValue(const JobKey& key) {
     case Type::kPhases:
       return absl::StrCat("a list of sections of keys (", absl::StrJoin(LeafNamesIn(key.path), ", "), ")");
     case Type::kInteger:
-      return absl::StrCat("a whole number ", range);
+      return absl::StrCat(key.zero.empty() ? "" : absl::StrCat(key.zero, " or "), "a whole number ", range);
     case Type::kTokens:
       return absl::StrCat("a number of tokens from ", key.min, " to ", key.max / kBillion,
                           "B, such as 4096, 32k, 80M or 2.76B");
@@ -324,6 +340,8 @@ std::string ExpectedValue(const JobKey& key) {
                           "minutes, 90s or 2h");
     case Type::kLearningRate:
       return "a number over 0 and at most 1";
+    case Type::kSwitch:
+      return "true or false";
     case Type::kChoice:
       return absl::StrJoin(key.choices, " or ");
     case Type::kKeepAttention:

@@ -19,6 +19,7 @@ enum class JobKeyType {
   kTokens,    // an integer, also as 80M
   kInterval,  // a number of steps, or a time
   kLearningRate,
+  kSwitch,  // true or false
   kChoice,
   kKeepAttention,  // none, a list of layers, or a map
 };
@@ -33,6 +34,7 @@ struct JobKey {
   std::optional<std::string> fallback = std::nullopt;
   uint64_t min = 0;  // of kInteger, kTokens, kInterval (steps); of a kKeepAttention list's elements
   uint64_t max = 0;
+  std::string zero = "";                  // of kInteger: a word that stands for 0
   std::vector<std::string> choices = {};  // of kChoice: what this key accepts of its field's enum
   std::string help;                       // one sentence
 };

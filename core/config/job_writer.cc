@@ -117,8 +117,12 @@ std::optional<std::string> Value(const v1::JobSpec& job, const JobKey& key) {
   // Zero stands for "nothing" wherever the key may not be zero.
   const bool has_value = place->field->is_repeated() ? reflection.FieldSize(*place->message, place->field) > 0
                                                      : reflection.HasField(*place->message, place->field);
+  if (!has_value && key.type == Type::kInteger && !key.zero.empty()) return key.zero;
+  if (!has_value && key.type == Type::kSwitch) return "false";
   if (!has_value && (key.type != Type::kInteger || key.min > 0)) return std::nullopt;
   switch (key.type) {
+    case Type::kSwitch:
+      return reflection.GetBool(*place->message, place->field) ? "true" : "false";
     case Type::kChoice:
       return Choice(*place);
     case Type::kTokenFiles:

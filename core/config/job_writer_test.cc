@@ -67,6 +67,8 @@ stages:
     lr: 0.00075
     train: all
     labels: teacher
+    world_size: auto
+    elastic: false
 checkpoint:
   every: 100
 evaluation:

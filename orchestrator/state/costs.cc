@@ -95,6 +95,14 @@ StageCosts CostsOfStage(const State& state, const Options& options, const Run& r
   return AssumedCosts(options, run.record, stage);
 }
 
+// What a step's activations take of the worker that receives them.
+double HopSeconds(const Options& options, const v1::RunRecord& run, v1::Stage stage) {
+  const double bytes = BoundaryBytesPerStep(run.job(), run.shape(), stage);
+  const double tokens = static_cast<double>(BudgetOf(run.job(), stage)->tokens_per_step());
+  const double micro_batches = tokens / (double{1} * run.job().micro_batch() * run.job().data().seq_len());
+  return bytes / options.hop_bytes_per_second + micro_batches * options.hop_seconds;
+}
+
 }  // namespace
 
 double RunCosts::TrainWork(v1::Stage stage, uint32_t layer) const {
@@ -107,12 +115,30 @@ double RunCosts::PrefixWork(v1::Stage stage, uint32_t layer) const {
   return (layer + 1.0) * stages.at(stage).teacher_work;
 }
 
+v1::InputSource RunCosts::InputOf(v1::Stage stage, std::optional<uint32_t> below) const {
+  if (!below || relay == RelayPolicy::kNever) return v1::INPUT_SOURCE_RECOMPUTE;
+  const bool pays = stages.at(stage).hop_work < PrefixWork(stage, *below);
+  return relay == RelayPolicy::kAlways || pays ? v1::INPUT_SOURCE_RELAY : v1::INPUT_SOURCE_RECOMPUTE;
+}
+
+double RunCosts::TeacherWork(v1::Stage stage, std::optional<uint32_t> below, uint32_t layer) const {
+  if (InputOf(stage, below) == v1::INPUT_SOURCE_RECOMPUTE) return PrefixWork(stage, layer);
+  return stages.at(stage).hop_work + (layer - *below) * stages.at(stage).teacher_work;
+}
+
 RunCosts CostsOf(const State& state, const Options& options, const Run& run) {
   RunCosts costs;
+  const bool all_serve = std::all_of(state.workers.begin(), state.workers.end(), [](const auto& worker) {
+    return !worker.second.registration.activation_address().empty();
+  });
+  if (all_serve) costs.relay = options.relay;
   for (const v1::Stage stage :
        {v1::STAGE_MATRIX_ORIENTATION, v1::STAGE_HIDDEN_STATE_ALIGNMENT, v1::STAGE_END_TO_END}) {
     if (BudgetOf(run.record.job(), stage) != nullptr) {
       costs.stages[stage] = CostsOfStage(state, options, run, stage);
+      if (costs.relay == RelayPolicy::kAuto) {
+        costs.stages[stage].hop_work = HopSeconds(options, run.record, stage) * options.assumed_gflops;
+      }
     }
   }
   return costs;

@@ -22,16 +22,22 @@ struct StageCosts {
   // that were not measured have the median of those that were.
   std::map<uint32_t, double> train_work;
   double typical_train_work = 0;  // that median
+  double hop_work = 0;            // to receive a step's activations from the worker below; 0 but for kAuto
   v1::Basis basis = v1::BASIS_ASSUMED;
   uint64_t measured_run_id = 0;
 };
 
 struct RunCosts {
-  std::map<v1::Stage, StageCosts> stages;  // of the stages that the job has
+  std::map<v1::Stage, StageCosts> stages;   // of the stages that the job has
+  RelayPolicy relay = RelayPolicy::kNever;  // never, too, while a registered worker serves no activations
 
   double TrainWork(v1::Stage stage, uint32_t layer) const;
-  // Teacher blocks 0 to `layer`: what a slice whose last layer this is recomputes in every step.
+  // Teacher blocks 0 to `layer`: what a slice whose last layer this is runs in every step when it recomputes.
   double PrefixWork(v1::Stage stage, uint32_t layer) const;
+  // How a slice gets its input when the one below it ends with layer `below` (nullopt: there is none).
+  v1::InputSource InputOf(v1::Stage stage, std::optional<uint32_t> below) const;
+  // What a slice whose last layer this is runs of the teacher in every step, with its input.
+  double TeacherWork(v1::Stage stage, std::optional<uint32_t> below, uint32_t layer) const;
 };
 
 // Of a run that has its shape. Measured on this run; else on the newest run with the same teacher shape,

@@ -6,6 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "core/base/counted.h"
+#include "core/base/job_work.h"
+#include "orchestrator/state/gang.h"
 
 namespace retort::orchestrator {
 namespace {
@@ -66,6 +69,12 @@ void FindEligible(const Draft& draft, RunView& view) {
     view.demand.eligible = FastestAlike(draft, view.demand.eligible);
     other_numerics += all - view.demand.eligible.size();
   }
+  if (view.stage == v1::STAGE_END_TO_END) {
+    view.eligibility = absl::StrFormat(
+        "of %s %d could be a rank, which needs %.1f GiB (%d have less, %d compute other bits)",
+        Counted(draft.state().workers.size(), "worker"), view.demand.eligible.size(), bytes / 1073741824.0,
+        too_small, other_numerics);
+  }
   if (view.demand.eligible.empty()) {
     view.waits_for = absl::StrFormat(
         "waits for a worker: of %d registered %d drain, %d lack its inputs, %d compute other bits, %d have "
@@ -81,7 +90,7 @@ void FindEligible(const Draft& draft, RunView& view) {
   }
 }
 
-// Of PREPARE or END_TO_END: one worker, unless one that cannot be asked holds it, or it is in back-off.
+// Of PREPARE: one worker, unless one that cannot be asked holds it, or it is in back-off.
 void DemandOne(const Draft& draft, const v1::TaskRecord& task, RunView& view) {
   view.stage = task.stage();
   const Lease* const lease =
@@ -96,6 +105,39 @@ void DemandOne(const Draft& draft, const v1::TaskRecord& task, RunView& view) {
   } else {
     view.demand.workers = 1;
   }
+}
+
+// Of END_TO_END: a worker for each rank; before their number is fixed for as many as could be.
+void DemandGang(const Draft& draft, RunView& view) {
+  const v1::RunRecord& record = view.run->record;
+  const v1::EndToEndSpec& spec = record.job().stages().end_to_end();
+  view.stage = v1::STAGE_END_TO_END;
+  size_t held = 0, open = 0, closed = 0;
+  for (const v1::TaskRecord* rank : RanksOf(*view.run)) {
+    if (rank->state() == v1::TASK_STATE_DONE) continue;
+    const Lease* const lease =
+        rank->state() == v1::TASK_STATE_LEASED ? draft.state().FindLease(rank->token()) : nullptr;
+    if (lease != nullptr) {
+      ++(draft.FindWorker(lease->record.worker_id()) != nullptr ? held : closed);
+    } else if (rank->not_before_unix_ms() > draft.now().unix_ms) {
+      ++closed;
+      if (view.next_backoff_unix_ms == 0 || rank->not_before_unix_ms() < view.next_backoff_unix_ms) {
+        view.next_backoff_unix_ms = rank->not_before_unix_ms();
+        view.waits_for = absl::StrFormat(
+            "rank %d of %s waits %.1f s more: %s", rank->layer(), std::string(StageName(rank->stage())),
+            (rank->not_before_unix_ms() - draft.now().unix_ms) / 1000.0, rank->message());
+      }
+    } else {
+      ++open;
+    }
+  }
+  if (record.world_size() == 0 && open > 0) {
+    open = spec.world_size() != 0 ? spec.world_size() : EndToEndSequences(record.job());
+  }
+  const bool is_auto = record.world_size() == 0 && spec.world_size() == 0;
+  view.demand.at_least = is_auto || IsElastic(record.job()) ? 1 : held + open + closed;
+  view.demand.workers = held + open;
+  if (held == 0 && view.demand.workers < view.demand.at_least) view.demand.workers = 0;
 }
 
 size_t CountHolders(const Draft& draft, const RunView& view) {
@@ -147,10 +189,10 @@ RunView ViewRun(const Draft& draft, const Run& run, RunCosts costs) {
   } else {
     view.layers = OpenLayersOf(draft.now(), draft.state(), run);
     const bool all_done = std::all_of(run.tasks.begin(), run.tasks.end(), [](const auto& entry) {
-      return entry.first == kEndToEnd || entry.second.state() == v1::TASK_STATE_DONE;
+      return entry.first.stage == v1::STAGE_END_TO_END || entry.second.state() == v1::TASK_STATE_DONE;
     });
     if (all_done) {
-      DemandOne(draft, run.tasks.at(kEndToEnd), view);
+      DemandGang(draft, view);
     } else if (view.layers.empty()) {  // all that is open is held by workers that have not come back
       view.waits_for = "its holders have not registered since the orchestrator's restart";
       return view;

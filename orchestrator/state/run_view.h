@@ -22,6 +22,7 @@ struct RunView {
   RangeTable table{0};
   Demand demand;
   int64_t next_backoff_unix_ms = 0;  // the first that ends; 0: none
+  std::string eligibility;           // END_TO_END: how many workers could be a rank, with numbers
   std::string waits_for;             // why the demand cannot be met in full, or is 0; else empty
 };
 

@@ -26,6 +26,7 @@
 #include "tests/support/cluster.h"
 #include "train/data/indexed_dataset_writer.h"
 #include "worker/agent/agent_process.h"
+#include "worker/run/testing_gang.h"
 #include "worker/run/this_machine.h"
 #include "worker/run/torch_workshop.h"
 
@@ -201,9 +202,9 @@ class TimedWorkshop : public Workshop {
     return workshop_.Prepare(job, stop);
   }
   absl::StatusOr<std::unique_ptr<SliceWork>> Load(
-      const v1::Slice& slice, CheckpointSource& source, const std::atomic<bool>& stop,
+      const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
       const std::function<void(const LoadProgress&)>& on_progress) override {
-    auto work = workshop_.Load(slice, source, stop, on_progress);
+    auto work = workshop_.Load(slice, source, gang, stop, on_progress);
     if (!work.ok() || slice.stage() != v1::STAGE_HIDDEN_STATE_ALIGNMENT) return work;
     return std::make_unique<TimedWork>(*std::move(work), turns_);
   }
@@ -250,7 +251,9 @@ void Bench() {
   TorchWorkshop bare_workshop(options, log), workshop(options, log);
   const v1::Slice slice = WholeSlice(job, bare_workshop.Prepare(job, never).value());
   NoCheckpoints no_checkpoints;
-  const auto bare = bare_workshop.Load(slice, no_checkpoints, never, [](const LoadProgress&) {}).value();
+  NoGang no_gang;
+  const auto bare =
+      bare_workshop.Load(slice, no_checkpoints, no_gang, never, [](const LoadProgress&) {}).value();
   for (size_t step = 0; step < kFirstStep; ++step) RETORT_CHECK(bare->Step(never).ok());
 
   Turns turns;

@@ -100,6 +100,8 @@ class SimWorker {
   void Upload(const ProcessPtr& process, const UploadOrder& order);
 
   void Begin(const ProcessPtr& process, const Work& work);
+  void JoinGang(const ProcessPtr& process);
+  void TakeStep(const ProcessPtr& process);
   void EndWorkAfter(const ProcessPtr& process, int64_t wait_ms, std::function<WorkEnd()> end);
   void Load(const ProcessPtr& process, const v1::Slice& slice);
   void FetchNext(const ProcessPtr& process, uint64_t work_number, const std::shared_ptr<Loading>& loading);

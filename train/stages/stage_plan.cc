@@ -34,6 +34,22 @@ const char* StageName(Stage stage) {
   return "";
 }
 
+StagePlan SharedOut(StagePlan plan, int64_t ranks) {
+  const int64_t sequences = plan.micro_batches * plan.micro_batch;
+  RETORT_CHECK(ranks >= 1 && ranks <= sequences) << ranks << " ranks for " << sequences << " sequences";
+  for (const bool evenly : {true, false}) {
+    for (int64_t size = plan.micro_batch; size >= 1; --size) {
+      const int64_t passes = sequences / size;
+      if (sequences % size != 0 || passes < ranks || (evenly && passes % ranks != 0)) continue;
+      plan.micro_batches = passes;
+      plan.micro_batch = size;
+      return plan;
+    }
+  }
+  RETORT_CHECK(false) << "passes of one sequence always do";
+  return plan;
+}
+
 std::vector<StagePlan> PlanStages(const v1::JobSpec& job) {
   std::vector<StagePlan> plans;
   const v1::StagesSpec& stages = job.stages();

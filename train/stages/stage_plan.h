@@ -33,6 +33,10 @@ struct StagePlan {
   }
 };
 
+// The same steps in passes that `ranks` ranks can share out: of the largest size, at most micro_batch, in which
+// every rank has a pass, and all have equally many where that can be. At most one rank a sequence.
+StagePlan SharedOut(StagePlan plan, int64_t ranks);
+
 // The stages that the job asks for, in the order in which they run.
 std::vector<StagePlan> PlanStages(const v1::JobSpec& job);
 

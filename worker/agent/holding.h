@@ -42,6 +42,8 @@ class Holding {
   uint64_t token() const { return slice_.token(); }
   bool is_prepare() const { return slice_.stage() == v1::STAGE_PREPARE; }
   bool is_end_to_end() const { return slice_.stage() == v1::STAGE_END_TO_END; }
+  // A rank above 0: it copies, publishes and completes nothing, and stays until it is told to go.
+  bool is_other_rank() const { return is_end_to_end() && slice_.layers(0).layer() != 0; }
   const std::map<uint32_t, HeldLayer>& layers() const { return layers_; }
   std::vector<uint32_t> Numbers() const;
   uint64_t slowest_step() const;  // of the layers held; 0 without any
@@ -104,6 +106,7 @@ class Holding {
   bool IsTrainable(const HeldLayer& layer) const;
   // Of checkpoints, after the step that ended now.
   bool HasIntervalPassed(int64_t now_ms);
+  bool HasCopy(const HeldLayer& layer) const;  // of all its steps
 
   v1::Slice slice_;
   std::map<uint32_t, HeldLayer> layers_;

@@ -70,15 +70,22 @@ absl::StatusOr<v1::PreparedRun> TorchWorkshop::PrepareInTorch(const v1::JobSpec&
 }
 
 absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::Load(
-    const v1::Slice& slice, CheckpointSource& source, const std::atomic<bool>& stop,
+    const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
     const std::function<void(const LoadProgress&)>& on_progress) {
   UseComputeThreads();
-  return CatchTorch(absl::StrCat("loading a slice of run ", slice.run_id()),
-                    [&] { return LoadInTorch(slice, source, stop, on_progress); });
+  if (relay_ != nullptr && slice.stage() == v1::STAGE_END_TO_END) {
+    relay_->state().Clear();  // no layer trains in stages 1 and 2 any more
+  } else if (relay_ != nullptr) {
+    relay_->state().BeginLoad(slice.run_id());
+  }
+  auto work = CatchTorch(absl::StrCat("loading a slice of run ", slice.run_id()),
+                         [&] { return LoadInTorch(slice, source, gang, stop, on_progress); });
+  if (relay_ != nullptr && !work.ok()) relay_->state().EndSlice();
+  return work;
 }
 
 absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
-    const v1::Slice& slice, CheckpointSource& source, const std::atomic<bool>& stop,
+    const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
     const std::function<void(const LoadProgress&)>& on_progress) {
   on_progress({});
   RETURN_IF_ERROR(CompareNumerics(slice.numerics()));
@@ -92,7 +99,7 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
     LoadProgress progress = {.planned_memory_bytes = EndToEndMemory(slice.job(), ShapeOf(teacher)).peak()};
     on_progress(progress);
     ASSIGN_OR_RETURN(LanguageModel whole, material_->Teacher(teacher.num_layers() + 1));
-    return EndToEndWork::Load(slice, *material_, std::move(whole), source, log_, stop, [&] {
+    return EndToEndWork::Load(slice, *material_, std::move(whole), source, gang, log_, stop, [&] {
       progress.phase = v1::SLICE_PHASE_MEASURING;
       on_progress(progress);
     });
@@ -109,7 +116,7 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
   }
   on_progress({.planned_memory_bytes = need.peak()});
   ASSIGN_OR_RETURN(LanguageModel lower, material_->Teacher(blocks));
-  return LayerWork::Load(slice, plan, *material_, std::move(lower), source, stop);
+  return LayerWork::Load(slice, plan, *material_, std::move(lower), source, relay_, stop);
 }
 
 }  // namespace retort
