@@ -273,9 +273,9 @@ class Interpreter {
   absl::StatusOr<Arguments> EvaluateArguments(const Expression& expression) {
     Arguments arguments;
     ASSIGN_OR_RETURN(arguments.positional, EvaluateAll(expression, 1));
-    for (const auto& [name, value] : expression.named) {
-      ASSIGN_OR_RETURN(Value evaluated, Evaluate(value));
-      arguments.named.emplace_back(name, std::move(evaluated));
+    for (size_t i = 0; i < expression.named.size(); ++i) {
+      ASSIGN_OR_RETURN(Value value, Evaluate(expression.named[i]));
+      arguments.named.emplace_back(expression.names[i], std::move(value));
     }
     return arguments;
   }

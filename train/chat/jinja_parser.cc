@@ -204,7 +204,7 @@ class Parser {
 
   // ---- expressions
   Expression Make(Kind kind, std::string text = "") const {
-    return {kind, Now().line, std::move(text), {}, {}, {}};
+    return {kind, Now().line, std::move(text), {}, {}, {}, {}};
   }
 
   absl::Status Add(Expression& parent, absl::StatusOr<Expression> child) const {
@@ -368,7 +368,8 @@ class Parser {
         at_ += 2;
         ASSIGN_OR_RETURN(Expression value, ParseExpression());
         call.depth = std::max(call.depth, value.depth + 1);
-        call.named.emplace_back(std::move(name), std::move(value));
+        call.names.push_back(std::move(name));
+        call.named.push_back(std::move(value));
       } else {
         RETURN_IF_ERROR(Add(call, ParseExpression()));
       }
@@ -399,7 +400,7 @@ class Parser {
   }
 
   absl::Status ParseSubscript(Expression& outer) {
-    const Expression none = {Kind::kLiteral, Now().line, "", {None{}}, {}, {}};
+    const Expression none = {Kind::kLiteral, Now().line, "", {None{}}, {}, {}, {}};
     outer.kind = Kind::kIndex;
     for (int part = 0; part < 3; ++part) {
       const bool is_empty = IsOperator(":") || IsOperator("]");

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "train/chat/jinja_value.h"
@@ -32,8 +31,9 @@ struct Expression {
   std::string text;
   Value value;
   std::vector<Expression> items;
-  std::vector<std::pair<std::string, Expression>> named;
-  int depth = 1;  // of the tree below, which is walked by recursion
+  std::vector<std::string> names;
+  std::vector<Expression> named;  // of each of `names`
+  int depth = 1;                  // of the tree below, which is walked by recursion
 };
 
 struct Statement {
