@@ -22,7 +22,7 @@ struct StageCosts {
   // that were not measured have the median of those that were.
   std::map<uint32_t, double> train_work;
   double typical_train_work = 0;  // that median
-  double hop_work = 0;            // to receive a step's activations from the worker below; 0 but for kAuto
+  double hop_work = 0;            // to receive a step's activations from the worker below
   v1::Basis basis = v1::BASIS_ASSUMED;
   uint64_t measured_run_id = 0;
 };

@@ -57,7 +57,7 @@ v1::Slice SliceOf(const Draft& draft, const Lease& lease) {
   slice.set_identity_sha256(run.identity_sha256());
   slice.set_input(record.input());
   if (record.stage() != v1::STAGE_END_TO_END) {
-    *slice.mutable_relay() = RelayOrdersOf(draft, lease, /*is_grant=*/true);
+    *slice.mutable_relay() = RelayOrdersOf(draft, lease);
     return slice;
   }
   for (const auto& [id, task] : draft.state().run(record.run_id()).tasks) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -137,7 +138,7 @@ class PlanMaker {
           ++end;
         }
         if (StepsIn(stage, layers_[begin]) > 0) {
-          worker_seconds += AddSlice(stage, WorkerOf(worker_id), begin, end, planned);
+          worker_seconds += AddSlice(stage, WorkerOf(worker_id), Below(range), begin, end, planned);
         }
         begin = end;
       }
@@ -150,11 +151,23 @@ class PlanMaker {
     *reply_.add_stages() = std::move(planned);
   }
 
+  // The last layer of the slices below the range.
+  std::optional<uint32_t> Below(const WorkerRange& range) const {
+    if (range.begin == 0) return std::nullopt;
+    return layers_[range.begin - 1].layer;
+  }
+
+  // Teacher blocks that a slice runs.
+  uint32_t TeacherBlocks(v1::Stage stage, std::optional<uint32_t> below, uint32_t last_layer) const {
+    const bool pulls = costs_.InputOf(stage, below) == v1::INPUT_SOURCE_RELAY;
+    return pulls ? last_layer - *below : last_layer + 1;
+  }
+
   // The slice's seconds.
-  double AddSlice(v1::Stage stage, const CutCandidate& worker, size_t begin, size_t end,
-                  v1::PlannedStage& planned) {
+  double AddSlice(v1::Stage stage, const CutCandidate& worker, std::optional<uint32_t> below, size_t begin,
+                  size_t end, v1::PlannedStage& planned) {
     const uint32_t last_layer = layers_[end - 1].layer;
-    double work = costs_.PrefixWork(stage, last_layer);
+    double work = costs_.TeacherWork(stage, below, last_layer);
     uint64_t steps = 0;
     for (size_t i = begin; i < end; ++i) {
       work += costs_.TrainWork(stage, layers_[i].layer);
@@ -169,8 +182,11 @@ class PlanMaker {
     *slice.mutable_seconds_per_step() = MakeFigure(work / worker.limits.speed, costs);
     *slice.mutable_memory_bytes() =
         Assumed(SliceBytes(record.job(), record.shape(), last_layer, end - begin));
-    *slice.mutable_hop_bytes_per_step() = Assumed(0);  // recomputed: no activations travel
-    slice.set_teacher_passes((last_layer + 1.0) / record.shape().layers());
+    slice.set_input(costs_.InputOf(stage, below));
+    const bool pulls = slice.input() == v1::INPUT_SOURCE_RELAY;
+    *slice.mutable_hop_bytes_per_step() =
+        Assumed(pulls ? BoundaryBytesPerStep(record.job(), record.shape(), stage) : 0);
+    slice.set_teacher_passes(double{1} * TeacherBlocks(stage, below, last_layer) / record.shape().layers());
     planned.set_steps(std::max(planned.steps(), steps));
     return static_cast<double>(steps) * work / worker.limits.speed;
   }
@@ -190,20 +206,46 @@ class PlanMaker {
     }
   }
 
+  // Whether slices pull or recompute what lies below them, and why.
   void SayInputSource(const RunCut& cut) {
-    double passes = 0;
-    for (const auto& [worker_id, range] : cut.ranges) passes += layers_[range.end - 1].layer + 1.0;
+    const v1::Stage stage = layers_.front().stage;
     const v1::RunRecord& record = run_.record;
-    passes /= record.shape().layers();
+    const double layers = record.shape().layers();
+    double passes = 0, passes_recomputed = 0;
+    for (const auto& [worker_id, range] : cut.ranges) {
+      const uint32_t last_layer = layers_[range.end - 1].layer;
+      passes += TeacherBlocks(stage, Below(range), last_layer) / layers;
+      passes_recomputed += (last_layer + 1) / layers;
+    }
     if (cut.ranges.size() == 1) {
       return Say(absl::StrFormat("input is recomputed: one slice runs %.2f of the teacher a step", passes));
     }
+    const double hop_megabytes = BoundaryBytesPerStep(record.job(), record.shape(), stage) / 1e6;
+    if (costs_.relay == RelayPolicy::kNever) {
+      return Say(absl::StrFormat(
+          "input is recomputed, because %s: %d slices run %.2f teacher passes a step together; a relay would "
+          "run 1 and send %.1f MB a step over each boundary",
+          draft_.options().relay == RelayPolicy::kNever ? "the orchestrator was started with --relay never"
+                                                        : "not every worker serves activations",
+          cut.ranges.size(), passes, hop_megabytes));
+    }
+    for (const auto& [worker_id, range] : cut.ranges) SayBoundary(range, WorkerOf(worker_id));
     Say(absl::StrFormat(
-        "input is recomputed: %d slices run %.2f teacher passes a step together; a relay would run 1 "
-        "and send %.1f MB a step over %s",
-        cut.ranges.size(), passes,
-        BoundaryBytesPerStep(record.job(), record.shape(), layers_.front().stage) / 1e6,
-        cut.ranges.size() == 2 ? "one hop" : absl::StrCat("each of ", cut.ranges.size() - 1, " hops")));
+        "%d slices run %.2f teacher passes a step together; if all recomputed their input it would be %.2f",
+        cut.ranges.size(), passes, passes_recomputed));
+  }
+
+  void SayBoundary(const WorkerRange& range, const CutCandidate& worker) {
+    const std::optional<uint32_t> below = Below(range);
+    if (!below) return;
+    const v1::Stage stage = layers_.front().stage;
+    const bool pulls = costs_.InputOf(stage, below) == v1::INPUT_SOURCE_RELAY;
+    Say(absl::StrFormat(
+        "layers %d to %d %s their input: a step's hop of %.1f MB takes %.2g s, teacher blocks 0 to %d %.2g s",
+        layers_[range.begin].layer, layers_[range.end - 1].layer, pulls ? "pull" : "recompute",
+        BoundaryBytesPerStep(run_.record.job(), run_.record.shape(), stage) / 1e6,
+        costs_.stages.at(stage).hop_work / worker.limits.speed, *below,
+        costs_.PrefixWork(stage, *below) / worker.limits.speed));
   }
 
   void PlanEndToEnd() {

@@ -2,12 +2,8 @@
 // of SmolLM2-135M's sizes for a real orchestrator on this machine, with a checkpoint every 100 steps (the
 // job's default) that is copied, hashed, sent and stored while training goes on. Beside it the bare loop of
 // the same layers, in turns of 100 steps, each with one checkpoint in its middle.
-#include <ATen/ATen.h>
-#include <stdlib.h>
-
 #include <algorithm>
 #include <condition_variable>
-#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -16,14 +12,10 @@
 
 #include "core/base/check.h"
 #include "core/base/clock.h"
-#include "core/base/files.h"
 #include "core/base/mutex.h"
-#include "model/io/safetensors.h"
-#include "nlohmann/json.hpp"
 #include "tests/bench/bench.h"
-#include "tests/bench/step_models.h"
+#include "tests/bench/bench_inputs.h"
 #include "tests/support/cluster.h"
-#include "train/data/indexed_dataset_writer.h"
 #include "worker/agent/agent_process.h"
 #include "worker/run/this_machine.h"
 #include "worker/run/torch_workshop.h"
@@ -31,84 +23,18 @@
 namespace retort {
 namespace {
 
-constexpr int kLayers = 4, kVocabulary = 4096, kTurns = 5;
+constexpr int kLayers = 4, kTurns = 5;
 constexpr int64_t kSeqLen = 256;
 constexpr size_t kTurnSteps = 100;  // checkpoint.every_steps
 // The first turn begins here: what warms up is over, and checkpoints lie in the middle of turns.
 constexpr size_t kFirstStep = 50;
 constexpr uint64_t kSteps = kFirstStep + kTurns * kTurnSteps + 1;
 
-// A random teacher and text, in a directory of their own.
-class Inputs {
- public:
-  Inputs() {
-    std::string path = std::filesystem::temp_directory_path() / "retort_bench_XXXXXX";
-    RETORT_CHECK(mkdtemp(path.data()) != nullptr) << path;
-    directory_ = path;
-    ModelConfig config = SmolLmConfig();
-    config.vocab_size = kVocabulary;
-    config.layers.resize(kLayers);
-    WriteTeacher(config);
-    WriteTokens("train", 64 * kSeqLen);
-    WriteTokens("eval", kSeqLen);
-  }
-  ~Inputs() { std::filesystem::remove_all(directory_); }
-  const std::filesystem::path& directory() const { return directory_; }
-
- private:
-  void WriteTeacher(const ModelConfig& config) {
-    const std::filesystem::path teacher = directory_ / "teacher";
-    std::filesystem::create_directory(teacher);
-    const nlohmann::json description = {{"model_type", "llama"},
-                                        {"vocab_size", config.vocab_size},
-                                        {"hidden_size", config.hidden_size},
-                                        {"intermediate_size", config.intermediate_size},
-                                        {"num_hidden_layers", config.num_layers()},
-                                        {"num_attention_heads", config.heads},
-                                        {"num_key_value_heads", config.kv_heads},
-                                        {"head_dim", config.head_dim},
-                                        {"max_position_embeddings", config.context},
-                                        {"rms_norm_eps", config.norm_eps},
-                                        {"rope_theta", config.rope_theta},
-                                        {"tie_word_embeddings", true},
-                                        {"hidden_act", "silu"}};
-    RETORT_CHECK(WriteFileAtomically(teacher / "config.json", description.dump()).ok());
-    LanguageModel model = RandomTeacher(config);
-    NamedTensors tensors;
-    for (const auto& tensor : ModelTensors(model)) tensors.emplace_back(tensor.name, *tensor.value);
-    RETORT_CHECK(WriteSafetensors(teacher / "model.safetensors", tensors, {}).ok());
-  }
-  void WriteTokens(const std::string& name, int64_t count) {
-    const at::Tensor ids = at::randint(kVocabulary, {count}, at::kInt);
-    const std::vector<int32_t> document(ids.data_ptr<int32_t>(), ids.data_ptr<int32_t>() + ids.numel());
-    auto writer = IndexedDatasetWriter::Create(directory_ / name, kVocabulary);
-    RETORT_CHECK(writer.ok() && writer->Add(document).ok() && writer->Finish().ok()) << name;
-  }
-
-  std::filesystem::path directory_;
-};
-
-v1::JobSpec BenchJob() {
-  v1::JobSpec job;
-  job.set_name("bench");
-  job.mutable_teacher()->set_path("teacher");
-  v1::StudentSpec& student = *job.mutable_student();
-  student.set_mixer(v1::MIXER_KIND_MAMBA2);
-  student.set_state_size(128);
-  student.set_groups(1);
-  student.set_init(v1::STUDENT_INIT_QKVO);
-  job.mutable_data()->add_train("train.bin");
-  job.mutable_data()->set_eval("eval.bin");
-  job.mutable_data()->set_seq_len(kSeqLen);
-  job.mutable_data()->set_seed(7);
-  job.set_micro_batch(4);
+v1::JobSpec TrainingJob() {
+  v1::JobSpec job = BenchJob(kSeqLen);
   job.mutable_checkpoint()->set_every_steps(kTurnSteps);
-  job.mutable_evaluation()->set_tokens(kSeqLen);
   v1::HiddenStateAlignmentSpec& stage = *job.mutable_stages()->mutable_hidden_state_alignment();
-  const uint64_t step_tokens = job.micro_batch() * kSeqLen;
-  stage.mutable_budget()->set_tokens(kSteps * step_tokens);
-  stage.mutable_budget()->set_tokens_per_step(step_tokens);
-  stage.mutable_budget()->set_lr(1e-4);
+  SetSteps(kSteps, job, *stage.mutable_budget());
   stage.set_target(v1::ALIGNMENT_TARGET_MIXER);
   stage.set_train(v1::TRAIN_SCOPE_MIXER);
   return job;
@@ -239,8 +165,8 @@ double Median(std::vector<double> values) {
 }
 
 void Bench() {
-  const Inputs inputs;
-  const v1::JobSpec job = BenchJob();
+  const BenchInputs inputs(kLayers, kSeqLen);
+  const v1::JobSpec job = TrainingJob();
   const std::atomic<bool> never = false;
   std::atomic<bool> stop = false;
   LogBuffer shipped;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "model/lm/language_model.h"
+#include "worker/relay/relay_limits.h"
 
 namespace retort {
 namespace {
@@ -81,7 +82,8 @@ uint64_t PlanLayersBytes(const StagePlan& plan, const ModelConfig& teacher, cons
           : own;
   const auto tokens = static_cast<uint64_t>(plan.micro_batch * plan.seq_len);
   const uint64_t of_teacher = TeacherBytes(teacher, layers.back() + 1);
-  return PeakBytes(of_teacher, own, trained, BlockPassBytes(student, tokens));
+  return PeakBytes(of_teacher, own, trained, BlockPassBytes(student, tokens)) +
+         RelayBytes(RelayLimitsOf(plan, teacher.hidden_size));
 }
 
 uint64_t PlanEndToEndBytes(const v1::JobSpec& job, const ModelConfig& teacher, const ModelConfig& student) {

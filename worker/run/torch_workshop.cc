@@ -74,7 +74,7 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::Load(
   if (relay_ != nullptr && slice.stage() == v1::STAGE_END_TO_END) {
     relay_->state().Clear();  // no layer trains in stages 1 and 2 any more
   } else if (relay_ != nullptr) {
-    relay_->state().BeginLoad(slice.run_id());
+    relay_->state().BeginLoad(RelayedSliceOf(slice));
   }
   auto work = CatchTorch(absl::StrCat("loading a slice of run ", slice.run_id()),
                          [&] { return LoadInTorch(slice, source, stop, on_progress); });
