@@ -8,6 +8,7 @@
 #include <sstream>
 #include <thread>
 
+#include "worker/run/testing_gang.h"
 #include "worker/run/testing_workshop.h"
 
 namespace retort {
@@ -39,7 +40,7 @@ class RelayWorker {
 
   // Loads the slice, whose result Step and Publish then mean.
   void Load(const v1::Slice& slice, CheckpointSource& source) {
-    work_ = workshop_.Load(slice, source, WorkshopRun::kNever, [](const LoadProgress&) {}).value();
+    work_ = workshop_.Load(slice, source, gang_, WorkshopRun::kNever, [](const LoadProgress&) {}).value();
     layers_.clear();
     for (const v1::SliceLayer& layer : slice.layers()) layers_.push_back(layer.layer());
   }
@@ -58,6 +59,7 @@ class RelayWorker {
  private:
   const std::unique_ptr<Relay> relay_;
   TorchWorkshop workshop_;
+  NoGang gang_;
   std::unique_ptr<SliceWork> work_;
   std::vector<uint32_t> layers_;
 };
