@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/base/check.h"
+#include "core/base/job_work.h"
 #include "orchestrator/state/model_work.h"
 
 namespace retort::orchestrator {
@@ -155,13 +156,15 @@ double SliceBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t 
   return OccupiedBytes(teacher, student * static_cast<double>(layers)) + ActivationBytes(job, shape);
 }
 
-double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape) {
+double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks) {
   const ModelParameters parameters = CountParameters(job, shape);
   const double teacher = parameters.embedding + parameters.head + shape.layers() * parameters.teacher_block;
   const double trained = job.stages().end_to_end().train() == v1::TRAIN_SCOPE_ALL
                              ? teacher
                              : static_cast<double>(ConvertedIn(job, shape).size()) * parameters.mixer;
-  return OccupiedBytes(teacher, trained) + shape.layers() * ActivationBytes(job, shape);
+  const auto pass = static_cast<double>(PassSequences(EndToEndSequences(job), job.micro_batch(), ranks));
+  return OccupiedBytes(teacher, trained) +
+         shape.layers() * ActivationBytes(job, shape) * pass / job.micro_batch();
 }
 
 double EvaluationWork(const Options& options, const v1::JobSpec& job, const v1::ModelShape& shape) {

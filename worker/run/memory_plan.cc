@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/base/job_work.h"
 #include "model/lm/language_model.h"
 
 namespace retort {
@@ -84,13 +85,15 @@ uint64_t PlanLayersBytes(const StagePlan& plan, const ModelConfig& teacher, cons
   return PeakBytes(of_teacher, own, trained, BlockPassBytes(student, tokens));
 }
 
-uint64_t PlanEndToEndBytes(const v1::JobSpec& job, const ModelConfig& teacher, const ModelConfig& student) {
+uint64_t PlanEndToEndBytes(const v1::JobSpec& job, const ModelConfig& teacher, const ModelConfig& student,
+                           uint64_t ranks) {
   const auto all = [](const auto&) { return true; };
   const auto mixers = [](const auto& tensor) { return tensor.of_student_mixer; };
   const bool whole = job.stages().end_to_end().train() == v1::TRAIN_SCOPE_ALL;
   const uint64_t own = whole ? ModelBytes(student, all) : ModelBytes(student, mixers);
   const uint64_t trained = job.stages().has_end_to_end() ? own : 0;
-  const uint64_t tokens = uint64_t{job.micro_batch()} * job.data().seq_len();
+  const uint64_t tokens =
+      PassSequences(EndToEndSequences(job), job.micro_batch(), ranks) * job.data().seq_len();
   const uint64_t kept = trained == 0 ? 0 : student.num_layers() * BlockKeptBytes(student, tokens);
   const uint64_t pass = kept + BlockPassBytes(student, tokens) + HeadBytes(student);
   return PeakBytes(ModelBytes(teacher, all), own, trained, std::max(pass, ModelBytes(student, all)));

@@ -19,6 +19,8 @@ uint64_t PlanLayersBytes(const StagePlan& plan, const ModelConfig& teacher, cons
                          const std::vector<int64_t>& layers);
 
 // The same of END_TO_END: teacher and student whole, a pass through all layers or the result's bytes.
-uint64_t PlanEndToEndBytes(const v1::JobSpec& job, const ModelConfig& teacher, const ModelConfig& student);
+// As one of `ranks` ranks.
+uint64_t PlanEndToEndBytes(const v1::JobSpec& job, const ModelConfig& teacher, const ModelConfig& student,
+                           uint64_t ranks);
 
 }  // namespace retort

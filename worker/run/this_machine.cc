@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -48,6 +49,15 @@ uint64_t ControlGroupBytes() {
   return least;
 }
 
+// Of this boot and this network name: containers of one machine have names, and memory, of their own.
+std::string HostId() {
+  std::array<char, 256> name = {};
+  gethostname(name.data(), name.size() - 1);
+  std::string boot;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
+  return absl::StrCat(name.data(), "/", boot);
+}
+
 }  // namespace
 
 void SetComputeThreads(int threads) { at::set_num_threads(threads); }
@@ -74,6 +84,7 @@ v1::Capabilities MeasureCapabilities(uint64_t memory_bytes) {
   capabilities.set_device(numerics.device());
   capabilities.set_threads(numerics.threads());
   capabilities.set_memory_bytes(memory_bytes);
+  capabilities.set_host(HostId());
   constexpr int kSize = 1024, kRounds = 5;  // the first one warms up
   const at::Tensor a = at::ones({kSize, kSize}), b = at::ones({kSize, kSize});
   at::Tensor c = at::empty({kSize, kSize});

@@ -87,7 +87,8 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
   const ModelConfig &teacher = material_->teacher_config(), &student = material_->student_config();
 
   if (slice.stage() == v1::STAGE_END_TO_END) {
-    LoadProgress progress = {.planned_memory_bytes = PlanEndToEndBytes(slice.job(), teacher, student)};
+    LoadProgress progress = {.planned_memory_bytes = PlanEndToEndBytes(
+                                 slice.job(), teacher, student, std::max(1U, slice.gang().world_size()))};
     on_progress(progress);
     ASSIGN_OR_RETURN(LanguageModel whole, material_->Teacher(teacher.num_layers() + 1));
     return EndToEndWork::Load(slice, *material_, std::move(whole), source, gang, log_, stop, [&] {
