@@ -54,7 +54,7 @@ TEST_F(ShowsARun, AsRankZeroCountsTheStepsOfStageThree) {
   AddTask(run, v1::STAGE_END_TO_END, 0, v1::TASK_STATE_LEASED, 5, 20)->set_loss(3);
   AddTask(run, v1::STAGE_END_TO_END, 1, v1::TASK_STATE_LEASED, 0, 0);
   shown_.Show(run);
-  EXPECT_EQ(Lines(), "end_to_end  starts at step 5/20\nend_to_end  step 5/20  loss 3\n");
+  EXPECT_EQ(Lines(), "end_to_end  resumes at step 5/20\n");
 }
 
 TEST_F(ShowsARun, AsTheMeanStepOfItsLayersAStageAfterTheOther) {
