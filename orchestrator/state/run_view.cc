@@ -127,8 +127,8 @@ void FitRanks(const Draft& draft, RunView& view) {
   view.demand.eligible = FittingTogether(draft, run, std::move(view.demand.eligible), ranks);
   const uint64_t tried = is_auto ? std::min<uint64_t>(ranks + 1, sequences) : ranks;
   view.eligibility = absl::StrFormat(
-      "%d of %s can be ranks together: %d compute the same bits, one of %d ranks needs %.1f GiB, a step has "
-      "%s",
+      "%d of %s can be ranks together, %d could be one alone: each of %d would need %.1f GiB, and a step "
+      "has %s",
       view.demand.eligible.size(), Counted(draft.state().workers.size(), "worker"), able, tried,
       EndToEndBytes(run.job(), run.shape(), tried) / 1073741824.0, Counted(sequences, "sequence"));
 }

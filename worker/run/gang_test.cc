@@ -164,7 +164,7 @@ class GangWorkTest : public testing::Test {
   static constexpr uint64_t kLost = 7;
 
   std::ostringstream lines_;
-  Log log_{v1::LOG_LEVEL_INFO, [] { return int64_t{0}; }, {StreamSink(lines_)}};
+  Log log_{v1::LOG_LEVEL_INFO, [] { return int64_t{0}; }, {StreamSink(std::cerr)}};
   WorkshopRun run_{TinyJobFile()};
   TwoRanks ranks_;
 };
