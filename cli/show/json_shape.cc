@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "core/base/json_text.h"
 
 namespace retort {
 namespace {
@@ -60,10 +61,7 @@ std::string Complaint(const json& value, const std::string& where, const std::ve
                       size_t next, const JsonPlace& place) {
   if (next == names.size()) {
     if (Has(place.shape, value)) return "";
-    constexpr size_t kShown = 40;
-    const std::string text = value.dump(-1, ' ', true);
-    return absl::StrCat("\"", where, "\" is ", text.substr(0, kShown), text.size() > kShown ? "..." : "",
-                        ", not ", NameOf(place.shape));
+    return absl::StrCat("\"", where, "\" is ", Brief(value), ", not ", NameOf(place.shape));
   }
   const auto at = [&](const std::string& name) {
     return absl::StrCat(where, where.empty() ? "" : "/", name);

@@ -44,7 +44,7 @@ TEST(CheckJsonShape, NamesThePlaceAndWhatItHolds) {
 
 TEST(CheckJsonShape, ShortensWhatItShows) {
   const std::string text = "{\"name\": [\"" + std::string(1000, 'a') + "\"], \"rows\": []}";
-  EXPECT_EQ(Check(text.c_str()), Refusal("\"name\" is [\"" + std::string(38, 'a') + "..., not a text"));
+  EXPECT_EQ(Check(text.c_str()), Refusal("\"name\" is [\"" + std::string(155, 'a') + "..., not a text"));
 }
 
 }  // namespace

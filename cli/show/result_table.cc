@@ -1,7 +1,5 @@
 #include "cli/show/result_table.h"
 
-#include <vector>
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/show/json_shape.h"

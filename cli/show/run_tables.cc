@@ -1,6 +1,5 @@
 #include "cli/show/run_tables.h"
 
-#include <algorithm>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
