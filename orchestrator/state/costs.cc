@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/base/check.h"
+#include "core/base/job_memory.h"
 #include "orchestrator/state/model_work.h"
 
 namespace retort::orchestrator {
@@ -102,15 +103,6 @@ double HopSeconds(const Options& options, const v1::RunRecord& run, v1::Stage st
   return bytes / options.hop_bytes_per_second + micro_batches * options.hop_seconds;
 }
 
-// A process and its libraries, as they are seen to occupy.
-constexpr double kProcessBytes = 160 << 20;
-
-// Floats: of what is trained weights, gradients and two moments, and twice a checkpoint of weights and
-// moments, one on its way and one just copied.
-double OccupiedBytes(double teacher, double trained) {
-  return kProcessBytes + 4 * (teacher + (4 + 2 * 3) * trained);
-}
-
 }  // namespace
 
 double RunCosts::TrainWork(v1::Stage stage, uint32_t layer) const {
@@ -173,25 +165,18 @@ std::optional<double> MeasuredSpeedRatio(const RunCosts& costs, const Lease& lea
 }
 
 double SliceBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer, size_t layers) {
-  const ModelParameters parameters = CountParameters(job, shape);
-  const double teacher = parameters.embedding + (last_layer + 1.0) * parameters.teacher_block;
-  const bool trains_block = job.stages().hidden_state_alignment().train() == v1::TRAIN_SCOPE_BLOCK;
-  const double student = parameters.mixer + (trains_block ? parameters.mlp : 0);
-  return OccupiedBytes(teacher, student * static_cast<double>(layers)) + ActivationBytes(job, shape);
+  return static_cast<double>(
+      SliceMemory(job, shape, v1::STAGE_HIDDEN_STATE_ALIGNMENT, last_layer, layers).peak());
 }
 
-double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape) {
-  const ModelParameters parameters = CountParameters(job, shape);
-  const double teacher = parameters.embedding + parameters.head + shape.layers() * parameters.teacher_block;
-  const double trained = job.stages().end_to_end().train() == v1::TRAIN_SCOPE_ALL
-                             ? teacher
-                             : static_cast<double>(ConvertedIn(job, shape).size()) * parameters.mixer;
-  return OccupiedBytes(teacher, trained) + shape.layers() * ActivationBytes(job, shape);
+double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks) {
+  return static_cast<double>(EndToEndMemory(job, shape, ranks).peak());
 }
 
 double EvaluationWork(const Options& options, const v1::JobSpec& job, const v1::ModelShape& shape) {
   const ModelParameters parameters = CountParameters(job, shape);
-  const double forward = 2 * (shape.layers() * parameters.teacher_block + parameters.embedding);
+  const auto forward =
+      static_cast<double>(2 * (shape.layers() * parameters.teacher_block + parameters.embedding));
   const v1::StagesSpec& stages = job.stages();
   // The teacher; then the initial student and the student after each stage, beside the teacher on held-out
   // text.

@@ -48,10 +48,11 @@ RunCosts CostsOf(const State& state, const Options& options, const Run& run);
 // [1/16, 16]. nullopt: nothing was measured to judge by.
 std::optional<double> MeasuredSpeedRatio(const RunCosts& costs, const Lease& lease, double measured_gflops);
 
-// Bytes that a slice needs on its worker: teacher blocks up to its last layer, the layers' students with
-// their optimisers, one layer's activations. From shapes alone.
+// Bytes that a slice needs on its worker (core/base/job_memory.h); of stages 1 and 2 what the second needs,
+// which trains more.
 double SliceBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer, size_t layers);
-double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape);
+// Of one of `ranks` ranks: the more there are, the smaller a pass may be.
+double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks);
 
 // Work of measuring teacher and student in END_TO_END, from shapes alone.
 double EvaluationWork(const Options& options, const v1::JobSpec& job, const v1::ModelShape& shape);

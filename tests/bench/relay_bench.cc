@@ -17,18 +17,38 @@
 namespace retort {
 namespace {
 
-constexpr int kLayers = 8, kRounds = 2;
-constexpr int64_t kSeqLen = 256;
+constexpr int kLayers = 8, kVocabulary = 4096, kRounds = 2;
+constexpr int64_t kSeqLen = 256, kMicroBatch = 4, kStepTokens = kMicroBatch * kSeqLen;
 constexpr uint64_t kOrientationSteps = 40, kAlignmentSteps = 60;
 constexpr double kDeadlineSeconds = 1'200;
 
+// One micro-batch a step.
+void SetSteps(uint64_t steps, v1::StageBudget& budget) {
+  budget.set_tokens(steps * kStepTokens);
+  budget.set_tokens_per_step(kStepTokens);
+  budget.set_lr(1e-4);
+}
+
 v1::JobSpec RelayJob() {
-  v1::JobSpec job = BenchJob(kSeqLen);
+  v1::JobSpec job;
+  job.set_name("relay");
+  job.mutable_teacher()->set_path("teacher");
+  v1::StudentSpec& student = *job.mutable_student();
+  student.set_mixer(v1::MIXER_KIND_MAMBA2);
+  student.set_state_size(128);
+  student.set_groups(1);
+  student.set_init(v1::STUDENT_INIT_QKVO);
+  job.mutable_data()->add_train("train.bin");
+  job.mutable_data()->set_eval("eval.bin");
+  job.mutable_data()->set_seq_len(kSeqLen);
+  job.mutable_data()->set_seed(7);
+  job.set_micro_batch(kMicroBatch);
   job.mutable_checkpoint()->set_every_steps(1'000);  // at the stages' ends only
+  job.mutable_evaluation()->set_tokens(kSeqLen);
   v1::StagesSpec& stages = *job.mutable_stages();
-  SetSteps(kOrientationSteps, job, *stages.mutable_matrix_orientation()->mutable_budget());
+  SetSteps(kOrientationSteps, *stages.mutable_matrix_orientation()->mutable_budget());
   v1::HiddenStateAlignmentSpec& alignment = *stages.mutable_hidden_state_alignment();
-  SetSteps(kAlignmentSteps, job, *alignment.mutable_budget());
+  SetSteps(kAlignmentSteps, *alignment.mutable_budget());
   alignment.set_target(v1::ALIGNMENT_TARGET_MIXER);
   alignment.set_train(v1::TRAIN_SCOPE_MIXER);
   return job;
@@ -86,8 +106,7 @@ Outcome Train(const BenchInputs& inputs, int workers) {
 }
 
 void BenchRelay() {
-  const BenchInputs inputs(kLayers, kSeqLen);
-  const v1::JobSpec job = RelayJob();
+  const BenchInputs inputs(kLayers, kVocabulary, 64 * kSeqLen, kSeqLen);
   std::vector<double> one_seconds, two_seconds;
   Outcome two;
   for (int round = 0; round < kRounds; ++round) {
@@ -100,7 +119,7 @@ void BenchRelay() {
   Report("the same with two workers of one thread, by relay, over one",
          *std::min_element(two_seconds.begin(), two_seconds.end()) / one, "times", AtMost(0.55));
   const uint64_t steps = kOrientationSteps + kAlignmentSteps;
-  const double theory_bytes = 4.0 * static_cast<double>(steps * job.micro_batch() * kSeqLen) * 576;
+  const double theory_bytes = 4.0 * static_cast<double>(steps * kStepTokens) * 576;
   Report("activations received by relay over one boundary of every batch",
          static_cast<double>(two.received_bytes) / theory_bytes, "times", AtMost(1));
 }

@@ -2,6 +2,7 @@
 // of SmolLM2-135M's sizes for a real orchestrator on this machine, with a checkpoint every 100 steps (the
 // job's default) that is copied, hashed, sent and stored while training goes on. Beside it the bare loop of
 // the same layers, in turns of 100 steps, each with one checkpoint in its middle.
+
 #include <algorithm>
 #include <condition_variable>
 #include <iostream>
@@ -12,29 +13,48 @@
 
 #include "core/base/check.h"
 #include "core/base/clock.h"
+#include "core/base/files.h"
+#include "core/base/machine_memory.h"
 #include "core/base/mutex.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/bench_inputs.h"
 #include "tests/support/cluster.h"
 #include "worker/agent/agent_process.h"
+#include "worker/run/testing_gang.h"
 #include "worker/run/this_machine.h"
 #include "worker/run/torch_workshop.h"
 
 namespace retort {
 namespace {
 
-constexpr int kLayers = 4, kTurns = 5;
+constexpr int kLayers = 4, kVocabulary = 4096, kTurns = 5;
 constexpr int64_t kSeqLen = 256;
 constexpr size_t kTurnSteps = 100;  // checkpoint.every_steps
 // The first turn begins here: what warms up is over, and checkpoints lie in the middle of turns.
 constexpr size_t kFirstStep = 50;
 constexpr uint64_t kSteps = kFirstStep + kTurns * kTurnSteps + 1;
 
-v1::JobSpec TrainingJob() {
-  v1::JobSpec job = BenchJob(kSeqLen);
+v1::JobSpec BenchJob() {
+  v1::JobSpec job;
+  job.set_name("bench");
+  job.mutable_teacher()->set_path("teacher");
+  v1::StudentSpec& student = *job.mutable_student();
+  student.set_mixer(v1::MIXER_KIND_MAMBA2);
+  student.set_state_size(128);
+  student.set_groups(1);
+  student.set_init(v1::STUDENT_INIT_QKVO);
+  job.mutable_data()->add_train("train.bin");
+  job.mutable_data()->set_eval("eval.bin");
+  job.mutable_data()->set_seq_len(kSeqLen);
+  job.mutable_data()->set_seed(7);
+  job.set_micro_batch(4);
   job.mutable_checkpoint()->set_every_steps(kTurnSteps);
+  job.mutable_evaluation()->set_tokens(kSeqLen);
   v1::HiddenStateAlignmentSpec& stage = *job.mutable_stages()->mutable_hidden_state_alignment();
-  SetSteps(kSteps, job, *stage.mutable_budget());
+  const uint64_t step_tokens = job.micro_batch() * kSeqLen;
+  stage.mutable_budget()->set_tokens(kSteps * step_tokens);
+  stage.mutable_budget()->set_tokens_per_step(step_tokens);
+  stage.mutable_budget()->set_lr(1e-4);
   stage.set_target(v1::ALIGNMENT_TARGET_MIXER);
   stage.set_train(v1::TRAIN_SCOPE_MIXER);
   return job;
@@ -126,9 +146,9 @@ class TimedWorkshop : public Workshop {
     return workshop_.Prepare(job, stop);
   }
   absl::StatusOr<std::unique_ptr<SliceWork>> Load(
-      const v1::Slice& slice, CheckpointSource& source, const std::atomic<bool>& stop,
+      const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
       const std::function<void(const LoadProgress&)>& on_progress) override {
-    auto work = workshop_.Load(slice, source, stop, on_progress);
+    auto work = workshop_.Load(slice, source, gang, stop, on_progress);
     if (!work.ok() || slice.stage() != v1::STAGE_HIDDEN_STATE_ALIGNMENT) return work;
     return std::make_unique<TimedWork>(*std::move(work), turns_);
   }
@@ -165,8 +185,8 @@ double Median(std::vector<double> values) {
 }
 
 void Bench() {
-  const BenchInputs inputs(kLayers, kSeqLen);
-  const v1::JobSpec job = TrainingJob();
+  const BenchInputs inputs(kLayers, kVocabulary, 64 * kSeqLen, kSeqLen);
+  const v1::JobSpec job = BenchJob();
   const std::atomic<bool> never = false;
   std::atomic<bool> stop = false;
   LogBuffer shipped;
@@ -175,7 +195,9 @@ void Bench() {
   TorchWorkshop bare_workshop(options, log), workshop(options, log);
   const v1::Slice slice = WholeSlice(job, bare_workshop.Prepare(job, never).value());
   NoCheckpoints no_checkpoints;
-  const auto bare = bare_workshop.Load(slice, no_checkpoints, never, [](const LoadProgress&) {}).value();
+  NoGang no_gang;
+  const auto bare =
+      bare_workshop.Load(slice, no_checkpoints, no_gang, never, [](const LoadProgress&) {}).value();
   for (size_t step = 0; step < kFirstStep; ++step) RETORT_CHECK(bare->Step(never).ok());
 
   Turns turns;

@@ -15,6 +15,7 @@
 #include "core/rpc/channel.h"
 #include "grpcpp/server_builder.h"
 #include "tests/support/child_process.h"
+#include "worker/run/testing_gang.h"
 #include "worker/run/testing_workshop.h"
 
 namespace retort {
@@ -46,7 +47,7 @@ class RelayWorker {
 
   // Loads the slice, whose result Step and Publish then mean.
   void Load(const v1::Slice& slice, CheckpointSource& source) {
-    work_ = workshop_.Load(slice, source, WorkshopRun::kNever, [](const LoadProgress&) {}).value();
+    work_ = workshop_.Load(slice, source, gang_, WorkshopRun::kNever, [](const LoadProgress&) {}).value();
     layers_.clear();
     for (const v1::SliceLayer& layer : slice.layers()) layers_.push_back(layer.layer());
   }
@@ -65,6 +66,7 @@ class RelayWorker {
  private:
   const std::unique_ptr<Relay> relay_;
   TorchWorkshop workshop_;
+  NoGang gang_;
   std::unique_ptr<SliceWork> work_;
   std::vector<uint32_t> layers_;
 };

@@ -32,13 +32,13 @@ class TorchWorkshop : public Workshop {
   absl::StatusOr<v1::PreparedRun> Prepare(const v1::JobSpec& job, const std::atomic<bool>& stop) override;
 
   absl::StatusOr<std::unique_ptr<SliceWork>> Load(
-      const v1::Slice& slice, CheckpointSource& source, const std::atomic<bool>& stop,
+      const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
       const std::function<void(const LoadProgress&)>& on_progress) override;
 
  private:
   absl::StatusOr<v1::PreparedRun> PrepareInTorch(const v1::JobSpec& job, const std::atomic<bool>& stop);
   absl::StatusOr<std::unique_ptr<SliceWork>> LoadInTorch(
-      const v1::Slice& slice, CheckpointSource& source, const std::atomic<bool>& stop,
+      const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
       const std::function<void(const LoadProgress&)>& on_progress);
   // Makes `material_` that of this job; what is there already stays.
   absl::Status OpenMaterial(const v1::JobSpec& job, RunInputs inputs, const v1::InputHashes& hashes);
