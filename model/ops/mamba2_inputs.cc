@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <tuple>
 #include <vector>
 
@@ -233,15 +234,21 @@ class Mamba2InputsFunction : public torch::autograd::Function<Mamba2InputsFuncti
     }
     context->save_for_backward(saved);
     context->mark_non_differentiable({projected});
+    context->set_materialize_grads(false);
     return {z, x, b, c, dt, log_decay, projected};
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& incoming) {
     const variable_list saved = context->get_saved_variables();
     const at::TensorList lists(saved);
+    const Tensor& u = saved[0];
+    variable_list given(incoming.begin(), incoming.begin() + 6);  // of z, x, b, c, dt, l
+    for (int i = 0; i < 6; ++i) {
+      const int64_t width = lists[5 + std::min(i, kProjections - 1)].size(0);
+      if (!given[i].defined()) given[i] = at::zeros({u.size(0), u.size(1), width}, u.options());
+    }
     variable_list gradients =
-        Backward().call(at::TensorList(incoming).slice(0, 6), saved[0], lists.slice(5, kProjections),
-                        lists.slice(5 + kProjections, kConvolutions),
+        Backward().call(given, u, lists.slice(5, kProjections), lists.slice(5 + kProjections, kConvolutions),
                         lists.slice(5 + kProjections + kConvolutions, kConvolutions), saved[1], saved[2],
                         saved[3], saved[4], context->needs_input_grad(0));
     if (!context->needs_input_grad(0)) gradients[0] = Tensor();

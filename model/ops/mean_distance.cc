@@ -56,6 +56,7 @@ class MeanDistanceFunction : public torch::autograd::Function<MeanDistanceFuncti
     const auto [mean, directions] = Forward().call(s, t);
     context->save_for_backward({directions});
     context->mark_non_differentiable({directions});
+    context->set_materialize_grads(false);
     return {mean, directions};
   }
 
@@ -63,6 +64,7 @@ class MeanDistanceFunction : public torch::autograd::Function<MeanDistanceFuncti
     TORCH_CHECK(!context->needs_input_grad(1), "retort::mean_distance has no gradient by t");
     TORCH_CHECK_NOT_IMPLEMENTED(!at::GradMode::is_enabled(),
                                 "retort::mean_distance is differentiable once (no create_graph)");
+    if (!incoming[0].defined()) return variable_list(2);
     const at::Tensor directions = context->get_saved_variables()[0];
     const auto rows = static_cast<double>(directions.numel() / directions.size(-1));
     return {directions * (incoming[0] / rows), at::Tensor()};
