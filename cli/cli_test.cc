@@ -195,15 +195,15 @@ TEST_F(WithStandIns, RunSaysWhichProgramItLacks) {
               AllOf(HasSubstr("retort-orchestrator ended with exit code 127"), HasSubstr("./dev build")));
 }
 
-TEST_F(WithStandIns, CheckPrintsThePlanAndStops) {
-  const Outcome outcome = Retort({"run", Job(), "--check"});
-  EXPECT_EQ(outcome.exit_code, 0);
-  EXPECT_THAT(outcome.out, AllOf(HasSubstr("job smollm2-hybrid is valid\n"),
-                                 HasSubstr("hidden_state_alignment"), Not(HasSubstr("error"))));
+TEST_F(WithStandIns, CheckReadsTheJobAndHasItInspected) {
+  const Outcome outcome = Retort({"run", Job(), "--check", "--root", directory_});
+  EXPECT_EQ(outcome.exit_code, 7);  // the stand-in's
+  EXPECT_EQ(outcome.out, "job smollm2-hybrid is valid: retort-model\ninspect\n" + Job() +
+                             "\n--must-fit\n--root\n" + directory_.string() + "\n");
 }
 
 TEST_F(WithStandIns, ModelVerbsHandTheirArgumentsOnUnchanged) {
-  for (const char* verb : {"eval", "generate", "data", "inspect"}) {
+  for (const char* verb : {"eval", "generate", "data", "inspect", "probe"}) {
     const Outcome outcome = Retort({verb, "--prompt", "two words", "", "--help"});
     EXPECT_EQ(outcome.exit_code, 7);
     EXPECT_EQ(outcome.out, std::string("retort-model\n") + verb + "\n--prompt\ntwo words\n\n--help\n");

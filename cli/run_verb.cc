@@ -4,7 +4,6 @@
 #include "absl/strings/str_cat.h"
 #include "cli/embedded/embedded_run.h"
 #include "cli/embedded/run_directory.h"
-#include "cli/plan.h"
 #include "cli/report/report_page.h"
 #include "cli/show/result_table.h"
 #include "cli/sibling.h"
@@ -55,7 +54,7 @@ std::optional<int> Parse(const std::vector<std::string>& args, RunCommand& comma
                  "Compute threads of each worker (default: its share of the cores)")
       ->type_name("N")
       ->check(CLI::Range(1, 1024));
-  app.add_flag("--check", command.check, "Check the job, print what would run, and stop");
+  app.add_flag("--check", command.check, "Check the job, print its parameters, steps and memory, and stop");
   return ParseCommand(app, args, std::cout, std::cerr);
 }
 
@@ -80,6 +79,7 @@ absl::StatusOr<RunEnd> RunWithProgress(const EmbeddedRunOptions& options) {
 
 absl::Status PrintResult(const fs::path& out_dir) {
   ASSIGN_OR_RETURN(const nlohmann::json result, ReadResult(out_dir));
+  RETURN_IF_ERROR(CheckResult(result));
   std::cout << RenderResult(result) << "\nstudent: " << (out_dir / "student").string()
             << "\nreport:  " << (out_dir / "report.html").string() << "\n";
   return absl::OkStatus();
@@ -118,8 +118,10 @@ int RunVerb(const std::vector<std::string>& args) {
     return ReportError(kName, job.status(), std::cerr);
   }
   if (command.check) {
-    std::cout << "job " << job->name() << " is valid\n\n" << RenderPlan(*job);
-    return kExitOk;
+    std::cout << "job " << job->name() << " is valid: " << std::flush;
+    std::vector<std::string> inspect = {"inspect", command.job_file, "--must-fit"};
+    for (const std::string& root : command.roots) inspect.insert(inspect.end(), {"--root", root});
+    return ReportError(kName, BecomeSibling("retort-model", inspect), std::cerr);
   }
   return Run(command, *job);
 }

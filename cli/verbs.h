@@ -26,7 +26,7 @@ int WorkersVerb(const std::vector<std::string>& args);
 int CompletionVerb(const std::vector<std::string>& args);
 int VersionVerb(const std::vector<std::string>& args);
 
-// data, eval, generate, inspect: what retort-model does under the same name.
+// data, eval, generate, inspect, probe: what retort-model does under the same name.
 int ModelVerb(const std::string& verb, const std::vector<std::string>& args);
 
 }  // namespace retort

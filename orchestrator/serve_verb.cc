@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <ostream>
@@ -44,6 +45,15 @@ std::optional<int> Parse(const std::vector<std::string>& args, std::ostream& out
       ->type_name("HOST:PORT");
   app.add_option("--address-file", command.address_file, "Write HOST:PORT here once it serves")
       ->type_name("FILE");
+  const std::map<std::string, orchestrator::RelayPolicy> policies = {
+      {"auto", orchestrator::RelayPolicy::kAuto},
+      {"always", orchestrator::RelayPolicy::kAlways},
+      {"never", orchestrator::RelayPolicy::kNever}};
+  app.add_option("--relay", command.server.scheduling.relay,
+                 "Whether workers pull the teacher's activations from each other or recompute them: auto, "
+                 "always or never (default: auto, as is faster)")
+      ->type_name("POLICY")
+      ->transform(CLI::CheckedTransformer(policies));
   app.add_flag("--reflection", command.server.reflection, "Let tools like grpcurl ask for the services");
   return ParseCommand(app, args, out, err);
 }

@@ -21,7 +21,8 @@ Parsed<TokenizeOptions> ParseTokenize(const std::vector<std::string>& args, std:
       "Turns text into token files: PREFIX.bin and PREFIX.idx in Megatron's format.",
       {"retort data tokenize --tokenizer models/smollm2 --out corpus/train pages/*.txt",
        "retort data tokenize --tokenizer models/smollm2 --eod '<|endoftext|>' --out corpus/train \\\n"
-       "      --holdout 0.02 --holdout-out corpus/eval pages.jsonl"});
+       "      --holdout 0.02 --holdout-out corpus/eval pages.jsonl",
+       "retort data tokenize --tokenizer models/smollm2-instruct --chat --out corpus/chats chats.jsonl"});
   app.add_option("FILES", files,
                  "NAME.txt (one document) or NAME.jsonl (one document a line), also .gz or .zst")
       ->required();
@@ -31,9 +32,12 @@ Parsed<TokenizeOptions> ParseTokenize(const std::vector<std::string>& args, std:
   app.add_option("--out", options.output, "Where the tokens go")->type_name("PREFIX")->required();
   app.add_option("--eod", options.end_of_document, "Token that ends each document (default: none)")
       ->type_name("TOKEN");
-  app.add_option("--text-field", options.text_field, "Member of a .jsonl object that holds the text")
-      ->type_name("NAME")
-      ->capture_default_str();
+  CLI::Option* text_field =
+      app.add_option("--text-field", options.text_field,
+                     "Member of a .jsonl object that holds the text (default: text; of chats: messages)")
+          ->type_name("NAME");
+  app.add_flag("--chat", options.chat,
+               "Documents are chats; write them as the tokenizer's chat template says");
   CLI::Option* fraction =
       app.add_option("--holdout", options.holdout_fraction, "Keep this share of the documents apart, below 1")
           ->check(CLI::Range(0.0, 1.0))
@@ -58,6 +62,7 @@ Parsed<TokenizeOptions> ParseTokenize(const std::vector<std::string>& args, std:
                                                   "--holdout-documents; give both or neither"),
                        err);
   }
+  if (options.chat && !*text_field) options.text_field = "messages";
   options.inputs.assign(files.begin(), files.end());
   return options;
 }

@@ -7,12 +7,14 @@
 #include <ostream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "core/base/command_line.h"
 #include "core/base/random.h"
 #include "core/base/status_macros.h"
 #include "model/lm/decoding.h"
 #include "model/lm/torch_seam.h"
 #include "model/student/student_directory.h"
+#include "train/chat/chat_template.h"
 #include "train/data/tokenizer.h"
 
 namespace retort {
@@ -48,11 +50,26 @@ size_t WholeCharacters(const std::string& bytes) {
   return bytes.size();
 }
 
+absl::StatusOr<std::vector<int32_t>> EncodePrompt(const GenerateOptions& options,
+                                                  const Tokenizer& tokenizer) {
+  if (!options.chat) return tokenizer.EncodeWhole(options.prompt);
+  ASSIGN_OR_RETURN(const auto chat_template, ChatTemplate::Load(options.model));
+  if (!chat_template) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "there is no chat template in ", options.model.string(),
+        ", neither chat_template.jinja nor a chat_template in tokenizer_config.json; leave out --chat "
+        "to have the text continued"));
+  }
+  ASSIGN_OR_RETURN(const std::string text,
+                   chat_template->Render({{"user", options.prompt}}, /*answers=*/true, absl::Now()));
+  return tokenizer.Encode(text);
+}
+
 absl::Status Generate(const GenerateOptions& options, std::ostream& out) {
   if (options.threads > 0) at::set_num_threads(options.threads);
   ASSIGN_OR_RETURN(const auto tokenizer, Tokenizer::Load(options.model));
+  ASSIGN_OR_RETURN(const std::vector<int32_t> prompt, EncodePrompt(options, *tokenizer));
   ASSIGN_OR_RETURN(const LanguageModel model, LoadModel(options.model));
-  const std::vector<int32_t> prompt = tokenizer->EncodeWhole(options.prompt);
   if (prompt.empty()) {
     return absl::InvalidArgumentError("the prompt is empty; give --prompt some text to continue");
   }
@@ -68,7 +85,7 @@ absl::Status Generate(const GenerateOptions& options, std::ostream& out) {
                                                    options.tokens, " more exceed the model's context of ",
                                                    model.config.context, "; lower --tokens"));
   }
-  out << options.prompt;
+  if (!options.chat) out << options.prompt;
   RETURN_IF_ERROR(FlushOutput(out));
   const int64_t capacity = static_cast<int64_t>(prompt.size()) + options.tokens;
   DecodeState state;

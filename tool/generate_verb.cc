@@ -23,9 +23,13 @@ Parsed<GenerateOptions> ParseGenerate(const std::vector<std::string>& args, std:
   DescribeCommand(app, "retort generate", "Continues a text, printing each token as it is made.",
                   {"retort generate runs/quickstart/student --prompt \"The menu bar\"",
                    "retort generate models/smollm2 --prompt \"Once upon a time\" --tokens 200 --temperature "
-                   "0.8 --seed 1"});
+                   "0.8 --seed 1",
+                   "retort generate models/smollm2-instruct --chat --prompt \"How do I print a page?\""});
   app.add_option("DIR", options.model, "A teacher's or a student's directory")->required();
-  app.add_option("--prompt", options.prompt, "The text to continue")->type_name("TEXT")->required();
+  app.add_option("--prompt", options.prompt, "The text to continue, or to answer")
+      ->type_name("TEXT")
+      ->required();
+  app.add_flag("--chat", options.chat, "Answer the text as a user's message, in the model's chat template");
   app.add_option("--tokens", options.tokens, "New tokens at most")
       ->check(CLI::Range(int64_t{1}, kMost))
       ->type_name("N")

@@ -1,9 +1,14 @@
 #include "tool/inspect.h"
 
+#include <algorithm>
 #include <numeric>
 
+#include "core/base/job_memory.h"
+#include "core/base/job_work.h"
+#include "core/base/machine_memory.h"
 #include "core/base/status_macros.h"
 #include "core/config/job_file.h"
+#include "core/config/teacher_shape.h"
 #include "model/lm/language_model.h"
 #include "model/student/make_student.h"
 #include "model/teacher/teacher.h"
@@ -27,6 +32,45 @@ const char* Part(const std::string& name, const char* mixer) {
   return name.find(".mlp.") != std::string::npos ? "mlp" : "norms";
 }
 
+json MemoryJson(const std::string& stage, const MemoryNeed& need) {
+  return {{"stage", stage},
+          {"process", need.process},
+          {"teacher", need.teacher},
+          {"student", need.student},
+          {"optimizer", need.optimizer},
+          {"checkpoint", need.checkpoint},
+          {"activations", need.activations},
+          {"peak", need.peak()},
+          {"fits", need.peak() <= MachineMemoryBytes()}};
+}
+
+json StagesJson(const v1::JobSpec& job) {
+  json stages = json::array();
+  for (const StagePlan& plan : PlanStages(job)) {
+    stages.push_back({{"name", StageName(plan.stage)},
+                      {"steps", plan.steps},
+                      {"tokens", plan.steps * plan.tokens_per_step()},
+                      {"tokens_per_step", plan.tokens_per_step()},
+                      {"accumulation", plan.micro_batches},
+                      {"lr", plan.lr}});
+  }
+  return stages;
+}
+
+// Of stages 1 and 2 for the last of the layers, which needs most of the teacher.
+json StagesMemoryJson(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer) {
+  json memory = json::array();
+  for (const StagePlan& plan : PlanStages(job)) {
+    if (plan.stage == Stage::kEndToEnd) continue;
+    memory.push_back(
+        MemoryJson(StageName(plan.stage),
+                   SliceMemory(job, shape, static_cast<v1::Stage>(plan.stage), last_layer, /*layers=*/1)));
+  }
+  const uint64_t ranks = std::max(1U, job.stages().end_to_end().world_size());
+  memory.push_back(MemoryJson(StageName(Stage::kEndToEnd), EndToEndMemory(job, shape, ranks)));
+  return memory;
+}
+
 absl::StatusOr<json> InspectJob(const InspectOptions& options) {
   ASSIGN_OR_RETURN(const v1::JobSpec job, LoadJobAlone(options.model));
   const std::filesystem::path beside = options.model.parent_path();
@@ -37,12 +81,13 @@ absl::StatusOr<json> InspectJob(const InspectOptions& options) {
   ASSIGN_OR_RETURN(const ModelConfig student, StudentConfig(teacher, job.student()));
   json described = DescribeModel(student);
   described["kind"] = "job";
-  described["stages"] = json::array();
-  for (const StagePlan& plan : PlanStages(job)) {
-    described["stages"].push_back({{"name", StageName(plan.stage)},
-                                   {"steps", plan.steps},
-                                   {"tokens", plan.steps * plan.tokens_per_step()}});
-  }
+  described["teacher_parameters"] = DescribeModel(teacher)["parameters"]["total"];
+  described["stages"] = StagesJson(job);
+  ASSIGN_OR_RETURN(const v1::ModelShape shape, ReadTeacherShape(directory));
+  ASSIGN_OR_RETURN(const std::vector<uint32_t> converted,
+                   ConvertedLayers(shape.layers(), job.student().keep_attention()));
+  described["memory"] = StagesMemoryJson(job, shape, converted.back());
+  described["machine_memory"] = MachineMemoryBytes();
   return described;
 }
 

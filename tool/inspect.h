@@ -18,8 +18,11 @@ struct InspectOptions {
 
 // One object: "kind" ("teacher" or "student"), "config" (flat: name to number, text or bool), "layers" (one
 // object per layer in order: "mixer", "parameters") and "parameters" (part to count, with "total"). Of a job
-// only its teacher's config.json is read; "kind" is "job", the student is described, and "stages" holds
-// "name", "tokens" and "steps" of each. NOT_FOUND for a missing directory; INVALID_ARGUMENT for one that
+// only its teacher's config.json is read; "kind" is "job", the student is described, "teacher_parameters" is
+// a number, and "stages" holds "name", "tokens", "steps", "tokens_per_step", "accumulation" and "lr" of each.
+// "memory" holds, for each stage and END_TO_END in any case, the bytes that a worker needs at least, for one
+// layer of stages 1 and 2: "stage", what MemoryNeed has, "peak" and "fits", whether this machine has as many;
+// "machine_memory" is what it has. NOT_FOUND for a missing directory; INVALID_ARGUMENT for one that
 // holds no model we know, and for a job that does not fit its teacher.
 absl::StatusOr<nlohmann::json> RunInspect(const InspectOptions& options);
 

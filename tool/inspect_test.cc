@@ -53,8 +53,25 @@ TEST(Presets, HaveTheirModelsNumbersOfParameters) {
 
 TEST(Presets, SayHowLongTheyTrain) {
   const json stages = InspectPreset("phi-mamba-1.5b", kPhi15, "models/phi-1_5")["stages"];
-  EXPECT_EQ(stages[0], json({{"name", "matrix_orientation"}, {"steps", 2442}, {"tokens", 80'019'456}}));
+  EXPECT_EQ(stages[0], json({{"name", "matrix_orientation"},
+                             {"steps", 2442},
+                             {"tokens", 80'019'456},
+                             {"tokens_per_step", 32768},
+                             {"accumulation", 4},
+                             {"lr", 1e-4}}));
   EXPECT_EQ(stages[2]["steps"], 5265);
+}
+
+TEST(Presets, SayHowMuchMemoryTheyNeed) {
+  const json phi = InspectPreset("phi-mamba-1.5b", kPhi15, "models/phi-1_5");
+  EXPECT_EQ(phi["teacher_parameters"], 1'418'270'720);
+  ASSERT_EQ(phi["memory"].size(), 3u);
+  EXPECT_EQ(phi["memory"][1]["stage"], "hidden_state_alignment");
+  // All matrices of the teacher but for its head; of the whole student, twice over in float32, its moments.
+  EXPECT_NEAR(phi["memory"][1]["teacher"].get<double>(), 4 * (1.418e9 - 51200 * 2048), 4e7);
+  EXPECT_NEAR(phi["memory"][2]["optimizer"].get<double>(), 4 * 3 * 1.521e9, 1e8);
+  EXPECT_GT(phi["memory"][2]["peak"], phi["memory"][1]["peak"]);
+  EXPECT_EQ(phi["memory"][2]["fits"], phi["memory"][2]["peak"] <= phi["machine_memory"]);
 }
 
 TEST(Presets, AreJobFiles) {

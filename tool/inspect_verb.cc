@@ -1,6 +1,8 @@
 #include <cstdint>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "core/base/command_line.h"
 #include "core/base/terminal.h"
 #include "tool/flags.h"
@@ -22,11 +24,46 @@ std::string RenderMembers(const nlohmann::json& object, const std::string& title
 }
 
 std::string RenderStages(const nlohmann::json& stages) {
-  Table table({{"STAGE"}, {"STEPS", Align::kRight}, {"TOKENS", Align::kRight}});
+  Table table({{"STAGE"},
+               {"STEPS", Align::kRight},
+               {"TOKENS", Align::kRight},
+               {"TOKENS_PER_STEP", Align::kRight},
+               {"ACCUMULATION", Align::kRight},
+               {"LR", Align::kRight}});
   for (const nlohmann::json& stage : stages) {
-    table.AddRow({CellText(stage.at("name")), CellText(stage.at("steps")), CellText(stage.at("tokens"))});
+    table.AddRow({CellText(stage.at("name")), CellText(stage.at("steps")), CellText(stage.at("tokens")),
+                  CellText(stage.at("tokens_per_step")), CellText(stage.at("accumulation")),
+                  absl::StrFormat("%g", stage.at("lr").get<double>())});
   }
   return table.Render();
+}
+
+std::string Gibibytes(const nlohmann::json& bytes) {
+  return absl::StrFormat("%.2f GiB", bytes.get<double>() / (1 << 30));
+}
+
+// What a worker needs; of stages 1 and 2 for one layer.
+std::string RenderMemory(const nlohmann::json& result) {
+  Table table({{"MEMORY"},
+               {"TEACHER", Align::kRight},
+               {"STUDENT", Align::kRight},
+               {"OPTIMIZER", Align::kRight},
+               {"CHECKPOINT", Align::kRight},
+               {"ACTIVATIONS", Align::kRight},
+               {"PEAK", Align::kRight}});
+  for (const nlohmann::json& need : result.at("memory")) {
+    const bool one_layer = need.at("stage") != "end_to_end";
+    table.AddRow({absl::StrCat(CellText(need.at("stage")), one_layer ? ", one layer" : ""),
+                  Gibibytes(need.at("teacher")), Gibibytes(need.at("student")),
+                  Gibibytes(need.at("optimizer")), Gibibytes(need.at("checkpoint")),
+                  Gibibytes(need.at("activations")), Gibibytes(need.at("peak"))});
+  }
+  const std::string missing = MissingMemory(result);
+  return absl::StrCat(table.Render(), "\n",
+                      missing.empty()
+                          ? absl::StrCat("fits this machine's ", Gibibytes(result.at("machine_memory")))
+                          : missing,
+                      "\n");
 }
 
 }  // namespace
@@ -45,6 +82,8 @@ Parsed<InspectCommand> ParseInspect(const std::vector<std::string>& args, std::o
       ->required();
   app.add_option("--root", command.options.roots, "Where a job's teacher is looked for too")
       ->type_name("DIR");
+  app.add_flag("--must-fit", command.must_fit,
+               "End with code 10 when a job does not fit this machine's memory");
   AddOutputFlag(app, format);
   if (const std::optional<int> exit_code = ParseCommand(app, args, out, err)) {
     return *exit_code;
@@ -53,16 +92,31 @@ Parsed<InspectCommand> ParseInspect(const std::vector<std::string>& args, std::o
   return command;
 }
 
+std::string MissingMemory(const nlohmann::json& result) {
+  std::vector<std::string> needs;
+  for (const nlohmann::json& need : result.value("memory", nlohmann::json::array())) {
+    if (need.at("fits") == true) continue;
+    needs.push_back(absl::StrCat(CellText(need.at("stage")), " needs ", Gibibytes(need.at("peak"))));
+  }
+  if (needs.empty()) return "";
+  return absl::StrCat("does not fit: ", absl::StrJoin(needs, ", "), ", this machine has ",
+                      Gibibytes(result.at("machine_memory")),
+                      "; lower micro_batch or data.seq_len, train less, or submit it to larger workers");
+}
+
 std::string RenderInspect(const nlohmann::json& result) {
   Table layers({{"LAYER", Align::kRight}, {"MIXER"}, {"PARAMETERS", Align::kRight}});
   int64_t index = 0;
   for (const nlohmann::json& layer : result.at("layers")) {
     layers.AddRow({absl::StrCat(index++), CellText(layer.at("mixer")), CellText(layer.at("parameters"))});
   }
-  return absl::StrCat(CellText(result.at("kind")), "\n\n",
-                      RenderMembers(result.at("config"), "CONFIG", Align::kLeft), "\n", layers.Render(), "\n",
-                      RenderMembers(result.at("parameters"), "PARAMETERS", Align::kRight),
-                      result.contains("stages") ? "\n" + RenderStages(result["stages"]) : "");
+  return absl::StrCat(
+      CellText(result.at("kind")), "\n\n", RenderMembers(result.at("config"), "CONFIG", Align::kLeft), "\n",
+      layers.Render(), "\n", RenderMembers(result.at("parameters"), "PARAMETERS", Align::kRight),
+      result.contains("stages")
+          ? absl::StrCat("\nof the teacher: ", CellText(result["teacher_parameters"]), " parameters\n\n",
+                         RenderStages(result["stages"]), "\n", RenderMemory(result))
+          : "");
 }
 
 }  // namespace retort

@@ -1,4 +1,4 @@
-// retort-model: what `retort eval|generate|inspect|data` execute. Reads and writes model and data
+// retort-model: what `retort eval|generate|inspect|probe|data` execute. Reads and writes model and data
 // directories; opens no network connection.
 #include <iostream>
 
@@ -51,6 +51,24 @@ int Inspect(const Args& args) {
     return ReportError("retort inspect", result.status(), std::cerr);
   }
   std::cout << (command.json ? result->dump(2) + "\n" : RenderInspect(*result));
+  const std::string missing = command.must_fit ? MissingMemory(*result) : "";
+  return missing.empty() ? kExitOk
+                         : ReportError("retort inspect", absl::ResourceExhaustedError(missing), std::cerr);
+}
+
+int Probe(const Args& args) {
+  const Parsed<ProbeCommand> parsed = ParseProbe(args, std::cout, std::cerr);
+  if (const int* exit_code = std::get_if<int>(&parsed)) {
+    return *exit_code;
+  }
+  const ProbeCommand& command = std::get<ProbeCommand>(parsed);
+  Progress progress(std::cerr, ProgressOptionsForStderr(), MonotonicSeconds);
+  const absl::StatusOr<nlohmann::json> result =
+      RunProbe(command.options, progress, InstallInterruptHandler());
+  if (!result.ok()) {
+    return ReportError("retort probe", result.status(), std::cerr);
+  }
+  std::cout << (command.json ? result->dump(2) + "\n" : RenderProbe(*result));
   return kExitOk;
 }
 
@@ -84,11 +102,13 @@ int Main(const Args& args) {
       "Measures, runs and describes models, and prepares their data. `retort` executes this program.",
       {"retort eval runs/quickstart/student --data corpus/eval.bin",
        "retort generate runs/quickstart/student --prompt \"The menu bar\"", "retort inspect models/smollm2",
+       "retort probe job.yaml --keep 8",
        "retort data tokenize --tokenizer models/smollm2 --out corpus/train pages/*.txt"},
       {{"data", "Prepare training data", Data},
        {"eval", "Measure how well a model predicts token files", Eval},
        {"generate", "Continue a text", Generate},
-       {"inspect", "Print configuration, layers and parameters", Inspect}},
+       {"inspect", "Print configuration, layers and parameters", Inspect},
+       {"probe", "Measure which layers to keep as attention", Probe}},
   };
   return DispatchVerb(verbs, args, std::cout, std::cerr);
 }

@@ -14,6 +14,7 @@
 #include "tool/eval.h"
 #include "tool/generate.h"
 #include "tool/inspect.h"
+#include "tool/probe.h"
 
 namespace retort {
 
@@ -35,12 +36,25 @@ Parsed<GenerateOptions> ParseGenerate(const std::vector<std::string>& args, std:
 struct InspectCommand {
   InspectOptions options;
   bool json = false;
+  bool must_fit = false;
 };
 Parsed<InspectCommand> ParseInspect(const std::vector<std::string>& args, std::ostream& out,
                                     std::ostream& err);
 
 // Tables of what RunInspect returns.
 std::string RenderInspect(const nlohmann::json& result);
+
+// Which stages of a job need more memory than this machine has, and how much; empty when all fit.
+std::string MissingMemory(const nlohmann::json& result);
+
+struct ProbeCommand {
+  ProbeOptions options;
+  bool json = false;
+};
+Parsed<ProbeCommand> ParseProbe(const std::vector<std::string>& args, std::ostream& out, std::ostream& err);
+
+// Tables of what RunProbe returns, and the line for the job file.
+std::string RenderProbe(const nlohmann::json& result);
 
 Parsed<TokenizeOptions> ParseTokenize(const std::vector<std::string>& args, std::ostream& out,
                                       std::ostream& err);

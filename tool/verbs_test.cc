@@ -86,6 +86,18 @@ TEST(ParseGenerate, IsGreedyUnlessToldOtherwise) {
   EXPECT_EQ(options.top_k, 0);
 }
 
+TEST(ParseGenerate, AsksInAChatWhenToldTo) {
+  Streams streams;
+  const auto parsed = ParseGenerate({"student", "--chat", "--prompt", "Hi"}, streams.out, streams.err);
+  EXPECT_TRUE(std::get<GenerateOptions>(parsed).chat);
+}
+
+TEST(ParseTokenize, LooksForMessagesOfChats) {
+  Streams streams;
+  const Args args = {"--tokenizer", "dir", "--out", "train", "a.jsonl", "--chat"};
+  EXPECT_EQ(std::get<TokenizeOptions>(ParseTokenize(args, streams.out, streams.err)).text_field, "messages");
+}
+
 TEST(ParseGenerate, ReadsTheSampling) {
   Streams streams;
   const auto parsed = ParseGenerate({"student", "--prompt", "x", "--tokens", "9", "--temperature", "0.5",
@@ -148,6 +160,58 @@ TEST(ParseGenerate, RefusesATemperatureThatNoLogitSurvives) {
   }
 }
 
+nlohmann::json InspectedJob(bool fits) {
+  const auto need = [](const char* stage, double gibibytes, bool fits) {
+    const double bytes = gibibytes * (1 << 30);
+    return nlohmann::json{{"stage", stage},         {"teacher", bytes / 2}, {"student", bytes / 4},
+                          {"optimizer", bytes / 8}, {"checkpoint", 0},      {"activations", 0},
+                          {"peak", bytes},          {"fits", fits}};
+  };
+  return {{"kind", "job"},
+          {"config", nlohmann::json::object()},
+          {"layers", nlohmann::json::array()},
+          {"parameters", {{"total", 7}}},
+          {"teacher_parameters", 1'418'270'720},
+          {"stages",
+           {{{"name", "end_to_end"},
+             {"steps", 5},
+             {"tokens", 5120},
+             {"tokens_per_step", 1024},
+             {"accumulation", 2},
+             {"lr", 7.5e-4}}}},
+          {"memory", {need("matrix_orientation", 4, true), need("end_to_end", 32, fits)}},
+          {"machine_memory", 16.0 * (1 << 30)}};
+}
+
+TEST(RenderInspect, ShowsWhatAJobTakes) {
+  EXPECT_THAT(
+      RenderInspect(InspectedJob(true)),
+      HasSubstr(
+          "of the teacher: 1418270720 parameters\n"
+          "\n"
+          "STAGE        STEPS   TOKENS   TOKENS_PER_STEP   ACCUMULATION        LR\n"
+          "end_to_end       5     5120              1024              2   0.00075\n"
+          "\n"
+          "MEMORY                            TEACHER    STUDENT   OPTIMIZER   CHECKPOINT   ACTIVATIONS   "
+          "     PEAK\n"
+          "matrix_orientation, one layer    2.00 GiB   1.00 GiB    0.50 GiB     0.00 GiB      0.00 GiB   "
+          " 4.00 GiB\n"
+          "end_to_end                      16.00 GiB   8.00 GiB    4.00 GiB     0.00 GiB      0.00 GiB   "
+          "32.00 GiB\n"
+          "\n"
+          "fits this machine's 16.00 GiB\n"));
+}
+
+TEST(RenderInspect, SaysWhatDoesNotFitAndByHowMuch) {
+  EXPECT_EQ(MissingMemory(InspectedJob(true)), "");
+  const std::string missing = MissingMemory(InspectedJob(false));
+  EXPECT_EQ(missing,
+            "does not fit: end_to_end needs 32.00 GiB, this machine has 16.00 GiB; lower micro_batch or "
+            "data.seq_len, train less, or submit it to larger workers");
+  EXPECT_THAT(RenderInspect(InspectedJob(false)), testing::EndsWith("\n" + missing + "\n"));
+  EXPECT_EQ(MissingMemory({{"kind", "teacher"}}), "");
+}
+
 TEST(RenderInspect, ShowsConfigLayersAndParameters) {
   const nlohmann::json result = {
       {"kind", "student"},
@@ -168,6 +232,48 @@ TEST(RenderInspect, ShowsConfigLayersAndParameters) {
             "\n"
             "PARAMETERS   VALUE\n"
             "total         2100\n");
+}
+
+TEST(ParseProbe, ReadsEveryFlag) {
+  Streams streams;
+  const auto parsed = ParseProbe({"job.yaml", "--root", "a", "--root", "b", "--keep", "8", "--steps", "90",
+                                  "--sequences", "4", "--threads", "2", "-o", "json"},
+                                 streams.out, streams.err);
+  const ProbeCommand& command = std::get<ProbeCommand>(parsed);
+  EXPECT_EQ(command.options.job, "job.yaml");
+  EXPECT_THAT(command.options.roots, ElementsAre("a", "b"));
+  EXPECT_EQ(command.options.keep, 8);
+  EXPECT_EQ(command.options.steps, 90);
+  EXPECT_EQ(command.options.sequences, 4);
+  EXPECT_EQ(command.options.threads, 2);
+  EXPECT_TRUE(command.json);
+}
+
+TEST(ParseProbe, WantsToKnowHowManyLayersToKeep) {
+  for (const Args& args : {Args{"job.yaml"}, Args{"job.yaml", "--keep", "0"}, Args{"--keep", "8"}}) {
+    Streams streams;
+    EXPECT_EQ(std::get<int>(ParseProbe(args, streams.out, streams.err)), 2) << testing::PrintToString(args);
+  }
+}
+
+TEST(RenderProbe, EndsWithTheLineForTheJobFile) {
+  const nlohmann::json result = {
+      {"kl", 2.5},
+      {"layers", {{{"kl_alone", 0.25}}, {{"kl_alone", 1.125}}, {{"kl_alone", 0.5}}}},
+      {"restored", {{{"layer", 1}, {"kl", 0.75}}, {{"layer", 0}, {"kl", 0.5}}}},
+      {"keep_attention", {0, 1}}};
+  EXPECT_EQ(RenderProbe(result),
+            "LAYER   KL-CONVERTED-ALONE\n"
+            "    0               0.2500\n"
+            "    1               1.1250\n"
+            "    2               0.5000\n"
+            "\n"
+            "ATTENTION IN       KL\n"
+            "none           2.5000\n"
+            "and 1          0.7500\n"
+            "and 0          0.5000\n"
+            "\n"
+            "keep_attention: [0, 1]\n");
 }
 
 TEST(ParseTokenize, ReadsEveryFlag) {

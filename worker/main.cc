@@ -1,5 +1,6 @@
 // retort-worker: leases work from an orchestrator and trains, until it is told to stop.
 #include <iostream>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "core/base/standard_streams.h"
 #include "core/base/version.h"
 #include "worker/agent/agent_process.h"
+#include "worker/relay/relay.h"
 #include "worker/run/numerics_id.h"
 #include "worker/run/this_machine.h"
 #include "worker/run/torch_workshop.h"
@@ -22,18 +24,35 @@
 namespace retort {
 namespace {
 
+// nullptr: this worker recomputes, and those above it do.
+std::unique_ptr<Relay> StartRelay(const std::string& orchestrator, Log& log) {
+  absl::StatusOr<std::string> host = HostTowards(orchestrator);
+  absl::StatusOr<std::unique_ptr<Relay>> relay =
+      host.ok() ? Relay::Start(*host, UseComputeThreads, log) : host.status();
+  if (relay.ok()) return *std::move(relay);
+  log.Warning(absl::StrCat("gives no activations to other workers: ", relay.status().message()));
+  return nullptr;
+}
+
 int Work(const WorkerCommand& command) {
   const std::atomic<bool>& stop = InstallInterruptHandler();
   SetComputeThreads(command.threads > 0 ? command.threads
                                         : static_cast<int>(std::thread::hardware_concurrency()));
   LogBuffer shipped;
   Log log(v1::LOG_LEVEL_INFO, UnixMilliseconds, {StreamSink(std::cerr), shipped.Sink()});
-  TorchWorkshop workshop({.roots = command.roots, .memory_bytes = command.memory_bytes}, log);
+  const std::unique_ptr<Relay> relay = StartRelay(command.orchestrator, log);
+  TorchWorkshop workshop({.roots = command.roots, .memory_bytes = command.memory_bytes}, log, relay.get());
   AgentOptions options;
   options.address = command.orchestrator;
   options.name = command.name;
   options.build_version = absl::StrCat(std::string(Version()), "+", NumericsId());
   options.capabilities = MeasureCapabilities(command.memory_bytes);
+  if (relay != nullptr) {
+    options.activation_address = relay->address();
+    options.on_relay_orders = [&relay](uint64_t token, const v1::RelayOrders& orders) {
+      relay->state().TakeOrders(token, orders);
+    };
+  }
   options.grace_ms = int64_t{1000} * command.grace_seconds;
   const absl::Status end = RunAgent(options, workshop, log, shipped, stop);
   return end.ok() ? kExitOk : ReportError(kWorkerName, end, std::cerr);

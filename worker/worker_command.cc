@@ -4,8 +4,8 @@
 #include <cstdlib>
 
 #include "core/base/command_line.h"
+#include "core/base/machine_memory.h"
 #include "core/base/version.h"
-#include "worker/run/this_machine.h"
 
 namespace retort {
 namespace {

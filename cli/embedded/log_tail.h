@@ -1,5 +1,5 @@
-// The workers' log lines of a run's last stage as they come: what they measured, which snapshots do not tell.
-// Used by one thread.
+// The workers' log lines of a run that its user should see as they come: those of the last stage, which say
+// what was measured, and warnings of any, such as that the disk is full. Used by one thread.
 #pragma once
 
 #include <functional>
@@ -21,10 +21,15 @@ class LogTail {
   void Poll(const std::function<void(const std::string& text)>& on_line);
 
  private:
+  // A warning that begins as the last one did is shown again after a minute: causes that last are repeated.
+  bool IsNoteworthy(const v1::LogLine& line);
+
   Orchestrator& orchestrator_;
   v1::LogsRequest request_;
   std::unique_ptr<ServerStream<v1::LogsReply>> stream_;
   double start_at_seconds_ = 0;  // when there is no stream
+  std::string warning_;          // how the last one shown begins
+  double warned_seconds_ = 0;
 };
 
 }  // namespace retort

@@ -10,6 +10,31 @@ uint64_t StageSteps(const v1::StageBudget& budget) {
   return (budget.tokens() + budget.tokens_per_step() - 1) / budget.tokens_per_step();
 }
 
+std::vector<std::string> TrainFiles(const v1::DataSpec& data) {
+  std::vector<std::string> files(data.train().begin(), data.train().end());
+  for (const v1::DataPhase& phase : data.phases()) {
+    files.insert(files.end(), phase.train().begin(), phase.train().end());
+  }
+  return files;
+}
+
+uint64_t EndToEndSequences(const v1::JobSpec& job) {
+  if (!job.stages().has_end_to_end()) return 1;
+  return job.stages().end_to_end().budget().tokens_per_step() / job.data().seq_len();
+}
+
+uint64_t PassSequences(uint64_t sequences, uint64_t most, uint64_t ranks) {
+  RETORT_CHECK(ranks >= 1 && ranks <= sequences) << ranks << " ranks for " << sequences << " sequences";
+  for (const bool evenly : {true, false}) {
+    for (uint64_t size = most; size >= 1; --size) {
+      const uint64_t passes = sequences / size;
+      if (sequences % size == 0 && passes >= ranks && !(evenly && passes % ranks != 0)) return size;
+    }
+  }
+  RETORT_CHECK(false) << "passes of one sequence always do";
+  return 1;
+}
+
 uint32_t StudentGroups(const v1::StudentSpec& student, uint32_t query_heads) {
   const bool per_head = student.groups() == 0 && student.mixer() == v1::MIXER_KIND_DISCRETE_MAMBA2;
   return per_head ? query_heads : student.groups();

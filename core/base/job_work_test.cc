@@ -59,5 +59,14 @@ TEST(ConvertedLayers, RefusesToKeepAll) {
       absl::InvalidArgumentError("student.keep_attention keeps all 4 layers: nothing is left to convert"));
 }
 
+TEST(TrainFiles, AreThoseOfAllPhasesInOrder) {
+  v1::DataSpec data;
+  data.add_train("b.bin");
+  data.add_train("a.bin");
+  data.add_phases()->add_train("c.bin");
+  data.add_phases()->add_train("a.bin");
+  EXPECT_EQ(TrainFiles(data), (std::vector<std::string>{"b.bin", "a.bin", "c.bin", "a.bin"}));
+}
+
 }  // namespace
 }  // namespace retort

@@ -11,13 +11,13 @@ class JobFileErrors : public JobFixture {};
 TEST_F(JobFileErrors, PointAtUnknownKeysAndSuggestTheNearest) {
   EXPECT_EQ(Errors(Edited("  seed: 7", "  sed: 7")),
             "job.yaml:13:3: unknown key \"sed\" in data; did you mean seed? allowed here: train, eval, "
-            "off_domain, seq_len, seed");
-  EXPECT_EQ(
-      Errors(Edited("  seed: 7", "  zebra: 7")),
-      "job.yaml:13:3: unknown key \"zebra\" in data; allowed here: train, eval, off_domain, seq_len, seed");
+            "off_domain, seq_len, seed, phases");
+  EXPECT_EQ(Errors(Edited("  seed: 7", "  zebra: 7")),
+            "job.yaml:13:3: unknown key \"zebra\" in data; allowed here: train, eval, off_domain, seq_len, "
+            "seed, phases");
   EXPECT_EQ(Errors(Edited("  seed: 7", "  micro_batch: 7")),
             "job.yaml:13:3: unknown key \"micro_batch\" in data; it belongs at the top of the file; allowed "
-            "here: train, eval, off_domain, seq_len, seed");
+            "here: train, eval, off_domain, seq_len, seed, phases");
   EXPECT_EQ(Errors(Edited("  seed: 7", "  [a]: 7")),
             "job.yaml:13:3: a key must be a word, but this is a list");
   EXPECT_EQ(Errors(Edited("  seed: 7\n", "  seed: 7\ndevice: auto\n")),
@@ -28,7 +28,18 @@ TEST_F(JobFileErrors, PointAtUnknownKeysAndSuggestTheNearest) {
             "here: every, offset");
   EXPECT_EQ(Errors(Edited("lr: 1}", "lr: 1, batch: 3}")),
             "job.yaml:20:63: unknown key \"batch\" in stages.end_to_end; allowed here: tokens, "
-            "tokens_per_step, lr, train, labels");
+            "tokens_per_step, lr, train, labels, world_size, elastic");
+}
+
+TEST_F(JobFileErrors, RefuseMoreWorkersThanAStepHasSequences) {
+  EXPECT_EQ(Errors(Edited("lr: 1}", "lr: 1, world_size: 1024}")), "");
+  EXPECT_EQ(Errors(Edited("tokens_per_step: 524288, lr: 1}", "tokens_per_step: 2048, lr: 1, world_size: 5}")),
+            "job.yaml:20:73: stages.end_to_end.world_size: 5 workers cannot share out the 4 sequences of a "
+            "step; give auto, at most 4, or more tokens_per_step");
+  EXPECT_EQ(Errors(Edited("lr: 1}", "lr: 1, world_size: many, elastic: yes}")),
+            "job.yaml:20:75: stages.end_to_end.world_size: \"many\" is not a whole number; give auto or a "
+            "whole number from 1 to 1024\njob.yaml:20:90: stages.end_to_end.elastic: \"yes\" is neither; "
+            "give true or false");
 }
 
 TEST_F(JobFileErrors, PointAtTheSecondOfTwoEqualKeys) {
@@ -123,10 +134,16 @@ TEST_F(JobFileErrors, PointAtNumbersOutOfRange) {
       "job.yaml:14:23: evaluation.prompts: \"10001\" is too large; give a whole number from 0 to 10000");
   EXPECT_EQ(Errors(Edited("  seed: 7\n", "  seed: 7\ncheckpoint: {every: 0 steps}\n")),
             "job.yaml:14:21: checkpoint.every: \"0 steps\" is too small; give a number of steps from 1 to "
-            "1000000000, such as 100 steps");
-  EXPECT_EQ(Errors(Edited("  seed: 7\n", "  seed: 7\ncheckpoint: {every: 5 minutes}\n")),
-            "job.yaml:14:21: checkpoint.every: \"5 minutes\" is not a number of steps; give a number of "
-            "steps from 1 to 1000000000, such as 100 steps");
+            "1000000000, such as 100 steps, or a time up to 7 days, such as 10 minutes, 90s or 2h");
+  EXPECT_EQ(Errors(Edited("  seed: 7\n", "  seed: 7\ncheckpoint: {every: 5 epochs}\n")),
+            "job.yaml:14:21: checkpoint.every: \"5 epochs\" is not a number of steps; give a number of steps "
+            "from 1 to 1000000000, such as 100 steps, or a time up to 7 days, such as 10 minutes, 90s or 2h");
+  EXPECT_THAT(Errors(Edited("  seed: 7\n", "  seed: 7\ncheckpoint: {every: 8 days}\n")),
+              ::testing::HasSubstr("\"8 days\" is not a number of steps; give"));
+  EXPECT_THAT(Errors(Edited("  seed: 7\n", "  seed: 7\ncheckpoint: {every: 169h}\n")),
+              ::testing::HasSubstr("\"169h\" is too large; give"));
+  EXPECT_THAT(Errors(Edited("  seed: 7\n", "  seed: 7\ncheckpoint: {every: 0s}\n")),
+              ::testing::HasSubstr("\"0s\" is too small; give"));
   EXPECT_EQ(Errors(Edited("  seed: 7\n", "  seed: 7\nmicro_batch: 0\n")),
             "job.yaml:14:14: micro_batch: \"0\" is too small; give a whole number from 1 to 65536");
 }
@@ -286,10 +303,10 @@ TEST_F(JobFileErrors, PointAtTokenFilesThatAreNotThere) {
             "with `retort data tokenize` and name their .bin");
   EXPECT_EQ(Errors(Edited("[corpus/train.bin]", "[]")),
             "job.yaml:10:10: data.train: the list is empty; give the path of a .bin file, or a list of them, "
-            "each with its .idx beside it");
+            "or of {path: FILE.bin, weight: N}, each with its .idx beside it");
   EXPECT_EQ(Errors(Edited("[corpus/train.bin]", "[corpus/train.bin, [x]]")),
             "job.yaml:10:29: data.train: a list is no path; give the path of a .bin file, or a list of them, "
-            "each with its .idx beside it");
+            "or of {path: FILE.bin, weight: N}, each with its .idx beside it");
   EXPECT_EQ(Errors(Edited("corpus/eval.bin", "corpus/alone.bin")),
             "job.yaml:11:9: data.eval: there is no corpus/alone.idx; keep a .bin and its .idx together");
   EXPECT_EQ(Errors(Edited("corpus/eval.bin", "corpus/folder.bin")),
@@ -297,6 +314,88 @@ TEST_F(JobFileErrors, PointAtTokenFilesThatAreNotThere) {
   EXPECT_EQ(Errors(Edited("  seed: 7", "  off_domain: corpus/absent.bin")),
             "job.yaml:13:15: data.off_domain: \"corpus/absent.bin\" does not exist; looked at "
             "corpus/absent.bin; correct the path or add a directory with --root");
+}
+
+TEST_F(JobFileErrors, PointAtBadMixtures) {
+  const auto mixture = [this](const std::string& train) {
+    return Errors(Edited("train: [corpus/train.bin]", "train: " + train));
+  };
+  EXPECT_EQ(
+      mixture("[{path: corpus/train.bin, weight: 2}, corpus/more.bin]"),
+      "job.yaml:10:48: data.train: \"corpus/more.bin\" has no weight while another file has; give {path: "
+      "corpus/more.bin, weight: 1}, or no weights at all");
+  EXPECT_EQ(
+      mixture("[{path: corpus/train.bin}]"),
+      "job.yaml:10:11: data.train.weight: missing; the key is required; give a whole number from 1 to 1000");
+  EXPECT_EQ(mixture("[{path: corpus/train.bin, weight: 0}]"),
+            "job.yaml:10:44: data.train.weight: \"0\" is too small; give a whole number from 1 to 1000");
+  EXPECT_EQ(
+      mixture("[{path: corpus/train.bin, weight: 0.7}]"),
+      "job.yaml:10:44: data.train.weight: \"0.7\" is not a whole number; give a whole number from 1 to 1000");
+  EXPECT_EQ(
+      mixture("[{path: corpus/train.bin, weigth: 1}]"),
+      "job.yaml:10:11: data.train.weight: missing; the key is required; give a whole number from 1 to 1000\n"
+      "job.yaml:10:36: unknown key \"weigth\" in data.train; did you mean weight? allowed here: path, "
+      "weight");
+  EXPECT_EQ(
+      mixture("[{path: corpus/train.bin, weight: 2}, {path: corpus/train.bin, weight: 3}]"),
+      "job.yaml:10:55: data.train: \"corpus/train.bin\" is given twice; give it once, with the sum of its "
+      "weights");
+  EXPECT_EQ(
+      mixture("[{path: corpus/more.bin, weight: 2}, {path: corpus/absent.bin, weight: 3}]"),
+      "job.yaml:10:54: data.train[1]: \"corpus/absent.bin\" does not exist; looked at corpus/absent.bin; "
+      "correct the path or add a directory with --root");
+  EXPECT_THAT(mixture("{path: corpus/train.bin, weight: 2}"),
+              ::testing::StartsWith("job.yaml:10:10: data.train: is a section of keys; give the path of"));
+  std::string many = "[";
+  for (int i = 0; i < 1001; ++i) many += "{path: corpus/" + std::to_string(i) + ".bin, weight: 1}, ";
+  EXPECT_THAT(
+      mixture(many + "]"),
+      ::testing::StartsWith("job.yaml:10:10: data.train: 1001 files have weights; give at most 1000\n"));
+}
+
+TEST_F(JobFileErrors, PointAtBadPhases) {
+  const auto phases = [this](const std::string& list) {
+    return Errors(Edited("  seed: 7\n", "  phases: " + list + "\n"));
+  };
+  EXPECT_EQ(phases("[{stage: end_to_end, from: 1B, train: [corpus/more.bin, corpus/absent.bin]}]"),
+            "job.yaml:13:67: data.phases[0].train[1]: \"corpus/absent.bin\" does not exist; looked at "
+            "corpus/absent.bin; correct the path or add a directory with --root");
+  EXPECT_EQ(phases("[{stage: end_to_end, from: 2.76B, train: corpus/more.bin}]"),
+            "job.yaml:13:38: data.phases[0].from: 2760000000 is not before the end of end_to_end, which has "
+            "2760000000 tokens; give less");
+  EXPECT_EQ(
+      phases("[{stage: end_to_end, from: 2B, train: corpus/more.bin}, "
+             "{stage: end_to_end, from: 1B, train: corpus/more.bin}]"),
+      "job.yaml:13:93: data.phases[1].from: 1000000000 is not after 2000000000, where data.phases[0] of the "
+      "same stage begins; put a stage's phases in order");
+  EXPECT_EQ(phases("[{stage: third, train: corpus/more.bin}]"),
+            "job.yaml:13:20: data.phases.stage: \"third\" is not known in this version; allowed: "
+            "matrix_orientation, hidden_state_alignment, end_to_end");
+  EXPECT_EQ(
+      phases("[{stage: end_to_end}]"),
+      "job.yaml:13:12: data.phases.train: missing; the key is required; give the path of a .bin file, or a "
+      "list of them, or of {path: FILE.bin, weight: N}, each with its .idx beside it");
+  EXPECT_EQ(phases("[end_to_end]"),
+            "job.yaml:13:12: data.phases: a single value is no phase; give a list of sections of keys "
+            "(stage, from, "
+            "train)");
+  EXPECT_EQ(
+      phases("[]"),
+      "job.yaml:13:11: data.phases: the list is empty; give a list of sections of keys (stage, from, train)");
+  EXPECT_EQ(
+      phases("end_to_end"),
+      "job.yaml:13:11: data.phases: is a single value; give a list of sections of keys (stage, from, train)");
+  EXPECT_EQ(
+      phases("[{stage: end_to_end, train: corpus/eval.bin}]"),
+      "job.yaml:11:9: data.eval: \"corpus/eval.bin\" is also data.phases[0].train[0], so it would measure "
+      "what was learnt by heart; give text that is held out");
+  std::string skipped = Edited("  seed: 7\n", "  phases: [{stage: end_to_end, train: corpus/more.bin}]\n");
+  skipped.resize(skipped.find("  end_to_end:"));
+  EXPECT_EQ(
+      Errors(skipped),
+      "job.yaml:13:20: data.phases[0].stage: the job has no stage end_to_end; give it in stages, or remove "
+      "this phase");
 }
 
 TEST_F(JobFileErrors, KeepWhatIsMeasuredOnOutOfTraining) {

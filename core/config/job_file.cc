@@ -1,6 +1,7 @@
 #include "core/config/job_file.h"
 
 #include <functional>
+#include <map>
 #include <set>
 #include <string>
 #include <system_error>
@@ -8,7 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/files.h"
+#include "core/base/job_work.h"
 #include "core/base/status_macros.h"
+#include "core/base/work_names.h"
 #include "core/config/job_reader.h"
 #include "core/config/yaml_tree.h"
 #include "nlohmann/json.hpp"
@@ -44,6 +47,7 @@ class KeyChecks {
   void Run() const {
     CheckKeptLayers();
     CheckStages();
+    CheckPhases();
     CheckPrompts();
   }
 
@@ -80,6 +84,7 @@ class KeyChecks {
     CheckStep("stages.matrix_orientation", stages.matrix_orientation().budget());
     CheckStep("stages.hidden_state_alignment", stages.hidden_state_alignment().budget());
     CheckStep("stages.end_to_end", stages.end_to_end().budget());
+    CheckRanks();
     const std::string train = "stages.hidden_state_alignment.train";
     if (HasAll({train, "stages.hidden_state_alignment.target"}) &&
         stages.hidden_state_alignment().train() == v1::TRAIN_SCOPE_BLOCK &&
@@ -101,6 +106,55 @@ class KeyChecks {
                              below > 0 ? absl::StrCat(below, " or ") : "", below + unit));
   }
 
+  void CheckPhases() const {
+    const google::protobuf::RepeatedPtrField<v1::DataPhase>& phases = job_.data().phases();
+    std::map<int, int> last;  // of each stage
+    for (int i = 0; i < phases.size(); ++i) {
+      const std::string stage = absl::StrCat("data.phases[", i, "].stage");
+      const std::string from = absl::StrCat("data.phases[", i, "].from");
+      if (!HasAll({stage, from})) continue;
+      const v1::StageBudget* const budget = BudgetOf(phases[i].stage());
+      if (budget == nullptr) {
+        AddAt(stage, absl::StrCat("the job has no stage ", StageName(phases[i].stage()),
+                                  "; give it in stages, or remove this phase"));
+      } else if (phases[i].from_tokens() >= budget->tokens() && budget->tokens() > 0) {
+        AddAt(from, absl::StrCat(phases[i].from_tokens(), " is not before the end of ",
+                                 StageName(phases[i].stage()), ", which has ", budget->tokens(),
+                                 " tokens; give less"));
+      }
+      const auto [before, is_first] = last.emplace(phases[i].stage(), i);
+      if (!is_first && phases[i].from_tokens() <= phases[before->second].from_tokens()) {
+        AddAt(from, absl::StrCat(phases[i].from_tokens(), " is not after ",
+                                 phases[before->second].from_tokens(), ", where data.phases[", before->second,
+                                 "] of the same stage begins; put a stage's phases in order"));
+      }
+      before->second = i;
+    }
+  }
+
+  // nullptr: the job skips the stage.
+  const v1::StageBudget* BudgetOf(v1::Stage stage) const {
+    const v1::StagesSpec& stages = job_.stages();
+    if (stage == v1::STAGE_MATRIX_ORIENTATION && stages.has_matrix_orientation()) {
+      return &stages.matrix_orientation().budget();
+    }
+    if (stage == v1::STAGE_HIDDEN_STATE_ALIGNMENT && stages.has_hidden_state_alignment()) {
+      return &stages.hidden_state_alignment().budget();
+    }
+    return stage == v1::STAGE_END_TO_END && stages.has_end_to_end() ? &stages.end_to_end().budget() : nullptr;
+  }
+
+  void CheckRanks() const {
+    const std::string path = "stages.end_to_end.world_size";
+    if (!HasAll({path, "stages.end_to_end.tokens_per_step", "data.seq_len"})) return;
+    const uint32_t ranks = job_.stages().end_to_end().world_size();
+    const uint64_t sequences = EndToEndSequences(job_);
+    if (ranks <= sequences) return;
+    AddAt(path,
+          absl::StrCat(ranks, " workers cannot share out the ", sequences,
+                       " sequences of a step; give auto, at most ", sequences, ", or more tokens_per_step"));
+  }
+
   void CheckPrompts() const {
     const std::string seq_len = "data.seq_len";
     if (!HasAll(
@@ -120,6 +174,19 @@ class KeyChecks {
   const JobReader& reader_;
   JobErrors& errors_;
 };
+
+// The files that are trained on, each with its key.
+std::vector<std::pair<std::string, std::string>> TrainKeys(const v1::DataSpec& data) {
+  std::vector<std::pair<std::string, std::string>> keys;
+  const auto add = [&keys](const std::string& list, const auto& files) {
+    for (int i = 0; i < files.size(); ++i) keys.emplace_back(absl::StrCat(list, "[", i, "]"), files[i]);
+  };
+  add("data.train", data.train());
+  for (int i = 0; i < data.phases_size(); ++i) {
+    add(absl::StrCat("data.phases[", i, "].train"), data.phases(i).train());
+  }
+  return keys;
+}
 
 // That the files a job names are there.
 class FileChecks {
@@ -161,12 +228,13 @@ class FileChecks {
   // Text that was trained on measures nothing.
   void CheckHeldOut(const std::string& key, const std::string& written, const v1::DataSpec& data) const {
     const absl::StatusOr<fs::path> path = ResolvePath(written, roots_);
-    for (int i = 0; path.ok() && i < data.train_size(); ++i) {
-      const absl::StatusOr<fs::path> train = ResolvePath(data.train(i), roots_);
+    if (!path.ok()) return;
+    for (const auto& [train_key, train_written] : TrainKeys(data)) {
+      const absl::StatusOr<fs::path> train = ResolvePath(train_written, roots_);
       std::error_code error;
       if (!train.ok() || !fs::equivalent(*path, *train, error)) continue;
-      Add(key, absl::StrCat(Quoted(written), " is also data.train[", i,
-                            "], so it would measure what was learnt by heart; give text that is held out"));
+      Add(key, absl::StrCat(Quoted(written), " is also ", train_key,
+                            ", so it would measure what was learnt by heart; give text that is held out"));
     }
   }
 
@@ -253,9 +321,7 @@ void CheckFiles(const v1::JobSpec& job, const JobReader& reader, const std::vect
     const absl::StatusOr<fs::path> teacher = ResolvePath(job.teacher().path(), roots);
     if (teacher.ok()) TeacherChecks(job, reader, errors).Run(*teacher);
   }
-  for (int i = 0; i < job.data().train_size(); ++i) {
-    checks.CheckTokens(absl::StrCat("data.train[", i, "]"), job.data().train(i));
-  }
+  for (const auto& [key, written] : TrainKeys(job.data())) checks.CheckTokens(key, written);
   for (const auto& [key, written] :
        {std::pair("data.eval", job.data().eval()), std::pair("data.off_domain", job.data().off_domain())}) {
     if (!reader.Has(key)) continue;

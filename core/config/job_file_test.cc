@@ -46,6 +46,17 @@ TEST_F(JobFile, FillsInEveryDefault) {
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(*job, expected)) << job->DebugString();
 }
 
+TEST_F(JobFile, ReadsHowManyWorkersTrainTogether) {
+  const auto spec = [&](const std::string& keys) {
+    return Load(Edited("lr: 1}", "lr: 1" + keys + "}")).value().stages().end_to_end();
+  };
+  EXPECT_EQ(spec("").world_size(), 0u);
+  EXPECT_FALSE(spec("").elastic());
+  EXPECT_EQ(spec(", world_size: auto").world_size(), 0u);
+  EXPECT_EQ(spec(", world_size: 3, elastic: true").world_size(), 3u);
+  EXPECT_TRUE(spec(", world_size: 3, elastic: true").elastic());
+}
+
 TEST_F(JobFile, NeedsNoMoreThanTheRequiredKeys) {
   const absl::StatusOr<v1::JobSpec> job = Load(R"(
 name: a
@@ -87,6 +98,38 @@ micro_batch: 2
   EXPECT_EQ(job->evaluation().prompt_tokens(), 500u);
   EXPECT_EQ(job->evaluation().continuation_tokens(), 12u);
   EXPECT_EQ(job->micro_batch(), 2u);
+}
+
+TEST_F(JobFile, ReadsMixturesAndPhases) {
+  const absl::StatusOr<v1::JobSpec> job =
+      Load(Edited("  train: [corpus/train.bin]",
+                  "  train: [{path: corpus/train.bin, weight: 3}, {weight: 1, path: corpus/more.bin}]\n"
+                  "  phases:\n"
+                  "    - {stage: matrix_orientation, train: corpus/more.bin}\n"
+                  "    - {stage: end_to_end, from: 1.5B, train: [{path: corpus/more.bin, weight: 1_000}]}"));
+  ASSERT_TRUE(job.ok()) << job.status();
+  v1::DataSpec expected;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(R"(
+    train: "corpus/train.bin" train: "corpus/more.bin" train_weights: [3, 1]
+    eval: "corpus/eval.bin" seq_len: 512 seed: 7
+    phases { stage: STAGE_MATRIX_ORIENTATION train: "corpus/more.bin" }
+    phases {
+      stage: STAGE_END_TO_END from_tokens: 1500000000
+      train: "corpus/more.bin" train_weights: 1000
+    })",
+                                                            &expected));
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(job->data(), expected))
+      << job->DebugString();
+}
+
+TEST_F(JobFile, TakesATimeBetweenCheckpoints) {
+  const auto checkpoint = [this](const std::string& every) {
+    return Load(std::string(kGood) + "checkpoint: {every: " + every + "}\n")->checkpoint();
+  };
+  EXPECT_EQ(checkpoint("10 minutes").every_seconds(), 600u);
+  EXPECT_EQ(checkpoint("10 minutes").every_steps(), 0u);
+  EXPECT_EQ(checkpoint("90s").every_seconds(), 90u);
+  EXPECT_EQ(checkpoint("250").every_seconds(), 0u);
 }
 
 TEST_F(JobFile, KeepsAListOfLayersInItsOrder) {

@@ -19,7 +19,7 @@ namespace {
 using Kind = YamlNode::Kind;
 using Type = JobKeyType;
 
-// A field of a message within JobSpec, for reflection.
+// A field of a message within what is read, for reflection.
 struct FieldPlace {
   google::protobuf::Message* message;
   const google::protobuf::FieldDescriptor* field;
@@ -27,8 +27,8 @@ struct FieldPlace {
 };
 
 // Creates the messages on the way.
-FieldPlace Find(v1::JobSpec& job, const JobKey& key) {
-  FieldPlace place{&job, nullptr};
+FieldPlace Find(google::protobuf::Message& message, const JobKey& key) {
+  FieldPlace place{&message, nullptr};
   const std::vector<std::string> names = absl::StrSplit(key.field, '.');
   for (const std::string& name : names) {
     if (place.field != nullptr)
@@ -39,27 +39,35 @@ FieldPlace Find(v1::JobSpec& job, const JobKey& key) {
   return place;
 }
 
-void SetPresent(v1::JobSpec& job, const JobKey& section) {
-  const FieldPlace place = Find(job, section);
+void SetPresent(google::protobuf::Message& message, const JobKey& section) {
+  const FieldPlace place = Find(message, section);
   place.reflection()->MutableMessage(place.message, place.field);
 }
 
-void SetInteger(v1::JobSpec& job, const JobKey& key, uint64_t value) {
-  const FieldPlace place = Find(job, key);
-  if (place.field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_UINT64) {
+// To a repeated field: adds.
+void SetInteger(google::protobuf::Message& message, const JobKey& key, uint64_t value) {
+  const FieldPlace place = Find(message, key);
+  if (place.field->is_repeated()) {
+    place.reflection()->AddUInt32(place.message, place.field, static_cast<uint32_t>(value));
+  } else if (place.field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_UINT64) {
     place.reflection()->SetUInt64(place.message, place.field, value);
   } else {
     place.reflection()->SetUInt32(place.message, place.field, static_cast<uint32_t>(value));
   }
 }
 
-void SetText(v1::JobSpec& job, const JobKey& key, const std::string& text) {
-  const FieldPlace place = Find(job, key);
-  place.reflection()->SetString(place.message, place.field, text);
+// To a repeated field: adds.
+void SetText(google::protobuf::Message& message, const JobKey& key, const std::string& text) {
+  const FieldPlace place = Find(message, key);
+  if (place.field->is_repeated()) {
+    place.reflection()->AddString(place.message, place.field, text);
+  } else {
+    place.reflection()->SetString(place.message, place.field, text);
+  }
 }
 
-void SetChoice(v1::JobSpec& job, const JobKey& key, const std::string& choice) {
-  const FieldPlace place = Find(job, key);
+void SetChoice(google::protobuf::Message& message, const JobKey& key, const std::string& choice) {
+  const FieldPlace place = Find(message, key);
   const google::protobuf::EnumDescriptor* type = place.field->enum_type();
   std::string name = type->value(0)->name();
   const std::string unspecified = "UNSPECIFIED";
@@ -138,6 +146,10 @@ TextPosition JobReader::PositionOf(const std::string& path) const {
   return found->second;
 }
 
+std::string JobReader::Written(const JobKey& key) const {
+  return scope_.item.empty() ? key.path : scope_.item + key.path.substr(scope_.list.size());
+}
+
 void JobReader::ReadSection(const std::string& section, const YamlNode& map, TextPosition position) {
   const std::vector<const JobKey*> known = JobKeysIn(section);
   std::map<std::string, const YamlNode*> names;  // the first of each
@@ -206,14 +218,16 @@ void JobReader::ReadValue(const JobKey& key, const YamlNode& value, TextPosition
                   absl::StrCat(key.path, ": is ", NameOf(value.kind), "; give ", ExpectedValue(key)));
       return;
     }
-    SetPresent(job_, key);
-    positions_[key.path] = position;
+    SetPresent(*scope_.message, key);
+    positions_[Written(key)] = position;
     ReadSection(key.path, value, position);
   } else if (key.type == Type::kTokenFiles && value.kind == Kind::kList) {
     ReadPaths(key, value, value.position);
+  } else if (key.type == Type::kPhases && value.kind == Kind::kList) {
+    ReadPhases(key, value);
   } else if (key.type == Type::kKeepAttention && value.kind == Kind::kList) {
     ReadLayers(key, value, value.position);
-  } else if (value.kind != Kind::kScalar) {
+  } else if (value.kind != Kind::kScalar || key.type == Type::kPhases) {
     errors_.Add(value.position,
                 absl::StrCat(key.path, ": is ", NameOf(value.kind), "; give ", ExpectedValue(key)));
   } else {
@@ -225,8 +239,9 @@ void JobReader::ReadScalar(const JobKey& key, const std::string& text, TextPosit
   switch (key.type) {
     case Type::kInteger:
     case Type::kTokens:
-    case Type::kSteps:
       return ReadInteger(key, text, position);
+    case Type::kInterval:
+      return ReadInterval(key, text, position);
     case Type::kLearningRate:
       return ReadLearningRate(key, text, position);
     case Type::kName:
@@ -234,6 +249,8 @@ void JobReader::ReadScalar(const JobKey& key, const std::string& text, TextPosit
     case Type::kDirectory:
     case Type::kTokenFile:
       return ReadPath(key, text, position);
+    case Type::kSwitch:
+      return ReadSwitch(key, text, position);
     case Type::kChoice:
       return ReadChoice(key, text, position);
     case Type::kTokenFiles: {
@@ -247,19 +264,24 @@ void JobReader::ReadScalar(const JobKey& key, const std::string& text, TextPosit
                                            ExpectedValue(key)));
         return;
       }
-      SetPresent(job_, key);
-      positions_[key.path] = position;
+      SetPresent(*scope_.message, key);
+      positions_[Written(key)] = position;
       return;
     }
     case Type::kSection:
+    case Type::kPhases:
       RETORT_CHECK(false) << key.path;
   }
 }
 
 void JobReader::ReadInteger(const JobKey& key, const std::string& text, TextPosition position) {
-  const absl::StatusOr<uint64_t> value = key.type == Type::kTokens  ? ParseTokenCount(text)
-                                         : key.type == Type::kSteps ? ParseSteps(text)
-                                                                    : ParseInteger(text);
+  if (!key.zero.empty() && text == key.zero) {
+    SetInteger(*scope_.message, key, 0);
+    positions_[Written(key)] = position;
+    return;
+  }
+  const absl::StatusOr<uint64_t> value =
+      key.type == Type::kTokens ? ParseTokenCount(text) : ParseInteger(text);
   std::string wrong;
   if (!value.ok()) {
     wrong = std::string(value.status().message());
@@ -268,8 +290,8 @@ void JobReader::ReadInteger(const JobKey& key, const std::string& text, TextPosi
   } else if (*value > key.max) {
     wrong = "is too large";
   } else {
-    SetInteger(job_, key, *value);
-    positions_[key.path] = position;
+    SetInteger(*scope_.message, key, *value);
+    positions_[Written(key)] = position;
     return;
   }
   errors_.Add(position,
@@ -279,9 +301,9 @@ void JobReader::ReadInteger(const JobKey& key, const std::string& text, TextPosi
 void JobReader::ReadLearningRate(const JobKey& key, const std::string& text, TextPosition position) {
   const absl::StatusOr<double> value = ParseNumber(text);
   if (value.ok() && *value > 0 && *value <= 1) {
-    const FieldPlace place = Find(job_, key);
+    const FieldPlace place = Find(*scope_.message, key);
     place.reflection()->SetDouble(place.message, place.field, *value);
-    positions_[key.path] = position;
+    positions_[Written(key)] = position;
     return;
   }
   const std::string wrong = value.ok() ? "is out of range" : std::string(value.status().message());
@@ -295,8 +317,8 @@ void JobReader::ReadName(const JobKey& key, const std::string& text, TextPositio
                                        ExpectedValue(key)));
     return;
   }
-  SetText(job_, key, text);
-  positions_[key.path] = position;
+  SetText(*scope_.message, key, text);
+  positions_[Written(key)] = position;
 }
 
 void JobReader::ReadPath(const JobKey& key, const std::string& text, TextPosition position) {
@@ -305,8 +327,8 @@ void JobReader::ReadPath(const JobKey& key, const std::string& text, TextPositio
                 absl::StrCat(key.path, ": ", Quoted(text), " is no path; give ", ExpectedValue(key)));
     return;
   }
-  SetText(job_, key, text);
-  positions_[key.path] = position;
+  SetText(*scope_.message, key, text);
+  positions_[Written(key)] = position;
 }
 
 void JobReader::ReadChoice(const JobKey& key, const std::string& text, TextPosition position) {
@@ -316,8 +338,37 @@ void JobReader::ReadChoice(const JobKey& key, const std::string& text, TextPosit
                              DidYouMean(text, key.choices), "allowed: ", absl::StrJoin(key.choices, ", ")));
     return;
   }
-  SetChoice(job_, key, text);
-  positions_[key.path] = position;
+  SetChoice(*scope_.message, key, text);
+  positions_[Written(key)] = position;
+}
+
+void JobReader::ReadInterval(const JobKey& key, const std::string& text, TextPosition position) {
+  absl::StatusOr<uint64_t> value = ParseDuration(text);
+  const bool is_time = !absl::IsInvalidArgument(value.status());
+  if (!is_time) value = ParseSteps(text);
+  if (value.ok() && *value >= key.min && *value <= (is_time ? kMaxCheckpointSeconds : key.max)) {
+    v1::CheckpointSpec& checkpoint = *job_.mutable_checkpoint();
+    checkpoint.set_every_seconds(is_time ? static_cast<uint32_t>(*value) : 0);
+    checkpoint.set_every_steps(is_time ? 0 : static_cast<uint32_t>(*value));
+    positions_[Written(key)] = position;
+    return;
+  }
+  const std::string wrong = !value.ok()        ? std::string(value.status().message())
+                            : *value < key.min ? "is too small"
+                                               : "is too large";
+  errors_.Add(position,
+              absl::StrCat(key.path, ": ", Quoted(text), " ", wrong, "; give ", ExpectedValue(key)));
+}
+
+void JobReader::ReadSwitch(const JobKey& key, const std::string& text, TextPosition position) {
+  if (text != "true" && text != "false") {
+    errors_.Add(position,
+                absl::StrCat(key.path, ": ", Quoted(text), " is neither; give ", ExpectedValue(key)));
+    return;
+  }
+  const FieldPlace place = Find(*scope_.message, key);
+  place.reflection()->SetBool(place.message, place.field, text == "true");
+  positions_[Written(key)] = position;
 }
 
 void JobReader::ReadPaths(const JobKey& key, const YamlNode& list, TextPosition position) {
@@ -325,8 +376,14 @@ void JobReader::ReadPaths(const JobKey& key, const YamlNode& list, TextPosition 
     errors_.Add(position, absl::StrCat(key.path, ": the list is empty; give ", ExpectedValue(key)));
     return;
   }
-  const FieldPlace place = Find(job_, key);
+  const FieldPlace place = Find(*scope_.message, key);
   for (const YamlNode& item : list.items) {
+    const int index = place.reflection()->FieldSize(*place.message, place.field);
+    const std::string written = absl::StrCat(Written(key), "[", index, "]");
+    if (item.kind == Kind::kMap) {
+      ReadWeightedPath(written, item, place.message);
+      continue;
+    }
     if (item.kind != Kind::kScalar || item.text.empty() || HasControlCharacter(item.text)) {
       errors_.Add(
           item.position,
@@ -334,11 +391,64 @@ void JobReader::ReadPaths(const JobKey& key, const YamlNode& list, TextPosition 
                        " is no path; give ", ExpectedValue(key)));
       continue;
     }
-    const int index = place.reflection()->FieldSize(*place.message, place.field);
     place.reflection()->AddString(place.message, place.field, item.text);
-    positions_[absl::StrCat(key.path, "[", index, "]")] = item.position;
+    positions_[written] = item.position;
   }
-  positions_[key.path] = position;
+  positions_[Written(key)] = position;
+  CheckWeights(key, list, position);
+}
+
+void JobReader::ReadWeightedPath(const std::string& item, const YamlNode& section,
+                                 google::protobuf::Message* message) {
+  const Scope outer = scope_;
+  scope_ = {message, kTrainKey, item};
+  ReadSection(kTrainKey, section, section.position);
+  scope_ = outer;
+  if (Has(item + ".path")) positions_[item] = PositionOf(item + ".path");
+}
+
+void JobReader::CheckWeights(const JobKey& key, const YamlNode& list, TextPosition position) {
+  const auto weighted = std::count_if(list.items.begin(), list.items.end(),
+                                      [](const YamlNode& item) { return item.kind == Kind::kMap; });
+  if (weighted == 0) return;
+  if (weighted > kMaxWeightedFiles) {
+    errors_.Add(position, absl::StrCat(key.path, ": ", weighted, " files have weights; give at most ",
+                                       kMaxWeightedFiles));
+  }
+  std::set<std::string> seen;
+  for (const YamlNode& item : list.items) {
+    if (item.kind == Kind::kScalar) {
+      errors_.Add(item.position, absl::StrCat(key.path, ": ", Quoted(item.text),
+                                              " has no weight while another file has; give {path: ",
+                                              item.text, ", weight: 1}, or no weights at all"));
+    }
+    for (size_t i = 0; item.kind == Kind::kMap && i + 1 < item.items.size(); i += 2) {
+      const YamlNode& path = item.items[i + 1];
+      if (item.items[i].text != "path" || path.kind != Kind::kScalar || seen.insert(path.text).second)
+        continue;
+      errors_.Add(path.position, absl::StrCat(key.path, ": ", Quoted(path.text),
+                                              " is given twice; give it once, with the sum of its weights"));
+    }
+  }
+}
+
+void JobReader::ReadPhases(const JobKey& key, const YamlNode& list) {
+  if (list.items.empty()) {
+    errors_.Add(list.position, absl::StrCat(key.path, ": the list is empty; give ", ExpectedValue(key)));
+  }
+  for (const YamlNode& item : list.items) {
+    if (item.kind != Kind::kMap) {
+      errors_.Add(item.position,
+                  absl::StrCat(key.path, ": ", NameOf(item.kind), " is no phase; give ", ExpectedValue(key)));
+      continue;
+    }
+    v1::DataSpec& data = *job_.mutable_data();
+    const std::string written = absl::StrCat(key.path, "[", data.phases_size(), "]");
+    scope_ = {data.add_phases(), key.path, written};
+    ReadSection(key.path, item, item.position);
+    scope_ = {&job_, "", ""};
+    positions_[written] = item.position;
+  }
 }
 
 void JobReader::ReadLayers(const JobKey& key, const YamlNode& list, TextPosition position) {
@@ -361,7 +471,7 @@ void JobReader::ReadLayers(const JobKey& key, const YamlNode& list, TextPosition
       kept.add_layers(static_cast<uint32_t>(*layer));
     }
   }
-  positions_[key.path] = position;
+  positions_[Written(key)] = position;
 }
 
 }  // namespace retort

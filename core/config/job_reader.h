@@ -38,14 +38,22 @@ class JobReader {
   // `errors` then says.
   v1::JobSpec Read(const YamlNode& root);
 
-  // True when the key at `path` (as in JobKey; list elements are "data.train[0]") has a good value, default
-  // or not.
+  // True when the key at `path` (as in JobKey; list elements are "data.train[0]", "data.phases[0].stage") has
+  // a good value, default or not.
   bool Has(const std::string& path) const { return positions_.contains(path); }
 
   // Where that value stands; that of its section for a default. Has(path) must be true.
   TextPosition PositionOf(const std::string& path) const;
 
  private:
+  // What is being read: the job, or one section of a list in it.
+  struct Scope {
+    google::protobuf::Message* message;  // in which keys' fields are looked for
+    std::string list, item;              // "data.phases", "data.phases[1]"; empty: the job
+  };
+  // The key's path with the number of the list's section.
+  std::string Written(const JobKey& key) const;
+
   void ReadSection(const std::string& section, const YamlNode& map, TextPosition position);
   void ReadUnknownKey(const std::string& section, const YamlNode& name);
   void ReadMissingKey(const JobKey& key, TextPosition section_position);
@@ -56,11 +64,18 @@ class JobReader {
   void ReadName(const JobKey& key, const std::string& text, TextPosition position);
   void ReadPath(const JobKey& key, const std::string& text, TextPosition position);
   void ReadChoice(const JobKey& key, const std::string& text, TextPosition position);
+  void ReadInterval(const JobKey& key, const std::string& text, TextPosition position);
+  void ReadSwitch(const JobKey& key, const std::string& text, TextPosition position);
   void ReadPaths(const JobKey& key, const YamlNode& value, TextPosition position);
+  // One of a list with weights: {path: A.bin, weight: 3}.
+  void ReadWeightedPath(const std::string& item, const YamlNode& section, google::protobuf::Message* message);
+  void CheckWeights(const JobKey& key, const YamlNode& list, TextPosition position);
+  void ReadPhases(const JobKey& key, const YamlNode& list);
   void ReadLayers(const JobKey& key, const YamlNode& list, TextPosition position);
 
   JobErrors& errors_;
   v1::JobSpec job_;
+  Scope scope_ = {&job_, "", ""};
   std::map<std::string, TextPosition> positions_;  // of good values
 };
 

@@ -14,6 +14,7 @@ constexpr uint64_t kBillion = 1'000'000'000;
 constexpr uint64_t kMaxTokens = 1'000'000 * kBillion;
 constexpr uint64_t kMaxTokensPerStep = 1000 * kBillion;
 constexpr uint64_t kMaxLayers = 1024;
+constexpr uint64_t kMaxRanks = 1024;
 constexpr uint64_t kMaxSequence = 1 << 20;
 
 using Type = JobKeyType;
@@ -94,7 +95,19 @@ void AddData(std::vector<JobKey>& keys) {
   keys.push_back({.path = "data.train",
                   .type = Type::kTokenFiles,
                   .field = "data.train",
-                  .help = "Training tokens, read as one stream of documents in this order."});
+                  .help =
+                      "Training tokens. Without weights the files are read as one stream of documents in "
+                      "this order, so each counts by its size; with weights each is a source of its own."});
+  keys.push_back({.path = "data.train.path",
+                  .type = Type::kTokenFile,
+                  .field = "train",
+                  .help = "One source's tokens. At its end it begins anew in another order."});
+  keys.push_back({.path = "data.train.weight",
+                  .type = Type::kInteger,
+                  .field = "train_weights",
+                  .min = 1,
+                  .max = 1000,
+                  .help = "Its share of the sequences, in proportion to the others' weights."});
   keys.push_back(
       {.path = "data.eval", .type = Type::kTokenFile, .field = "data.eval", .help = "Held-out tokens."});
   keys.push_back({.path = "data.off_domain",
@@ -115,6 +128,28 @@ void AddData(std::vector<JobKey>& keys) {
                   .min = 0,
                   .max = std::numeric_limits<uint64_t>::max(),
                   .help = "Decides batches and first weights."});
+  keys.push_back({.path = "data.phases",
+                  .type = Type::kPhases,
+                  .field = "data.phases",
+                  .fallback = "",
+                  .help = "Other training tokens for a stage, or for the rest of it."});
+  keys.push_back({.path = "data.phases.stage",
+                  .type = Type::kChoice,
+                  .field = "stage",
+                  .choices = {"matrix_orientation", "hidden_state_alignment", "end_to_end"},
+                  .help = "The stage; its phases stand in order."});
+  keys.push_back({.path = "data.phases.from",
+                  .type = Type::kTokens,
+                  .field = "from_tokens",
+                  .fallback = "0",
+                  .min = 0,
+                  .max = kMaxTokens,
+                  .help = "Tokens of the stage before this phase, rounded up to whole sequences."});
+  keys.push_back({.path = "data.phases.train",
+                  .type = Type::kTokenFiles,
+                  .field = "train",
+                  .help = "What it trains on from there, as in `data.train`. A source that the stage had "
+                          "before goes on where it stood."});
 }
 
 void AddStage(std::vector<JobKey>& keys, const std::string& stage, const std::string& help) {
@@ -172,6 +207,21 @@ void AddStages(std::vector<JobKey>& keys) {
                   .fallback = "teacher",
                   .choices = {"teacher", "text"},
                   .help = "What to predict: the teacher's distribution, or the text's next token."});
+  keys.push_back({.path = "stages.end_to_end.world_size",
+                  .type = Type::kInteger,
+                  .field = "stages.end_to_end.world_size",
+                  .fallback = "auto",
+                  .min = 1,
+                  .max = kMaxRanks,
+                  .zero = "auto",
+                  .help = "Workers that train this stage together, each on its share of a step's sequences; "
+                          "`auto`: as many as fit when it begins. Decides the last bits."});
+  keys.push_back({.path = "stages.end_to_end.elastic",
+                  .type = Type::kSwitch,
+                  .field = "stages.end_to_end.elastic",
+                  .fallback = "false",
+                  .help = "Whether the others go on without a worker that is lost, and take another in, or "
+                          "wait for its replacement; then the bits do not depend on losses."});
 }
 
 void AddRunning(std::vector<JobKey>& keys) {
@@ -181,12 +231,12 @@ void AddRunning(std::vector<JobKey>& keys) {
                   .fallback = "{}",
                   .help = "When the state is saved."});
   keys.push_back({.path = "checkpoint.every",
-                  .type = Type::kSteps,
+                  .type = Type::kInterval,
                   .field = "checkpoint.every_steps",
                   .fallback = "100 steps",
                   .min = 1,
                   .max = kBillion,
-                  .help = "Optimiser steps between two checkpoints."});
+                  .help = "Optimiser steps, or time, between two checkpoints."});
   keys.push_back({.path = "evaluation",
                   .type = Type::kSection,
                   .field = "evaluation",
@@ -275,16 +325,23 @@ std::string ExpectedValue(const JobKey& key) {
     case Type::kTokenFile:
       return "the path of a .bin file with its .idx beside it";
     case Type::kTokenFiles:
-      return "the path of a .bin file, or a list of them, each with its .idx beside it";
+      return "the path of a .bin file, or a list of them, or of {path: FILE.bin, weight: N}, each with its "
+             ".idx beside it";
+    case Type::kPhases:
+      return absl::StrCat("a list of sections of keys (", absl::StrJoin(LeafNamesIn(key.path), ", "), ")");
     case Type::kInteger:
-      return absl::StrCat("a whole number ", range);
+      return absl::StrCat(key.zero.empty() ? "" : absl::StrCat(key.zero, " or "), "a whole number ", range);
     case Type::kTokens:
       return absl::StrCat("a number of tokens from ", key.min, " to ", key.max / kBillion,
                           "B, such as 4096, 32k, 80M or 2.76B");
-    case Type::kSteps:
-      return absl::StrCat("a number of steps ", range, ", such as 100 steps");
+    case Type::kInterval:
+      return absl::StrCat("a number of steps ", range,
+                          ", such as 100 steps, or a time up to 7 days, such as 10 "
+                          "minutes, 90s or 2h");
     case Type::kLearningRate:
       return "a number over 0 and at most 1";
+    case Type::kSwitch:
+      return "true or false";
     case Type::kChoice:
       return absl::StrJoin(key.choices, " or ");
     case Type::kKeepAttention:

@@ -13,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "core/base/check.h"
+#include "core/base/work_names.h"
 #include "core/config/job_schema.h"
 
 namespace retort {
@@ -74,13 +75,28 @@ std::string Choice(const FieldPlace& place) {
   return absl::AsciiStrToLower(absl::StripPrefix(value->name(), absl::StripSuffix(zero, "UNSPECIFIED")));
 }
 
-std::string Paths(const FieldPlace& place) {
-  const auto& reflection = *place.message->GetReflection();
-  std::vector<std::string> paths;
-  for (int i = 0; i < reflection.FieldSize(*place.message, place.field); ++i) {
-    paths.push_back(Scalar(reflection.GetRepeatedString(*place.message, place.field, i)));
+template <class Strings, class Numbers>
+std::string Paths(const Strings& paths, const Numbers& weights) {
+  std::vector<std::string> items;
+  for (int i = 0; i < paths.size(); ++i) {
+    items.push_back(weights.empty()
+                        ? Scalar(paths[i])
+                        : absl::StrCat("{path: ", Scalar(paths[i]), ", weight: ", weights[i], "}"));
   }
-  return List(paths);
+  return List(items);
+}
+
+std::string Phases(const v1::DataSpec& data) {
+  std::vector<std::string> items;
+  for (const v1::DataPhase& phase : data.phases()) {
+    items.push_back(absl::StrCat("{stage: ", StageName(phase.stage()), ", from: ", phase.from_tokens(),
+                                 ", train: ", Paths(phase.train(), phase.train_weights()), "}"));
+  }
+  return List(items);
+}
+
+std::string Time(uint32_t seconds) {
+  return seconds % 60 == 0 ? absl::StrCat(seconds / 60, "m") : absl::StrCat(seconds, "s");
 }
 
 std::string KeptAttention(const v1::KeepAttention& kept) {
@@ -96,15 +112,23 @@ std::optional<std::string> Value(const v1::JobSpec& job, const JobKey& key) {
   const std::optional<FieldPlace> place = Find(job, key);
   if (!place) return std::nullopt;
   const auto& reflection = *place->message->GetReflection();
+  if (key.type == Type::kInterval && job.checkpoint().every_seconds() != 0)
+    return Time(job.checkpoint().every_seconds());
   // Zero stands for "nothing" wherever the key may not be zero.
   const bool has_value = place->field->is_repeated() ? reflection.FieldSize(*place->message, place->field) > 0
                                                      : reflection.HasField(*place->message, place->field);
+  if (!has_value && key.type == Type::kInteger && !key.zero.empty()) return key.zero;
+  if (!has_value && key.type == Type::kSwitch) return "false";
   if (!has_value && (key.type != Type::kInteger || key.min > 0)) return std::nullopt;
   switch (key.type) {
+    case Type::kSwitch:
+      return reflection.GetBool(*place->message, place->field) ? "true" : "false";
     case Type::kChoice:
       return Choice(*place);
     case Type::kTokenFiles:
-      return Paths(*place);
+      return Paths(job.data().train(), job.data().train_weights());
+    case Type::kPhases:
+      return Phases(job.data());
     case Type::kKeepAttention:
       return KeptAttention(job.student().keep_attention());
     case Type::kName:

@@ -26,6 +26,12 @@ TEST_F(JobWriter, WritesWhatReadsAsTheSameJob) {
   ExpectReadsAsItself(Edited("{every: 4, offset: 3}", "none"));
   ExpectReadsAsItself(Edited("seed: 7", "seed: 0"));
   ExpectReadsAsItself(Edited("lr: 1e-4}", "lr: 0.30000000000000004}"));
+  ExpectReadsAsItself(std::string(kGood) + "checkpoint: {every: 90 s}\n");
+  ExpectReadsAsItself(
+      Edited("train: [corpus/train.bin]",
+             "train: [{path: corpus/train.bin, weight: 3}, {path: corpus/more.bin, weight: 2}]\n"
+             "  phases: [{stage: end_to_end, train: corpus/more.bin}, {stage: end_to_end, from: "
+             "1B, train: [{path: corpus/train.bin, weight: 3}]}]"));
   Put("corpus/a: b #c.bin", "");
   Put("corpus/a: b #c.idx", "");
   ExpectReadsAsItself(Edited("train: [corpus/train.bin]", "train: ['corpus/a: b #c.bin', corpus/more.bin]"));
@@ -61,6 +67,8 @@ stages:
     lr: 0.00075
     train: all
     labels: teacher
+    world_size: auto
+    elastic: false
 checkpoint:
   every: 100
 evaluation:
@@ -69,6 +77,24 @@ evaluation:
   prompt_tokens: 32
   continuation_tokens: 32
 micro_batch: 1
+)");
+}
+
+TEST_F(JobWriter, WritesMixturesPhasesAndTimesInOneLineEach) {
+  v1::JobSpec job;
+  job.mutable_data()->add_train("a.bin");
+  job.mutable_data()->add_train_weights(3);
+  v1::DataPhase& phase = *job.mutable_data()->add_phases();
+  phase.set_stage(v1::STAGE_END_TO_END);
+  phase.set_from_tokens(4000);
+  phase.add_train("b.bin");
+  job.mutable_checkpoint()->set_every_seconds(600);
+  EXPECT_EQ(WriteJob(job), R"(data:
+  train: [{path: a.bin, weight: 3}]
+  seed: 0
+  phases: [{stage: end_to_end, from: 4000, train: [b.bin]}]
+checkpoint:
+  every: 10m
 )");
 }
 

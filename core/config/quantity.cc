@@ -2,11 +2,13 @@
 
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
 
 namespace retort {
 namespace {
@@ -78,6 +80,28 @@ absl::StatusOr<uint64_t> ParseSteps(const std::string& text) {
   const std::optional<std::string> digits = Digits(number);
   if (!digits) return NotA("a number of steps");
   return ValueOf(*digits);
+}
+
+absl::StatusOr<uint64_t> ParseDuration(const std::string& text) {
+  struct Unit {
+    const char* name;
+    uint64_t seconds;
+  };
+  constexpr Unit kUnits[] = {{"s", 1},       {"second", 1},  {"seconds", 1},  {"m", 60},
+                             {"min", 60},    {"minute", 60}, {"minutes", 60}, {"h", 3600},
+                             {"hour", 3600}, {"hours", 3600}};
+  const size_t number_end = text.find_first_not_of("0123456789_");
+  const std::optional<std::string> digits = Digits(text.substr(0, number_end));
+  if (!digits || number_end == std::string::npos) return NotA("a time");
+  const std::string unit(absl::StripLeadingAsciiWhitespace(text.substr(number_end)));
+  for (const Unit& known : kUnits) {
+    if (unit != known.name) continue;
+    ASSIGN_OR_RETURN(const uint64_t count, ValueOf(*digits));
+    if (count > std::numeric_limits<uint64_t>::max() / known.seconds)
+      return absl::OutOfRangeError("is too large");
+    return count * known.seconds;
+  }
+  return NotA("a time");
 }
 
 absl::StatusOr<double> ParseNumber(const std::string& text) {

@@ -19,6 +19,9 @@ absl::StatusOr<uint64_t> ParseTokenCount(const std::string& text);
 // An integer, alone or followed by "steps": "100", "100 steps".
 absl::StatusOr<uint64_t> ParseSteps(const std::string& text);
 
+// An integer and a unit, s, m or h or the word for it, in seconds: "90s", "10 minutes", "1 hour".
+absl::StatusOr<uint64_t> ParseDuration(const std::string& text);
+
 // A finite decimal number: "0.001", "1e-4".
 absl::StatusOr<double> ParseNumber(const std::string& text);
 

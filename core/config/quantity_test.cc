@@ -53,5 +53,19 @@ TEST(Quantity, ReadsFiniteNumbers) {
     EXPECT_FALSE(ParseNumber(text).ok()) << text;
 }
 
+TEST(ParseDuration, TakesUnitsAndTheirWords) {
+  EXPECT_EQ(ParseDuration("90s").value(), 90u);
+  EXPECT_EQ(ParseDuration("10 minutes").value(), 600u);
+  EXPECT_EQ(ParseDuration("1 hour").value(), 3600u);
+  EXPECT_EQ(ParseDuration("1_000 min").value(), 60'000u);
+}
+
+TEST(ParseDuration, RefusesWhatIsNoTime) {
+  for (const char* text : {"", "100", "m", "-5m", "5 M", "5 days", "1.5h", "5 m m"}) {
+    EXPECT_EQ(ParseDuration(text).status().message(), "is not a time") << text;
+  }
+  EXPECT_EQ(ParseDuration("9999999999999999999h").status().message(), "is too large");
+}
+
 }  // namespace
 }  // namespace retort

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <limits>
-#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
@@ -62,6 +61,9 @@ absl::StatusOr<v1::ModelShape> ReadTeacherShape(const std::filesystem::path& tea
   shape.set_vocab_size(reader.Size("vocab_size"));
   RETURN_IF_ERROR(reader.error());
   shape.set_tied_head(config.contains("tie_word_embeddings") && config["tie_word_embeddings"] == true);
+  const bool is_phi = config.contains("model_type") && config["model_type"] == "phi";
+  shape.set_plain_mlp(is_phi);
+  shape.set_biased_head(is_phi);
   return shape;
 }
 

@@ -34,6 +34,14 @@ TEST_F(TeacherShape, DerivesWhatOlderConfigsLeaveOut) {
   EXPECT_FALSE(shape.tied_head());
 }
 
+TEST_F(TeacherShape, KnowsPhisMlpAndHead) {
+  const v1::ModelShape shape = Read(R"({"model_type": "phi", "num_hidden_layers": 2, "hidden_size": 64,
+      "intermediate_size": 128, "num_attention_heads": 4, "vocab_size": 512})")
+                                   .value();
+  EXPECT_TRUE(shape.plain_mlp());
+  EXPECT_TRUE(shape.biased_head());
+}
+
 TEST_F(TeacherShape, NamesTheKeyThatIsMissing) {
   const absl::Status status = Read(R"({"num_hidden_layers": 2})").status();
   EXPECT_TRUE(absl::IsInvalidArgument(status));

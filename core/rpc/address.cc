@@ -1,6 +1,11 @@
 #include "core/rpc/address.h"
 
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -38,6 +43,39 @@ absl::Status CheckAddress(absl::string_view address) {
       IsHost(address) ? absl::StrCat(address, ":7077") : "HOST:PORT, such as head:7077";
   return absl::InvalidArgumentError(
       absl::StrCat("'", address, "' is no address of an orchestrator; write ", advice));
+}
+
+absl::StatusOr<std::string> HostTowards(const std::string& address) {
+  const auto fail = [&](const char* why) {
+    return absl::UnavailableError(absl::StrCat("no way to ", address, ": ", why));
+  };
+  const size_t colon = address.rfind(':');
+  if (colon == std::string::npos) return fail("it is no HOST:PORT");
+  std::string host = address.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_DGRAM;
+  addrinfo* found = nullptr;
+  const int error = getaddrinfo(host.c_str(), address.substr(colon + 1).c_str(), &hints, &found);
+  if (error != 0) return fail(gai_strerror(error));
+  // Connecting a datagram socket sends nothing; it makes the system choose this end's address.
+  std::string here;
+  for (const addrinfo* to = found; to != nullptr && here.empty(); to = to->ai_next) {
+    const int fd = socket(to->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) continue;
+    sockaddr_storage own = {};
+    socklen_t length = sizeof own;
+    std::array<char, NI_MAXHOST> name = {};
+    auto* const own_address = reinterpret_cast<sockaddr*>(&own);
+    const bool is_found =
+        connect(fd, to->ai_addr, to->ai_addrlen) == 0 && getsockname(fd, own_address, &length) == 0 &&
+        getnameinfo(own_address, length, name.data(), name.size(), nullptr, 0, NI_NUMERICHOST) == 0;
+    if (is_found) here = name.data();
+    close(fd);
+  }
+  freeaddrinfo(found);
+  if (here.empty()) return fail("no address of this machine leads there");
+  return here;
 }
 
 }  // namespace retort

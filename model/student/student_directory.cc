@@ -13,8 +13,8 @@ absl::StatusOr<std::vector<StudentFile>> StudentFiles(const LanguageModel& stude
                                                       const std::filesystem::path& teacher_directory) {
   std::vector<StudentFile> files;
   std::error_code error;
-  for (const char* name :
-       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"}) {
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+                           "special_tokens_map.json", "generation_config.json"}) {
     if (!std::filesystem::exists(teacher_directory / name, error)) continue;
     ASSIGN_OR_RETURN(std::string contents, ReadFile(teacher_directory / name));
     files.push_back({name, std::move(contents)});

@@ -9,6 +9,7 @@
 #include "orchestrator/coordinator/request_rules.h"
 #include "orchestrator/coordinator/stored_state.h"
 #include "orchestrator/state/callers.h"
+#include "orchestrator/state/gang.h"
 #include "orchestrator/state/give_back.h"
 #include "orchestrator/state/grant.h"
 #include "orchestrator/state/invariants.h"
@@ -398,6 +399,22 @@ absl::StatusOr<v1::LeaveReply> Coordinator::Leave(const v1::LeaveRequest& reques
   });
 }
 
+absl::StatusOr<v1::JoinGangReply> Coordinator::JoinGang(const v1::JoinGangRequest& request) {
+  return Do<v1::JoinGangReply>([&](const Moment& now, const State& state, const Options& options) {
+    return DecideJoinGang(now, state, options, request);
+  });
+}
+
+absl::StatusOr<v1::RendezvousReply> Coordinator::Rendezvous(const v1::RendezvousRequest& request) {
+  uint64_t run_id = 0;
+  {
+    MutexLock lock(state_mutex_);
+    RETURN_IF_ERROR(failure_);
+    RETURN_IF_ERROR(CheckMember(state_, request, run_id));
+  }
+  return rendezvous_.Do(run_id, request);
+}
+
 absl::StatusOr<v1::SubmitReply> Coordinator::Submit(const v1::SubmitRequest& request) {
   return Do<v1::SubmitReply>([&](const Moment& now, const State& state, const Options& options) {
     return DecideSubmit(now, state, options, request);
@@ -458,6 +475,10 @@ int64_t Coordinator::Tick() {
   }).IgnoreError();
   Replan();
   MutexLock lock(state_mutex_);
+  rendezvous_.Keep([this](uint64_t run_id) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    const auto run = state_.runs.find(run_id);
+    return run != state_.runs.end() && !IsEnded(run->second.record.state());
+  });
   const Moment now = now_();
   return NextDueSteadyMs(now, state_, options_);
 }

@@ -26,6 +26,7 @@
 #include "core/store/checkpoint_reader.h"
 #include "core/store/store.h"
 #include "orchestrator/coordinator/publishes.h"
+#include "orchestrator/coordinator/rendezvous_table.h"
 #include "orchestrator/coordinator/result_reader.h"
 #include "orchestrator/state/changes.h"
 #include "orchestrator/state/options.h"
@@ -73,6 +74,8 @@ class Coordinator {
   absl::StatusOr<v1::FailReply> Fail(const v1::FailRequest& request);
   absl::StatusOr<v1::ReleaseLeaseReply> ReleaseLease(const v1::ReleaseLeaseRequest& request);
   absl::StatusOr<v1::LeaveReply> Leave(const v1::LeaveRequest& request);
+  absl::StatusOr<v1::JoinGangReply> JoinGang(const v1::JoinGangRequest& request);
+  absl::StatusOr<v1::RendezvousReply> Rendezvous(const v1::RendezvousRequest& request);
   // Of a registered worker, for ShipLogs.
   absl::StatusOr<std::string> NameOfWorker(uint64_t worker_id, uint64_t epoch) const;
 
@@ -157,6 +160,7 @@ class Coordinator {
   uint64_t last_event_ ABSL_GUARDED_BY(state_mutex_) = 0;
 
   Publishes publishes_;
+  RendezvousTable rendezvous_;
   std::atomic<uint64_t> changes_ = 0;
 };
 

@@ -121,6 +121,19 @@ grpc::ServerUnaryReactor* WorkerService::Leave(grpc::CallbackServerContext* cont
   return AnswerOn(parts_.calls, context, reply, [=, this] { return parts_.coordinator.Leave(*request); });
 }
 
+grpc::ServerUnaryReactor* WorkerService::JoinGang(grpc::CallbackServerContext* context,
+                                                  const v1::JoinGangRequest* request,
+                                                  v1::JoinGangReply* reply) {
+  return AnswerOn(parts_.calls, context, reply, [=, this] { return parts_.coordinator.JoinGang(*request); });
+}
+
+grpc::ServerUnaryReactor* WorkerService::Rendezvous(grpc::CallbackServerContext* context,
+                                                    const v1::RendezvousRequest* request,
+                                                    v1::RendezvousReply* reply) {
+  return AnswerOn(parts_.calls, context, reply,
+                  [=, this] { return parts_.coordinator.Rendezvous(*request); });
+}
+
 grpc::ServerUnaryReactor* WorkerService::ShipLogs(grpc::CallbackServerContext* context,
                                                   const v1::ShipLogsRequest* request,
                                                   v1::ShipLogsReply* reply) {

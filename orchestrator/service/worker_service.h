@@ -55,6 +55,11 @@ class WorkerService final : public v1::WorkerService::CallbackService {
                                          v1::ReleaseLeaseReply* reply) override;
   grpc::ServerUnaryReactor* Leave(grpc::CallbackServerContext* context, const v1::LeaveRequest* request,
                                   v1::LeaveReply* reply) override;
+  grpc::ServerUnaryReactor* JoinGang(grpc::CallbackServerContext* context, const v1::JoinGangRequest* request,
+                                     v1::JoinGangReply* reply) override;
+  grpc::ServerUnaryReactor* Rendezvous(grpc::CallbackServerContext* context,
+                                       const v1::RendezvousRequest* request,
+                                       v1::RendezvousReply* reply) override;
   grpc::ServerUnaryReactor* ShipLogs(grpc::CallbackServerContext* context, const v1::ShipLogsRequest* request,
                                      v1::ShipLogsReply* reply) override;
 

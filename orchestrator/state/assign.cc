@@ -39,9 +39,12 @@ Candidate CandidateOf(const Draft& draft, uint64_t run_id, uint64_t worker_id) {
 // One run's place in the hand-out of its priority.
 struct Share {
   size_t wanted;
+  size_t at_least;
   std::vector<Candidate> candidates;  // best first
   size_t next = 0;
-  std::vector<uint64_t> workers;
+  std::vector<uint64_t> workers = {};
+
+  bool holds_any() const { return !candidates.empty() && candidates.front().tie == Tie::kHolds; }
 };
 
 // Hands workers out one at a time, to the share that has fewest; `shares` are in order of age.
@@ -60,6 +63,26 @@ void HandOut(std::vector<Share>& shares, std::set<uint64_t>& taken) {
     const uint64_t worker_id = poorest->candidates[poorest->next++].worker_id;
     poorest->workers.push_back(worker_id);
     taken.insert(worker_id);
+  }
+}
+
+// The same without those that would get less than they can use; the oldest gets its share first.
+void HandOutWhole(std::vector<Share>& shares, std::set<uint64_t>& taken) {
+  while (true) {
+    std::set<uint64_t> tried = taken;
+    HandOut(shares, tried);
+    const auto too_few = std::find_if(shares.rbegin(), shares.rend(), [](const Share& share) {
+      return !share.workers.empty() && share.workers.size() < share.at_least && !share.holds_any();
+    });
+    if (too_few == shares.rend()) {
+      taken = std::move(tried);
+      return;
+    }
+    too_few->wanted = 0;
+    for (Share& share : shares) {
+      share.next = 0;
+      share.workers.clear();
+    }
   }
 }
 
@@ -100,15 +123,15 @@ std::map<uint64_t, std::vector<uint64_t>> AssignWorkers(const Draft& draft, std:
     size_t end = first;
     std::vector<Share> shares;
     for (; end < demands.size() && demands[end].priority == demands[first].priority; ++end) {
-      Share& share = shares.emplace_back();
-      share.wanted = demands[end].workers;
+      Share& share = shares.emplace_back(
+          Share{.wanted = demands[end].workers, .at_least = demands[end].at_least, .candidates = {}});
       for (const uint64_t worker_id : demands[end].eligible) {
         share.candidates.push_back(CandidateOf(draft, demands[end].run_id, worker_id));
       }
       std::sort(share.candidates.begin(), share.candidates.end(),
                 [](const Candidate& a, const Candidate& b) { return a.Rank() < b.Rank(); });
     }
-    HandOut(shares, taken);
+    HandOutWhole(shares, taken);
     for (size_t i = first; i < end; ++i) assigned[demands[i].run_id] = std::move(shares[i - first].workers);
     first = end;
   }

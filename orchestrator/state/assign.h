@@ -24,6 +24,9 @@ struct Demand {
   uint64_t run_id = 0;
   int32_t priority = 0;
   size_t workers = 0;
+  // With fewer it gets none, unless it holds some already: half a gang would wait for the other half of
+  // another run's.
+  size_t at_least = 1;
   std::vector<uint64_t> eligible;  // worker_ids
 };
 

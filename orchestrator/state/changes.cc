@@ -69,6 +69,7 @@ void Apply(const Changes& changes, State& state) {
   for (const uint64_t run_id : changes.recut_runs) {
     state.runs[run_id].last_recut_steady_ms = changes.steady_ms;
   }
+  for (const GangChange& change : changes.gangs) state.runs[change.run_id].gang = change.gang;
   if (changes.next_run_id != 0) state.next_run_id = changes.next_run_id;
   if (changes.next_token != 0) state.next_token = changes.next_token;
   if (changes.placement) {

@@ -23,6 +23,11 @@ struct Refusal {
   InputRefusal refusal;
 };
 
+struct GangChange {
+  uint64_t run_id;
+  Gang gang;
+};
+
 struct Changes {
   // Durable: records to put, by the ids in them.
   std::vector<v1::RunRecord> runs;
@@ -48,6 +53,7 @@ struct Changes {
   std::vector<uint64_t> asked_again_runs;     // whose refusals are forgotten
   std::vector<uint64_t> asked_again_workers;  // the same, of all runs
   std::vector<uint64_t> recut_runs;
+  std::vector<GangChange> gangs;
   std::optional<Placement> placement;
   bool placement_stale = false;
   int64_t steady_ms = 0;  // when it was decided

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/base/check.h"
+#include "core/base/job_memory.h"
 #include "orchestrator/state/model_work.h"
 
 namespace retort::orchestrator {
@@ -94,13 +95,12 @@ StageCosts CostsOfStage(const State& state, const Options& options, const Run& r
   return AssumedCosts(options, run.record, stage);
 }
 
-// A process and its libraries, as they are seen to occupy.
-constexpr double kProcessBytes = 160 << 20;
-
-// Floats: of what is trained weights, gradients and two moments, and twice a checkpoint of weights and
-// moments, one on its way and one just copied.
-double OccupiedBytes(double teacher, double trained) {
-  return kProcessBytes + 4 * (teacher + (4 + 2 * 3) * trained);
+// What a step's activations take of the worker that receives them.
+double HopSeconds(const Options& options, const v1::RunRecord& run, v1::Stage stage) {
+  const double bytes = BoundaryBytesPerStep(run.job(), run.shape(), stage);
+  const double tokens = static_cast<double>(BudgetOf(run.job(), stage)->tokens_per_step());
+  const double micro_batches = tokens / (double{1} * run.job().micro_batch() * run.job().data().seq_len());
+  return bytes / options.hop_bytes_per_second + micro_batches * options.hop_seconds;
 }
 
 }  // namespace
@@ -115,12 +115,30 @@ double RunCosts::PrefixWork(v1::Stage stage, uint32_t layer) const {
   return (layer + 1.0) * stages.at(stage).teacher_work;
 }
 
+v1::InputSource RunCosts::InputOf(v1::Stage stage, std::optional<uint32_t> below) const {
+  if (!below || relay == RelayPolicy::kNever) return v1::INPUT_SOURCE_RECOMPUTE;
+  const bool pays = stages.at(stage).hop_work < PrefixWork(stage, *below);
+  return relay == RelayPolicy::kAlways || pays ? v1::INPUT_SOURCE_RELAY : v1::INPUT_SOURCE_RECOMPUTE;
+}
+
+double RunCosts::TeacherWork(v1::Stage stage, std::optional<uint32_t> below, uint32_t layer) const {
+  if (InputOf(stage, below) == v1::INPUT_SOURCE_RECOMPUTE) return PrefixWork(stage, layer);
+  return stages.at(stage).hop_work + (layer - *below) * stages.at(stage).teacher_work;
+}
+
 RunCosts CostsOf(const State& state, const Options& options, const Run& run) {
   RunCosts costs;
+  const bool all_serve = std::all_of(state.workers.begin(), state.workers.end(), [](const auto& worker) {
+    return !worker.second.registration.activation_address().empty();
+  });
+  if (all_serve) costs.relay = options.relay;
   for (const v1::Stage stage :
        {v1::STAGE_MATRIX_ORIENTATION, v1::STAGE_HIDDEN_STATE_ALIGNMENT, v1::STAGE_END_TO_END}) {
     if (BudgetOf(run.record.job(), stage) != nullptr) {
       costs.stages[stage] = CostsOfStage(state, options, run, stage);
+      if (costs.relay == RelayPolicy::kAuto) {
+        costs.stages[stage].hop_work = HopSeconds(options, run.record, stage) * options.assumed_gflops;
+      }
     }
   }
   return costs;
@@ -148,25 +166,18 @@ std::optional<double> MeasuredSpeedRatio(const RunCosts& costs, const Lease& lea
 }
 
 double SliceBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer, size_t layers) {
-  const ModelParameters parameters = CountParameters(job, shape);
-  const double teacher = parameters.embedding + (last_layer + 1.0) * parameters.teacher_block;
-  const bool trains_block = job.stages().hidden_state_alignment().train() == v1::TRAIN_SCOPE_BLOCK;
-  const double student = parameters.mixer + (trains_block ? parameters.mlp : 0);
-  return OccupiedBytes(teacher, student * static_cast<double>(layers)) + ActivationBytes(job, shape);
+  return static_cast<double>(
+      SliceMemory(job, shape, v1::STAGE_HIDDEN_STATE_ALIGNMENT, last_layer, layers).peak());
 }
 
-double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape) {
-  const ModelParameters parameters = CountParameters(job, shape);
-  const double teacher = parameters.embedding + parameters.head + shape.layers() * parameters.teacher_block;
-  const double trained = job.stages().end_to_end().train() == v1::TRAIN_SCOPE_ALL
-                             ? teacher
-                             : static_cast<double>(ConvertedIn(job, shape).size()) * parameters.mixer;
-  return OccupiedBytes(teacher, trained) + shape.layers() * ActivationBytes(job, shape);
+double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks) {
+  return static_cast<double>(EndToEndMemory(job, shape, ranks).peak());
 }
 
 double EvaluationWork(const Options& options, const v1::JobSpec& job, const v1::ModelShape& shape) {
   const ModelParameters parameters = CountParameters(job, shape);
-  const double forward = 2 * (shape.layers() * parameters.teacher_block + parameters.embedding);
+  const auto forward =
+      static_cast<double>(2 * (shape.layers() * parameters.teacher_block + parameters.embedding));
   const v1::StagesSpec& stages = job.stages();
   // The teacher; then the initial student and the student after each stage, beside the teacher on held-out
   // text.

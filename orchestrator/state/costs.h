@@ -22,16 +22,22 @@ struct StageCosts {
   // that were not measured have the median of those that were.
   std::map<uint32_t, double> train_work;
   double typical_train_work = 0;  // that median
+  double hop_work = 0;            // to receive a step's activations from the worker below; 0 but for kAuto
   v1::Basis basis = v1::BASIS_ASSUMED;
   uint64_t measured_run_id = 0;
 };
 
 struct RunCosts {
-  std::map<v1::Stage, StageCosts> stages;  // of the stages that the job has
+  std::map<v1::Stage, StageCosts> stages;   // of the stages that the job has
+  RelayPolicy relay = RelayPolicy::kNever;  // never, too, while a registered worker serves no activations
 
   double TrainWork(v1::Stage stage, uint32_t layer) const;
-  // Teacher blocks 0 to `layer`: what a slice whose last layer this is recomputes in every step.
+  // Teacher blocks 0 to `layer`: what a slice whose last layer this is runs in every step when it recomputes.
   double PrefixWork(v1::Stage stage, uint32_t layer) const;
+  // How a slice gets its input when the one below it ends with layer `below` (nullopt: there is none).
+  v1::InputSource InputOf(v1::Stage stage, std::optional<uint32_t> below) const;
+  // What a slice whose last layer this is runs of the teacher in every step, with its input.
+  double TeacherWork(v1::Stage stage, std::optional<uint32_t> below, uint32_t layer) const;
 };
 
 // Of a run that has its shape. Measured on this run; else on the newest run with the same teacher shape,
@@ -42,10 +48,11 @@ RunCosts CostsOf(const State& state, const Options& options, const Run& run);
 // [1/16, 16]. nullopt: nothing was measured to judge by.
 std::optional<double> MeasuredSpeedRatio(const RunCosts& costs, const Lease& lease, double measured_gflops);
 
-// Bytes that a slice needs on its worker: teacher blocks up to its last layer, the layers' students with
-// their optimisers, one layer's activations. From shapes alone.
+// Bytes that a slice needs on its worker (core/base/job_memory.h); of stages 1 and 2 what the second needs,
+// which trains more.
 double SliceBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer, size_t layers);
-double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape);
+// Of one of `ranks` ranks: the more there are, the smaller a pass may be.
+double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks);
 
 // Work of measuring teacher and student in END_TO_END, from shapes alone.
 double EvaluationWork(const Options& options, const v1::JobSpec& job, const v1::ModelShape& shape);

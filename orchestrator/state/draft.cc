@@ -194,6 +194,8 @@ void Draft::ForgetRefusalsOfWorker(uint64_t worker_id) {
   stale_ = true;
 }
 
+void Draft::SetGang(uint64_t run_id, Gang gang) { changes_.gangs.push_back({run_id, std::move(gang)}); }
+
 void Draft::AddRequest(const std::string& id, v1::RequestRecord request) {
   changes_.requests.emplace_back(id, std::move(request));
 }

@@ -56,6 +56,8 @@ class Draft {
   void ForgetRefusalsOfRun(uint64_t run_id);
   void ForgetRefusalsOfWorker(uint64_t worker_id);
 
+  void SetGang(uint64_t run_id, Gang gang);
+
   void AddRequest(const std::string& id, v1::RequestRecord request);
   void DropRequest(const std::string& id);
 

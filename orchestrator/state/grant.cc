@@ -11,6 +11,8 @@
 #include "orchestrator/state/assign.h"
 #include "orchestrator/state/callers.h"
 #include "orchestrator/state/draft.h"
+#include "orchestrator/state/gang.h"
+#include "orchestrator/state/relay_orders.h"
 #include "orchestrator/state/run_lifecycle.h"
 #include "orchestrator/state/run_view.h"
 
@@ -21,6 +23,16 @@ void SetReference(const v1::TaskRecord& task, v1::CheckpointRef& reference) {
   reference.set_stage(task.stage());
   reference.set_layer(task.layer());
   reference.set_publish(task.last_publish());
+}
+
+// A rank starts where the stage stands.
+void AddRank(const Draft& draft, const v1::TaskRecord& rank, v1::Slice& slice) {
+  const v1::TaskRecord& stage = draft.task(rank.run_id(), kEndToEnd);
+  v1::SliceLayer& layer = *slice.add_layers();
+  layer.set_layer(rank.layer());
+  layer.set_next_step(stage.step());
+  layer.set_total_steps(stage.total_steps());
+  if (stage.step() > 0) SetReference(stage, *layer.mutable_checkpoint());
 }
 
 // From the task's own last checkpoint, else from that of the stage before.
@@ -48,14 +60,23 @@ v1::Slice SliceOf(const Draft& draft, const Lease& lease) {
   slice.set_stage(record.stage());
   *slice.mutable_job() = run.job();
   for (const uint32_t layer : draft.HeldLayers(lease)) {
-    AddSliceLayer(draft, draft.task(record.run_id(), {record.stage(), layer}), slice);
+    const v1::TaskRecord& task = draft.task(record.run_id(), {record.stage(), layer});
+    if (record.stage() == v1::STAGE_END_TO_END) {
+      AddRank(draft, task, slice);
+    } else {
+      AddSliceLayer(draft, task, slice);
+    }
   }
   if (record.stage() == v1::STAGE_PREPARE) return slice;
   *slice.mutable_inputs() = run.inputs();
   *slice.mutable_numerics() = run.numerics();
   slice.set_identity_sha256(run.identity_sha256());
-  slice.set_input(v1::INPUT_SOURCE_RECOMPUTE);
-  if (record.stage() != v1::STAGE_END_TO_END) return slice;
+  slice.set_input(record.input());
+  if (record.stage() != v1::STAGE_END_TO_END) {
+    *slice.mutable_relay() = RelayOrdersOf(draft, lease, /*is_grant=*/true);
+    return slice;
+  }
+  *slice.mutable_gang() = GangOf(draft.options(), run);
   for (const auto& [id, task] : draft.state().run(record.run_id()).tasks) {
     const bool is_earlier =
         id.stage == v1::STAGE_MATRIX_ORIENTATION || id.stage == v1::STAGE_HIDDEN_STATE_ALIGNMENT;
@@ -121,7 +142,13 @@ GrantableRows RowsOf(const Moment& now, const State& state, const Target& target
     return rows;
   }
   if (target.stage == v1::STAGE_UNSPECIFIED) return RowsOfLayers(now, state, run, target);
-  const v1::TaskRecord& task = run.tasks.at({target.stage, 0});
+  const auto found = run.tasks.find({target.stage, target.first_layer});
+  if (found == run.tasks.end()) {
+    rows.why_none = absl::StrCat("rank ", target.first_layer, " of ", NameOf(run.record),
+                                 " waits for the grant of rank 0, which fixes the number of ranks");
+    return rows;
+  }
+  const v1::TaskRecord& task = found->second;
   if (task.state() != v1::TASK_STATE_PENDING) {
     rows.why_none =
         absl::StrCat(StageName(target.stage), " of ", NameOf(run.record), " is another worker's still");
@@ -131,14 +158,32 @@ GrantableRows RowsOf(const Moment& now, const State& state, const Target& target
                         NameOf(run.record), (task.not_before_unix_ms() - now.unix_ms) / 1000.0);
   } else {
     rows.stage = target.stage;
-    rows.layers = {0};
+    rows.layers = {target.first_layer};
   }
   return rows;
+}
+
+// Stage 3 has as many ranks as the job says, else as the plan has for it now.
+void FixWorldSize(Draft& draft, uint64_t run_id) {
+  const uint32_t asked = draft.run(run_id).job().stages().end_to_end().world_size();
+  uint32_t planned = 0;
+  for (const auto& [worker_id, target] : draft.state().placement.targets) {
+    planned += target.run_id == run_id && target.stage == v1::STAGE_END_TO_END;
+  }
+  const uint32_t world_size = asked != 0 ? asked : planned;
+  AddRanks(draft, run_id, world_size);
+  v1::EventRecord& event = draft.AddEvent(v1::EVENT_KIND_NUMERICS_RESOLVED);
+  event.set_run_id(run_id);
+  event.set_stage(v1::STAGE_END_TO_END);
+  event.set_text(absl::StrCat("end_to_end has ", Counted(world_size, "rank"),
+                              asked != 0 ? ", as the job says" : ", as many as fit", ": ",
+                              draft.state().placement.run_reason.at(run_id)));
 }
 
 const Lease& Grant(Draft& draft, const Worker& worker, uint64_t run_id, const GrantableRows& rows) {
   if (rows.stage != v1::STAGE_PREPARE && !draft.run(run_id).has_numerics())
     FixNumerics(draft, run_id, worker);
+  if (rows.stage == v1::STAGE_END_TO_END && draft.run(run_id).world_size() == 0) FixWorldSize(draft, run_id);
   Lease& lease = draft.AddLease();
   lease.record.set_run_id(run_id);
   lease.record.set_stage(rows.stage);
@@ -147,6 +192,7 @@ const Lease& Grant(Draft& draft, const Worker& worker, uint64_t run_id, const Gr
   lease.record.set_worker_id(worker.id());
   lease.record.set_worker_name(worker.name());
   lease.record.set_granted_unix_ms(draft.now().unix_ms);
+  lease.record.set_input(ChooseInput(draft, run_id, worker.id(), rows.stage, rows.layers.front()));
   lease.deadline_steady_ms = draft.now().steady_ms + draft.options().lease_ttl_ms;
   lease.attempt.set_run_id(run_id);
   lease.attempt.set_stage(rows.stage);

@@ -3,7 +3,9 @@
 #include "absl/strings/str_cat.h"
 #include "orchestrator/state/callers.h"
 #include "orchestrator/state/draft.h"
+#include "orchestrator/state/gang.h"
 #include "orchestrator/state/membership.h"
+#include "orchestrator/state/relay_orders.h"
 
 namespace retort::orchestrator {
 namespace {
@@ -86,6 +88,11 @@ void JudgeLease(Draft& draft, const Lease& lease, const v1::SliceProgress& progr
     verdict.set_yield_within_ms(static_cast<uint32_t>(draft.options().yield_within_ms));
   } else {
     verdict.set_action(v1::LEASE_ACTION_CONTINUE);
+    verdict.set_reform_generation(ReformGeneration(state.run(lease.record.run_id()), lease));
+  }
+  const v1::Stage stage = lease.record.stage();
+  if (stage == v1::STAGE_MATRIX_ORIENTATION || stage == v1::STAGE_HIDDEN_STATE_ALIGNMENT) {
+    *verdict.mutable_relay() = RelayOrdersOf(draft, renewed, /*is_grant=*/false);
   }
 }
 

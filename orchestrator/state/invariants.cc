@@ -57,8 +57,8 @@ void CheckNeeds(const Run& run, const v1::TaskRecord& task, Findings& findings) 
                     " was granted before its stage 1 was done");
   } else if (task.stage() == v1::STAGE_END_TO_END) {
     for (const auto& [id, other] : run.tasks) {
-      findings.Unless(id == kEndToEnd || other.state() == v1::TASK_STATE_DONE, name, " was granted before ",
-                      RowName(task.run_id(), id));
+      findings.Unless(id.stage == v1::STAGE_END_TO_END || other.state() == v1::TASK_STATE_DONE, name,
+                      " was granted before ", RowName(task.run_id(), id));
     }
   }
 }
@@ -89,6 +89,12 @@ void CheckRun(const State& state, const Run& run, size_t leases, Findings& findi
   findings.Unless(run_state != v1::RUN_STATE_FAILED || failed > 0, name, " FAILED without a failed task");
   findings.Unless(IsEnded(run_state) == (run.record.finished_unix_ms() != 0), name,
                   " ended, or not, without a time");
+  const auto ranks =
+      static_cast<size_t>(std::count_if(run.tasks.begin(), run.tasks.end(), [](const auto& row) {
+        return row.first.stage == v1::STAGE_END_TO_END;
+      }));
+  findings.Unless(ranks == std::max<size_t>(run.record.world_size(), run.record.has_shape()), name, " has ",
+                  ranks, " ranks, and world_size ", run.record.world_size());
   findings.Unless(run.record.has_shape() == (run.tasks.count(kEndToEnd) != 0), name,
                   " has a shape without tasks, or the reverse");
 }

@@ -51,6 +51,9 @@ v1::EventRecord& AddRowEvent(Draft& draft, v1::EventKind kind, const v1::TaskRec
 std::string TaskText(const v1::TaskRecord& task) {
   const bool is_of_layer =
       task.stage() == v1::STAGE_MATRIX_ORIENTATION || task.stage() == v1::STAGE_HIDDEN_STATE_ALIGNMENT;
+  if (task.stage() == v1::STAGE_END_TO_END && task.layer() != 0) {
+    return absl::StrCat(StageName(task.stage()), ", rank ", task.layer());
+  }
   return is_of_layer ? absl::StrCat(StageName(task.stage()), " of layer ", task.layer())
                      : std::string(StageName(task.stage()));
 }

@@ -1,5 +1,6 @@
 #include "orchestrator/state/model_work.h"
 
+#include "core/base/job_memory.h"
 #include "core/base/job_work.h"
 
 namespace retort::orchestrator {
@@ -33,28 +34,7 @@ double ScanFlops(const v1::JobSpec& job, const v1::ModelShape& shape) {
   return 4.0 * shape.query_heads() * shape.head_dim() * job.student().state_size();
 }
 
-// Of the mixer what enters its matrix: B, C and dt or a from the hidden state.
-double MatrixParameters(const v1::JobSpec& job, const v1::ModelShape& shape) {
-  return static_cast<double>(shape.hidden_size()) *
-         (2.0 * StudentGroups(job.student(), shape.query_heads()) * job.student().state_size() +
-          shape.query_heads());
-}
-
 }  // namespace
-
-ModelParameters CountParameters(const v1::JobSpec& job, const v1::ModelShape& shape) {
-  const double hidden = shape.hidden_size();
-  const double inner = static_cast<double>(shape.query_heads()) * shape.head_dim();
-  ModelParameters parameters;
-  parameters.embedding = hidden * shape.vocab_size();
-  parameters.head = shape.tied_head() ? 0 : parameters.embedding;
-  parameters.mlp = 3 * hidden * shape.intermediate_size();
-  parameters.teacher_block =
-      parameters.mlp + 2 * hidden * inner + 2 * hidden * shape.kv_heads() * shape.head_dim();
-  // x and z, B and C and dt, the output.
-  parameters.mixer = 2 * hidden * inner + MatrixParameters(job, shape) + inner * hidden;
-  return parameters;
-}
 
 std::vector<uint32_t> ConvertedIn(const v1::JobSpec& job, const v1::ModelShape& shape) {
   // A job that does not fit its teacher fails before anything is planned.
@@ -94,7 +74,8 @@ StepFlops CountStepFlops(const v1::JobSpec& job, const v1::ModelShape& shape, v1
   flops.teacher_block = tokens * (2 * parameters.teacher_block + AttentionFlops(job, shape));
   // A backward pass costs two forward passes.
   if (stage == v1::STAGE_MATRIX_ORIENTATION) {
-    flops.train = tokens * 3 * (2 * MatrixParameters(job, shape) + MixingMatrixFlops(job, shape));
+    flops.train =
+        tokens * 3 * (2 * static_cast<double>(parameters.mixer_matrix) + MixingMatrixFlops(job, shape));
   } else if (stage == v1::STAGE_HIDDEN_STATE_ALIGNMENT) {
     const v1::HiddenStateAlignmentSpec& spec = job.stages().hidden_state_alignment();
     const double mlp_passes = spec.target() == v1::ALIGNMENT_TARGET_MIXER ? 0
@@ -105,12 +86,6 @@ StepFlops CountStepFlops(const v1::JobSpec& job, const v1::ModelShape& shape, v1
     flops.train = tokens * EndToEndFlops(job, shape);
   }
   return flops;
-}
-
-double ActivationBytes(const v1::JobSpec& job, const v1::ModelShape& shape) {
-  const double inner = static_cast<double>(shape.query_heads()) * shape.head_dim();
-  const double per_token = 6.0 * shape.hidden_size() + 8 * inner + 4.0 * shape.intermediate_size();
-  return 4 * per_token * job.micro_batch() * job.data().seq_len();
 }
 
 double BoundaryBytesPerStep(const v1::JobSpec& job, const v1::ModelShape& shape, v1::Stage stage) {

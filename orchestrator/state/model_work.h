@@ -1,4 +1,4 @@
-// Operations, parameters and activations of teacher and student, counted from a job and its teacher's shape:
+// Operations of teacher and student, counted from a job and its teacher's shape:
 // what plans assume where nothing was measured. Pure arithmetic.
 #pragma once
 
@@ -17,20 +17,8 @@ struct StepFlops {
 };
 StepFlops CountStepFlops(const v1::JobSpec& job, const v1::ModelShape& shape, v1::Stage stage);
 
-struct ModelParameters {
-  double embedding = 0;
-  double head = 0;  // 0 when it is the embedding
-  double teacher_block = 0;
-  double mlp = 0;    // of a block
-  double mixer = 0;  // of a student's converted layer
-};
-ModelParameters CountParameters(const v1::JobSpec& job, const v1::ModelShape& shape);
-
 // The layers that do not stay attention, ascending.
 std::vector<uint32_t> ConvertedIn(const v1::JobSpec& job, const v1::ModelShape& shape);
-
-// Of one layer's forward and backward pass over one micro-batch.
-double ActivationBytes(const v1::JobSpec& job, const v1::ModelShape& shape);
 
 // What a relay would send over one boundary in one step.
 double BoundaryBytesPerStep(const v1::JobSpec& job, const v1::ModelShape& shape, v1::Stage stage);

@@ -28,15 +28,6 @@ class ModelWork : public testing::Test {
   v1::ModelShape shape_;
 };
 
-TEST_F(ModelWork, CountsParameters) {
-  const ModelParameters parameters = CountParameters(job_, shape_);
-  EXPECT_EQ(parameters.embedding, 40);
-  EXPECT_EQ(parameters.head, 0);
-  EXPECT_EQ(parameters.mlp, 96);             // 3 * 4 * 8
-  EXPECT_EQ(parameters.teacher_block, 144);  // 96 + q and o 2 * 4 * 4 + k and v 2 * 4 * 2
-  EXPECT_EQ(parameters.mixer, 80);           // x and z 2 * 4 * 4, B and C and dt 4 * 8, out 4 * 4
-}
-
 TEST_F(ModelWork, CountsATeacherBlock) {
   // 8 tokens, each 2 * 144 and attention over 2 positions on average: 4 * 2 * 4.
   EXPECT_EQ(CountStepFlops(job_, shape_, v1::STAGE_MATRIX_ORIENTATION).teacher_block, 8 * (288 + 32));

@@ -1,6 +1,7 @@
 #include "orchestrator/state/open_layers.h"
 
 #include <algorithm>
+#include <optional>
 
 namespace retort::orchestrator {
 namespace {
@@ -18,21 +19,10 @@ std::vector<uint32_t> TaskLayers(const Run& run) {
   return layers;
 }
 
-uint64_t ReportedStep(const Lease* lease, const v1::TaskRecord& task) {
-  if (lease != nullptr) {
-    for (const v1::LayerProgress& layer : lease->progress.layers()) {
-      if (layer.layer() == task.layer()) {
-        return std::min(std::max(layer.step(), task.step()), task.total_steps());
-      }
-    }
-  }
-  return task.step();
-}
-
 // One slice's work while its range grows upwards.
 class SliceWork {
  public:
-  explicit SliceWork(const RunCosts* costs) : costs_(costs) {}
+  SliceWork(const RunCosts* costs, std::optional<uint32_t> below) : costs_(costs), below_(below) {}
 
   void Add(const OpenLayer& layer) {
     ++layers_;
@@ -49,10 +39,10 @@ class SliceWork {
 
   double work() const {
     if (layers_ == 0) return 0;
-    double work = train_ + static_cast<double>(steps_) * costs_->PrefixWork(stage_, last_layer_);
+    double work = train_ + static_cast<double>(steps_) * costs_->TeacherWork(stage_, below_, last_layer_);
     if (later_steps_ > 0) {
       work += static_cast<double>(later_steps_) *
-              costs_->PrefixWork(v1::STAGE_HIDDEN_STATE_ALIGNMENT, last_layer_);
+              costs_->TeacherWork(v1::STAGE_HIDDEN_STATE_ALIGNMENT, below_, last_layer_);
     }
     return work;
   }
@@ -61,6 +51,7 @@ class SliceWork {
 
  private:
   const RunCosts* costs_;
+  std::optional<uint32_t> below_;  // the layer that the slice below ends with
   size_t layers_ = 0;
   uint32_t last_layer_ = 0;
   v1::Stage stage_ = v1::STAGE_UNSPECIFIED;
@@ -70,6 +61,17 @@ class SliceWork {
 };
 
 }  // namespace
+
+uint64_t ReportedStep(const Lease* lease, const v1::TaskRecord& task) {
+  if (lease != nullptr) {
+    for (const v1::LayerProgress& layer : lease->progress.layers()) {
+      if (layer.layer() == task.layer()) {
+        return std::min(std::max(layer.step(), task.step()), task.total_steps());
+      }
+    }
+  }
+  return task.step();
+}
 
 std::vector<OpenLayer> OpenLayersOf(const Moment& now, const State& state, const Run& run) {
   std::vector<OpenLayer> open;
@@ -109,13 +111,14 @@ bool AreNeighbours(const OpenLayer& lower, const OpenLayer& upper) {
 RangeTable TableOf(const v1::RunRecord& run, const RunCosts& costs, const std::vector<OpenLayer>& layers) {
   RangeTable table(layers.size());
   for (size_t begin = 0; begin < layers.size(); ++begin) {
-    SliceWork slice(&costs);
+    const auto below = begin > 0 ? std::optional(layers[begin - 1].layer) : std::nullopt;
+    SliceWork slice(&costs, below);
     double work_before = 0;  // of the finished slices of this range
     double bytes = 0;
     for (size_t end = begin; end < layers.size(); ++end) {
       if (end > begin && !AreNeighbours(layers[end - 1], layers[end])) {
         work_before += slice.work();
-        slice = SliceWork(&costs);
+        slice = SliceWork(&costs, below);
       }
       slice.Add(layers[end]);
       bytes = std::max(bytes, SliceBytes(run.job(), run.shape(), slice.last_layer(), slice.layers()));

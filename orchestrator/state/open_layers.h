@@ -24,11 +24,14 @@ struct OpenLayer {
 // them until it comes back or they expire.
 std::vector<OpenLayer> OpenLayersOf(const Moment& now, const State& state, const Run& run);
 
+// Steps that the row has, by what the holder reported last; without a lease: as published.
+uint64_t ReportedStep(const Lease* lease, const v1::TaskRecord& task);
+
 // Whether one slice can hold both: neighbours among the converted layers, in one stage.
 bool AreNeighbours(const OpenLayer& lower, const OpenLayer& upper);
 
 // Work in gigaflop until the ranges' layers are through stages 1 and 2, done by one worker: its slices one
-// after the other where a range is no single slice.
+// after the other where a range is no single slice. What is below a range is another worker's.
 RangeTable TableOf(const v1::RunRecord& run, const RunCosts& costs, const std::vector<OpenLayer>& layers);
 
 }  // namespace retort::orchestrator

@@ -6,12 +6,24 @@
 
 namespace retort::orchestrator {
 
+// Whether slices pull their input from the worker below (a relay) or recompute it.
+enum class RelayPolicy {
+  kAuto,    // as is faster by what was measured
+  kAlways,  // wherever somebody has the layers below, as if it cost nothing
+  kNever,
+};
+
 struct Options {
   // Lease rules.
   int64_t heartbeat_interval_ms = 2'000;
   int64_t lease_ttl_ms = 20'000;  // at least 4 heartbeats; also how long a silent worker stays registered
   int64_t lease_margin_ms = 5'000;
   int64_t yield_within_ms = 30'000;  // from the first heartbeat's reply that asks
+
+  // Of a collective of stage 3. A rank that stands still for longer has left its generation. Less than the
+  // part of a worker's grace in which the step under way may end (worker/agent), so that a rank whose peer
+  // hangs saves what it has.
+  int64_t gang_timeout_ms = 10'000;
 
   int64_t request_keep_ms = 48 * 3'600'000LL;  // of request ids, by the wall clock
 
@@ -43,6 +55,12 @@ struct Options {
   // is registered.
   double assumed_efficiency = 0.8;
   double assumed_gflops = 100;
+
+  // The relay's cost to the worker that receives: what gRPC was measured to stream on one core, halved, and a
+  // call's own part.
+  RelayPolicy relay = RelayPolicy::kAuto;
+  double hop_bytes_per_second = 150e6;
+  double hop_seconds = 1e-3;  // a micro-batch
 };
 
 }  // namespace retort::orchestrator

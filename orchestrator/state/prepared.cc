@@ -19,8 +19,9 @@ absl::Status CheckPrepared(const v1::JobSpec& job, const v1::PreparedRun& prepar
     return absl::InvalidArgumentError(
         absl::StrCat("Complete: the teacher's shape has a size of 0, or more than ", kMaxLayers, " layers"));
   }
-  const int files = job.data().train_size() + 1 + (job.data().off_domain().empty() ? 0 : 1);
-  bool hashes_fit = prepared.inputs().teacher_sha256().size() == 32 && prepared.inputs().data_size() == files;
+  const size_t files = TrainFiles(job.data()).size() + 1 + (job.data().off_domain().empty() ? 0 : 1);
+  bool hashes_fit = prepared.inputs().teacher_sha256().size() == 32 &&
+                    static_cast<size_t>(prepared.inputs().data_size()) == files;
   for (const v1::InputHash& hash : prepared.inputs().data())
     hashes_fit = hashes_fit && hash.sha256().size() == 32;
   if (!hashes_fit) {
@@ -75,6 +76,10 @@ absl::Status CompleteRows(Draft& draft, const Lease& lease, const std::vector<ui
                                                    prepares ? " lacks" : " must not have", " `prepared`"));
   }
   for (const uint32_t layer : layers) {
+    if (record.stage() == v1::STAGE_END_TO_END && layer != 0) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("Complete: rank ", layer, " is done when rank 0 has published the last step"));
+    }
     const v1::TaskRecord& task = draft.task(record.run_id(), {record.stage(), layer});
     if (task.step() != task.total_steps()) {
       return absl::FailedPreconditionError(absl::StrCat("Complete: layer ", layer, " is published at step ",
@@ -114,6 +119,12 @@ absl::StatusOr<std::vector<v1::TaskRecord>> MakeTasks(const v1::RunRecord& run) 
   }
   if (job.stages().has_hidden_state_alignment()) {
     add_stage(v1::STAGE_HIDDEN_STATE_ALIGNMENT, job.stages().hidden_state_alignment().budget());
+  }
+  const uint64_t ranks = job.stages().end_to_end().world_size(), sequences = EndToEndSequences(job);
+  if (ranks > sequences) {
+    return absl::InvalidArgumentError(absl::StrCat("stages.end_to_end.world_size is ", ranks,
+                                                   ", and a step has ", sequences,
+                                                   " sequences: at most one rank a sequence"));
   }
   const uint64_t end_to_end_steps =
       job.stages().has_end_to_end() ? StageSteps(job.stages().end_to_end().budget()) : 0;

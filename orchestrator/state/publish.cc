@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "orchestrator/state/callers.h"
 #include "orchestrator/state/draft.h"
+#include "orchestrator/state/gang.h"
 #include "orchestrator/state/lease_end.h"
 #include "orchestrator/state/prepared.h"
 
@@ -45,6 +46,10 @@ absl::Status CheckPublish(const Draft& draft, const Lease& lease, const v1::Begi
     return absl::FailedPreconditionError(absl::StrCat(what, ": a RESULT in ", StageName(stage)));
   }
   for (const v1::LayerCheckpoint& layer : request.layers()) {
+    if (stage == v1::STAGE_END_TO_END && layer.layer() != 0) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(what, ": rank ", layer.layer(), " publishes nothing, rank 0 does"));
+    }
     const v1::TaskRecord& task = draft.task(run.run_id(), {stage, layer.layer()});
     const uint64_t least = is_result ? task.total_steps() : task.step();
     if (layer.step() < least || layer.step() > task.total_steps()) {
@@ -61,7 +66,9 @@ void KeepMeasured(const Draft& draft, const Lease& lease, v1::TaskRecord& task) 
   const Worker* const worker = draft.FindWorker(lease.record.worker_id());
   for (const v1::LayerProgress& layer : lease.progress.layers()) {
     if (layer.layer() != task.layer() || !(layer.train_seconds_per_step() > 0) || worker == nullptr) continue;
-    task.set_train_seconds_per_step(layer.train_seconds_per_step());
+    // A step of the gang is as much work as its ranks do together.
+    const uint32_t ranks = task.stage() == v1::STAGE_END_TO_END ? draft.run(task.run_id()).world_size() : 1;
+    task.set_train_seconds_per_step(layer.train_seconds_per_step() * ranks);
     task.set_teacher_seconds_per_step(lease.progress.teacher_seconds_per_step());
     task.set_measured_gflops(worker->speed_gflops());
   }
@@ -148,6 +155,10 @@ Decision<v1::CommitPublishReply> DecideCommitPublish(const Moment& now, const St
     } else {
       for (const v1::LayerCheckpoint& layer : begun->layers())
         CommitLayer(draft, *lease, request.publish(), layer);
+      const v1::TaskRecord& stage = draft.task(lease->record.run_id(), {lease->record.stage(), layers[0]});
+      if (IdOf(stage) == kEndToEnd && stage.step() == stage.total_steps()) {
+        CompleteOtherRanks(draft, lease->record.run_id());
+      }
     }
   }
   decision.changes = draft.Finish();

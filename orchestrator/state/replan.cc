@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "core/base/counted.h"
 #include "orchestrator/state/draft.h"
+#include "orchestrator/state/gang.h"
 #include "orchestrator/state/run_cut.h"
 #include "orchestrator/state/run_lifecycle.h"
 #include "orchestrator/state/run_view.h"
@@ -158,10 +159,18 @@ class Planner {
     if (workers.empty()) {
       if (reason.empty() && view.demand.workers > 0) {
         const size_t able = view.demand.eligible.size();
-        reason = absl::StrCat("waits for a worker: ", Counted(able, "worker"), " could do it, and ",
-                              able == 1 ? "has" : "have", " a run of a higher priority or an older one");
+        reason =
+            view.demand.at_least > 1 && able < view.demand.at_least
+                ? absl::StrFormat("end_to_end waits for %d more workers: its %d ranks train together, and %s",
+                                  view.demand.at_least - able, view.demand.at_least, view.eligibility)
+                : absl::StrCat("waits for a worker: ", Counted(able, "worker"), " could do it, and ",
+                               able == 1 ? "has" : "have", " a run of a higher priority or an older one");
       }
     } else if (view.stage != v1::STAGE_UNSPECIFIED) {
+      if (view.stage == v1::STAGE_END_TO_END) {
+        reason = PlanGang(view, workers);
+        return;
+      }
       placement_.targets[workers.front()] = {view.demand.run_id, view.stage, 0, 0};
       reason = absl::StrCat(StageName(view.stage), " for ", draft_.FindWorker(workers.front())->name());
     } else {
@@ -183,6 +192,56 @@ class Planner {
   std::vector<uint64_t> TakeRecutRuns() { return std::move(recut_runs_); }
 
  private:
+  // A rank keeps its holder, then whom the last plan had for it; the others get the free ones from below.
+  std::string PlanGang(const RunView& view, const std::vector<uint64_t>& workers) {
+    std::map<uint32_t, uint64_t> worker_of_rank;
+    std::vector<uint64_t> left;
+    const auto place = [&](uint32_t rank, uint64_t worker_id) {
+      return worker_of_rank.emplace(rank, worker_id).second;
+    };
+    for (const uint64_t worker_id : workers) {
+      const Lease* const lease = draft_.state().LeaseOf(worker_id);
+      const bool holds = lease != nullptr && lease->record.run_id() == view.demand.run_id &&
+                         lease->record.stage() == v1::STAGE_END_TO_END;
+      if (!holds || !place(lease->record.first_layer(), worker_id)) left.push_back(worker_id);
+    }
+    std::vector<uint32_t> free = OpenRanks(view);
+    std::erase_if(left, [&](uint64_t worker_id) {
+      const auto planned = draft_.state().placement.targets.find(worker_id);
+      const bool was_rank = planned != draft_.state().placement.targets.end() &&
+                            planned->second.run_id == view.demand.run_id &&
+                            planned->second.stage == v1::STAGE_END_TO_END;
+      if (!was_rank || std::erase(free, planned->second.first_layer) == 0) return false;
+      return place(planned->second.first_layer, worker_id);
+    });
+    for (size_t i = 0; i < std::min(left.size(), free.size()); ++i) place(free[i], left[i]);
+    std::vector<std::string> names;
+    for (const auto& [rank, worker_id] : worker_of_rank) {
+      placement_.targets[worker_id] = {view.demand.run_id, view.stage, rank, rank};
+      names.push_back(draft_.FindWorker(worker_id)->name());
+    }
+    std::string reason = absl::StrCat("end_to_end on ", Counted(names.size(), "rank"), ": ",
+                                      absl::StrJoin(names, ", "), "; ", view.eligibility);
+    const uint32_t ranks = view.run->record.world_size();
+    if (ranks > names.size() && !IsElastic(view.run->record.job())) {
+      absl::StrAppend(&reason, "; waits for ", ranks - names.size(), " more, as it has ",
+                      Counted(ranks, "rank"));
+    }
+    return reason;
+  }
+
+  // Ranks that nobody holds and that are not in back-off; before their number is fixed all that could be.
+  std::vector<uint32_t> OpenRanks(const RunView& view) {
+    std::vector<uint32_t> free;
+    for (const v1::TaskRecord* rank : RanksOf(*view.run)) {
+      const bool waits = rank->not_before_unix_ms() > draft_.now().unix_ms;
+      if (rank->state() == v1::TASK_STATE_PENDING && !waits) free.push_back(rank->layer());
+    }
+    if (view.run->record.world_size() != 0 || free.empty()) return free;
+    while (free.size() < view.demand.workers) free.push_back(static_cast<uint32_t>(free.size()));
+    return free;
+  }
+
   std::string PlanLayers(const RunView& view, const std::vector<uint64_t>& workers) {
     const uint64_t run_id = view.demand.run_id;
     std::vector<CutCandidate> candidates;

@@ -1,5 +1,7 @@
 #include "orchestrator/state/run_control.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "core/base/job_work.h"
 #include "core/base/name.h"
@@ -31,19 +33,38 @@ absl::Status CheckBudget(const char* stage, const v1::StageBudget& budget, const
       "; a step must be a multiple of micro_batch * seq_len = ", pass_tokens));
 }
 
+bool HasInterval(const v1::CheckpointSpec& checkpoint) {
+  return (checkpoint.every_steps() == 0) != (checkpoint.every_seconds() == 0);
+}
+
+bool AreWeights(const google::protobuf::RepeatedField<uint32_t>& weights, int files) {
+  return weights.empty() ||
+         (weights.size() == files && std::find(weights.begin(), weights.end(), 0u) == weights.end());
+}
+
 // What can be said without files; core/config says it better, to whoever writes the file.
 absl::Status CheckJob(const v1::JobSpec& job) {
   if (!IsName(job.name())) {
     return absl::InvalidArgumentError(absl::StrCat("job.name '", job.name(), "' is not ", kNameRule));
   }
   if (job.teacher().path().empty() || job.data().train().empty() || job.data().eval().empty() ||
-      job.data().seq_len() == 0 || job.micro_batch() == 0 || job.checkpoint().every_steps() == 0 ||
+      job.data().seq_len() == 0 || job.micro_batch() == 0 || !HasInterval(job.checkpoint()) ||
       job.student().state_size() == 0 || StudentGroups(job.student(), /*query_heads=*/1) == 0 ||
       job.student().mixer() == v1::MIXER_KIND_UNSPECIFIED) {
     return absl::InvalidArgumentError(absl::StrCat(
         "job ", job.name(),
         " lacks teacher.path, student.mixer, state_size or groups, data.train, eval or seq_len, "
-        "micro_batch or checkpoint.every_steps: send it as core/config makes it from a job file"));
+        "micro_batch or one checkpoint interval: send it as core/config makes it from a job file"));
+  }
+  bool fits = AreWeights(job.data().train_weights(), job.data().train_size());
+  for (const v1::DataPhase& phase : job.data().phases()) {
+    fits = fits && !phase.train().empty() && AreWeights(phase.train_weights(), phase.train_size());
+  }
+  if (!fits) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("job ", job.name(),
+                     ": data.train and each of data.phases need files, and no weights or one "
+                     "above 0 for each"));
   }
   const v1::StagesSpec& stages = job.stages();
   if (stages.has_matrix_orientation()) {

@@ -108,6 +108,20 @@ TEST_F(RunControl, RefusesAJobThatCoreConfigWouldNotMake) {
             absl::InvalidArgumentError(
                 "job.stages.end_to_end: 5120 tokens in steps of 1000; a step must be a multiple "
                 "of micro_batch * seq_len = 512"));
+  job = SixLayerJob();
+  job.mutable_data()->add_phases();
+  EXPECT_EQ(
+      Ask(Submission(job, "r4")).status,
+      absl::InvalidArgumentError("job six: data.train and each of data.phases need files, and no weights or "
+                                 "one above 0 for each"));
+  job.mutable_data()->mutable_phases(0)->add_train("a.bin");
+  job.mutable_data()->mutable_phases(0)->add_train_weights(0);
+  EXPECT_EQ(Ask(Submission(job, "r5")).status.code(), absl::StatusCode::kInvalidArgument);
+  job = SixLayerJob();
+  job.mutable_checkpoint()->clear_every_steps();
+  EXPECT_EQ(Ask(Submission(job, "r6")).status.code(), absl::StatusCode::kInvalidArgument);
+  job.mutable_checkpoint()->set_every_seconds(60);
+  EXPECT_TRUE(Ask(Submission(job, "r7")).status.ok());
   job = SixLayerJob("Six");
   EXPECT_EQ(Ask(Submission(job, "r2")).status.code(), absl::StatusCode::kInvalidArgument);
   v1::SubmitRequest urgent = Submission(SixLayerJob(), "r3");

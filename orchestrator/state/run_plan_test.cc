@@ -76,7 +76,7 @@ TEST_F(RunPlan, SaysWhatDoesNotFit) {
   cluster_.Register("a", 100, /*memory_bytes=*/200 << 20);
   const auto plan = PlanOfJob(SixLayerJob(), /*layers=*/24);
   EXPECT_THAT(plan->reasons(),
-              Contains(HasSubstr("does not fit: layer 23 needs 0.2 GiB on one worker, the largest "
+              Contains(HasSubstr("does not fit: layer 23 needs 0.3 GiB on one worker, the largest "
                                  "offers 0.2 GiB")));
   EXPECT_THAT(plan->reasons(), Contains(HasSubstr("does not fit: end_to_end needs 0.")));
   EXPECT_FALSE(plan->has_seconds());

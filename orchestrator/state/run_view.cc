@@ -6,6 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "core/base/counted.h"
+#include "core/base/job_work.h"
+#include "orchestrator/state/gang.h"
 
 namespace retort::orchestrator {
 namespace {
@@ -31,11 +34,17 @@ std::vector<uint64_t> FastestAlike(const Draft& draft, const std::vector<uint64_
   return best == kinds.end() ? std::vector<uint64_t>{} : best->second.second;
 }
 
+// 1 where nothing is asked for: as many as fit.
+uint64_t RanksAskedFor(const v1::RunRecord& run) {
+  if (run.world_size() != 0) return run.world_size();
+  return std::max<uint64_t>(1, run.job().stages().end_to_end().world_size());
+}
+
 // Least memory with which a worker can do anything of what is left.
 double LeastBytes(const RunView& view) {
   const v1::RunRecord& run = view.run->record;
   if (view.stage == v1::STAGE_PREPARE) return 0;
-  if (view.stage == v1::STAGE_END_TO_END) return EndToEndBytes(run.job(), run.shape());
+  if (view.stage == v1::STAGE_END_TO_END) return EndToEndBytes(run.job(), run.shape(), RanksAskedFor(run));
   double least = view.table.bytes(0, 1);
   for (size_t i = 1; i < view.layers.size(); ++i) least = std::min(least, view.table.bytes(i, i + 1));
   return least;
@@ -81,7 +90,50 @@ void FindEligible(const Draft& draft, RunView& view) {
   }
 }
 
-// Of PREPARE or END_TO_END: one worker, unless one that cannot be asked holds it, or it is in back-off.
+// Those of `workers` that can be ranks of a gang of `ranks` at once: as many on one host as its memory holds.
+// The run's own come first.
+std::vector<uint64_t> FittingTogether(const Draft& draft, const v1::RunRecord& run,
+                                      std::vector<uint64_t> workers, uint64_t ranks) {
+  const double bytes = EndToEndBytes(run.job(), run.shape(), ranks);
+  std::stable_partition(workers.begin(), workers.end(), [&](uint64_t id) {
+    const Lease* const lease = draft.state().LeaseOf(id);
+    return lease != nullptr && lease->record.run_id() == run.run_id();
+  });
+  std::map<std::string, double> free_bytes;
+  for (const uint64_t id : workers) {
+    const v1::Capabilities& has = draft.FindWorker(id)->registration.capabilities();
+    double& free = free_bytes[has.host()];
+    free = std::max(free, static_cast<double>(has.memory_bytes()));
+  }
+  std::erase_if(workers, [&](uint64_t id) {
+    const v1::Capabilities& has = draft.FindWorker(id)->registration.capabilities();
+    if (has.host().empty()) return static_cast<double>(has.memory_bytes()) < bytes;
+    double& free = free_bytes.at(has.host());
+    if (free < bytes) return true;
+    free -= bytes;
+    return false;
+  });
+  return workers;
+}
+
+// Whom END_TO_END can have as ranks; says with numbers why not more.
+void FitRanks(const Draft& draft, RunView& view) {
+  const v1::RunRecord& run = view.run->record;
+  const size_t able = view.demand.eligible.size();
+  const uint64_t sequences = EndToEndSequences(run.job());
+  const bool is_auto = run.world_size() == 0 && run.job().stages().end_to_end().world_size() == 0;
+  const uint64_t ranks = is_auto ? RanksAmong(draft, run, view.demand.eligible) : RanksAskedFor(run);
+  if (is_auto && view.demand.workers > 0) view.demand.workers = ranks;
+  view.demand.eligible = FittingTogether(draft, run, std::move(view.demand.eligible), ranks);
+  const uint64_t tried = is_auto ? std::min<uint64_t>(ranks + 1, sequences) : ranks;
+  view.eligibility = absl::StrFormat(
+      "%d of %s can be ranks together, %d could be one alone: each of %d would need %.1f GiB, and a step "
+      "has %s",
+      view.demand.eligible.size(), Counted(draft.state().workers.size(), "worker"), able, tried,
+      EndToEndBytes(run.job(), run.shape(), tried) / 1073741824.0, Counted(sequences, "sequence"));
+}
+
+// Of PREPARE: one worker, unless one that cannot be asked holds it, or it is in back-off.
 void DemandOne(const Draft& draft, const v1::TaskRecord& task, RunView& view) {
   view.stage = task.stage();
   const Lease* const lease =
@@ -96,6 +148,39 @@ void DemandOne(const Draft& draft, const v1::TaskRecord& task, RunView& view) {
   } else {
     view.demand.workers = 1;
   }
+}
+
+// Of END_TO_END: a worker for each rank; before their number is fixed for as many as could be.
+void DemandGang(const Draft& draft, RunView& view) {
+  const v1::RunRecord& record = view.run->record;
+  const v1::EndToEndSpec& spec = record.job().stages().end_to_end();
+  view.stage = v1::STAGE_END_TO_END;
+  size_t held = 0, open = 0, closed = 0;
+  for (const v1::TaskRecord* rank : RanksOf(*view.run)) {
+    if (rank->state() == v1::TASK_STATE_DONE) continue;
+    const Lease* const lease =
+        rank->state() == v1::TASK_STATE_LEASED ? draft.state().FindLease(rank->token()) : nullptr;
+    if (lease != nullptr) {
+      ++(draft.FindWorker(lease->record.worker_id()) != nullptr ? held : closed);
+    } else if (rank->not_before_unix_ms() > draft.now().unix_ms) {
+      ++closed;
+      if (view.next_backoff_unix_ms == 0 || rank->not_before_unix_ms() < view.next_backoff_unix_ms) {
+        view.next_backoff_unix_ms = rank->not_before_unix_ms();
+        view.waits_for = absl::StrFormat(
+            "rank %d of %s waits %.1f s more: %s", rank->layer(), std::string(StageName(rank->stage())),
+            (rank->not_before_unix_ms() - draft.now().unix_ms) / 1000.0, rank->message());
+      }
+    } else {
+      ++open;
+    }
+  }
+  if (record.world_size() == 0 && open > 0) {
+    open = spec.world_size() != 0 ? spec.world_size() : EndToEndSequences(record.job());
+  }
+  const bool is_auto = record.world_size() == 0 && spec.world_size() == 0;
+  view.demand.at_least = is_auto || IsElastic(record.job()) ? 1 : held + open + closed;
+  view.demand.workers = held + open;
+  if (held == 0 && view.demand.workers < view.demand.at_least) view.demand.workers = 0;
 }
 
 size_t CountHolders(const Draft& draft, const RunView& view) {
@@ -131,6 +216,12 @@ void DemandForLayers(const Draft& draft, RunView& view) {
 
 }  // namespace
 
+uint64_t RanksAmong(const Draft& draft, const v1::RunRecord& run, const std::vector<uint64_t>& workers) {
+  uint64_t ranks = std::max<uint64_t>(1, std::min<uint64_t>(workers.size(), EndToEndSequences(run.job())));
+  while (ranks > 1 && FittingTogether(draft, run, workers, ranks).size() < ranks) --ranks;
+  return ranks;
+}
+
 bool IsGrantable(v1::RunState state) {
   return state == v1::RUN_STATE_QUEUED || state == v1::RUN_STATE_RUNNING;
 }
@@ -147,10 +238,10 @@ RunView ViewRun(const Draft& draft, const Run& run, RunCosts costs) {
   } else {
     view.layers = OpenLayersOf(draft.now(), draft.state(), run);
     const bool all_done = std::all_of(run.tasks.begin(), run.tasks.end(), [](const auto& entry) {
-      return entry.first == kEndToEnd || entry.second.state() == v1::TASK_STATE_DONE;
+      return entry.first.stage == v1::STAGE_END_TO_END || entry.second.state() == v1::TASK_STATE_DONE;
     });
     if (all_done) {
-      DemandOne(draft, run.tasks.at(kEndToEnd), view);
+      DemandGang(draft, view);
     } else if (view.layers.empty()) {  // all that is open is held by workers that have not come back
       view.waits_for = "its holders have not registered since the orchestrator's restart";
       return view;
@@ -160,6 +251,7 @@ RunView ViewRun(const Draft& draft, const Run& run, RunCosts costs) {
     }
   }
   FindEligible(draft, view);
+  if (view.stage == v1::STAGE_END_TO_END) FitRanks(draft, view);
   return view;
 }
 

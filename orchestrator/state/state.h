@@ -48,12 +48,20 @@ struct InputRefusal {
   int64_t until_steady_ms;  // from then on it is asked again
 };
 
+// The ranks of END_TO_END that train, or wait to train, together. Memory only.
+struct Gang {
+  uint64_t generation = 0;               // the last one formed; 0: none since the start
+  std::map<uint32_t, uint64_t> members;  // of it: rank -> token
+  std::map<uint32_t, uint64_t> waiting;  // for the next one: rank -> token; a token may have ended since
+};
+
 struct Run {
   v1::RunRecord record;
   std::map<TaskId, v1::TaskRecord> tasks;
   // Memory only.
   std::map<uint64_t, InputRefusal> refusals;  // by worker_id
   std::optional<int64_t> last_recut_steady_ms;
+  Gang gang;
 };
 
 // A wish to have layers back, told by heartbeats.
@@ -90,7 +98,8 @@ struct Worker {
 // What the last plan wants a worker to do. A worker without a target stays idle.
 struct Target {
   uint64_t run_id = 0;
-  // PREPARE, END_TO_END, or UNSPECIFIED: stages 1 and 2 of the open layers first_layer to last_layer.
+  // PREPARE, END_TO_END (the rank first_layer), or UNSPECIFIED: stages 1 and 2 of the open layers first_layer
+  // to last_layer.
   v1::Stage stage = v1::STAGE_UNSPECIFIED;
   uint32_t first_layer = 0;
   uint32_t last_layer = 0;

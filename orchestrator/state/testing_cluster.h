@@ -7,6 +7,7 @@
 
 #include "core/base/random.h"
 #include "gtest/gtest.h"
+#include "orchestrator/state/gang.h"
 #include "orchestrator/state/give_back.h"
 #include "orchestrator/state/grant.h"
 #include "orchestrator/state/invariants.h"
@@ -38,6 +39,7 @@ inline v1::JobSpec SixLayerJob(const std::string& name = "six") {
   set(*job.mutable_stages()->mutable_matrix_orientation()->mutable_budget(), 40);
   set(*job.mutable_stages()->mutable_hidden_state_alignment()->mutable_budget(), 60);
   set(*job.mutable_stages()->mutable_end_to_end()->mutable_budget(), 10);
+  job.mutable_stages()->mutable_end_to_end()->set_world_size(1);
   return job;
 }
 
@@ -217,6 +219,15 @@ class TestCluster {
     commit.set_token(token);
     commit.set_publish(next_publish++);
     return Do(DecideCommitPublish(now, state, options, commit, &begin)).status;
+  }
+
+  Decision<v1::JoinGangReply> JoinGang(const std::string& name, uint64_t token,
+                                       uint64_t after_generation = 0) {
+    v1::JoinGangRequest request;
+    Name(name, request);
+    request.set_token(token);
+    request.set_after_generation(after_generation);
+    return Do(DecideJoinGang(now, state, options, request));
   }
 
   absl::Status TryComplete(const std::string& name, uint64_t token, const std::vector<uint32_t>& layers,

@@ -66,8 +66,11 @@ RandomTokens::RandomTokens(int64_t seq_len, int64_t vocab_size) {
   const std::vector<int32_t> document(ids.data_ptr<int32_t>(), ids.data_ptr<int32_t>() + ids.numel());
   auto writer = IndexedDatasetWriter::Create(directory_ / "tokens", static_cast<int32_t>(vocab_size));
   RETORT_CHECK(writer.ok() && writer->Add(document).ok() && writer->Finish().ok()) << path;
-  auto batches = Batches::Open({directory_ / "tokens.bin"}, static_cast<int>(seq_len), /*seed=*/7,
-                               static_cast<int>(vocab_size));
+  v1::DataSpec data;
+  data.add_train("tokens.bin");
+  data.set_seq_len(static_cast<uint32_t>(seq_len));
+  data.set_seed(7);
+  auto batches = Batches::Open(data, {directory_ / "tokens.bin"}, static_cast<int>(vocab_size));
   RETORT_CHECK(batches.ok()) << batches.status().ToString();
   batches_ = std::move(*batches);
 }

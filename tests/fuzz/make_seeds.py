@@ -68,6 +68,8 @@ def pair(code, sizes, entries, data):
 def main():
     for name, stored in tokenizers():
         write("tokenizer_fuzz", name + ".json", json.dumps(stored, separators=(",", ":")))
+    for stored in json.loads((HERE / "../golden/chat/chats.json").read_text())["templates"]:
+        write("chat_template_fuzz", stored["name"].replace(" ", "_") + ".jinja", stored["template"])
     write("encode_fuzz", "marks", "e\u0301\u0323 \u1100\u1161\u11a8 \u212b\r\n\n  <repo> 1234 don't")
     write("encode_fuzz", "broken", b"ok \xff\xe2\x82 \xf0\x9f\x99\x82 <|endoftext|>  word")
     write("indexed_dataset_fuzz", "uint16", pair(8, [3, 2], [0, 1, 2], struct.pack("<5H", 1, 2, 3, 4, 999)))
@@ -76,6 +78,8 @@ def main():
         {"__metadata__": {"format": "pt"}, "a": {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]},
          "b": {"dtype": "U8", "shape": [], "data_offsets": [8, 9]}}, bytes(9)))
     write("job_file_fuzz", "all.yaml", (HERE / "../../configs/quickstart.yaml").read_text())
+    write("job_file_fuzz", "mixture.yaml", "data:\n  train: [{path: a.bin, weight: 3}, {path: b.bin, weight: 1}]\n"
+          "  phases: [{stage: end_to_end, from: 2k, train: c.bin}]\ncheckpoint: {every: 10 minutes}\n")
     write("job_file_fuzz", "flow.yaml", "{name: a, teacher: {path: t}, student: {mixer: mamba2, keep_attention: [0, 2]},\n"
           " data: {train: [x.bin], eval: \"y.bin\", seq_len: 8}, stages: {end_to_end: {tokens: 1k, tokens_per_step: 8,\n"
           " lr: 1e-3}}}\n")

@@ -103,7 +103,7 @@ class ChainWorkshop final : public Workshop {
     return sim::Prepare(job, kLayers);
   }
   absl::StatusOr<std::unique_ptr<SliceWork>> Load(
-      const v1::Slice& slice, CheckpointSource& source, const std::atomic<bool>&,
+      const v1::Slice& slice, CheckpointSource& source, GangCalls&, const std::atomic<bool>&,
       const std::function<void(const LoadProgress&)>& on_progress) override {
     on_progress({.phase = v1::SLICE_PHASE_LOADING, .planned_memory_bytes = 1 << 20});
     std::vector<SavedLayer> fetched;

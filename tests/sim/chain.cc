@@ -206,7 +206,7 @@ absl::StatusOr<ChainWork> ChainWork::Load(const v1::Slice& slice, const std::vec
       if (reference.stage() == last_stage)
         last = AddHandover(last, reference.stage(), reference.layer(), handed);
     }
-    work.layers_.at(0).state = Assembled(last, all);
+    work.layers_.at(slice.layers(0).layer()).state = Assembled(last, all);
   }
   return work;
 }
@@ -222,6 +222,7 @@ std::vector<uint32_t> ChainWork::DoomedLayers() const {
 }
 
 StepReport ChainWork::Step(double seconds_per_layer) {
+  if (is_led()) return {};
   uint64_t slowest = ~uint64_t{0};
   for (const auto& [number, layer] : layers_) {
     if (layer.state.step < layer.total_steps) slowest = std::min(slowest, layer.state.step);

@@ -69,6 +69,10 @@ class ChainWork {
   void Drop(const std::vector<uint32_t>& layers);
   SavedLayer Result() const { return MakeResult(slice_.job(), layers_.at(0).state); }
   size_t layers() const { return layers_.size(); }
+  // Whether this is a rank that trains only with the others of its run. Rank 0 takes the steps of all.
+  bool is_in_gang() const { return slice_.gang().world_size() > 1; }
+  // Whether another rank takes the steps.
+  bool is_led() const { return slice_.stage() == v1::STAGE_END_TO_END && slice_.layers(0).layer() != 0; }
 
  private:
   struct Layer {

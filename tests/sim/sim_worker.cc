@@ -295,6 +295,53 @@ void SimWorker::EndWorkAfter(const ProcessPtr& process, int64_t wait_ms, std::fu
   });
 }
 
+// A step is taken in a generation of the gang, or not at all for now. No collective tells a rank that rank 0
+// has gone: the others leave their generation after every step.
+void SimWorker::JoinGang(const ProcessPtr& process) {
+  v1::JoinGangRequest request;
+  request.set_worker_id(process->registration.worker_id());
+  request.set_epoch(process->agent.epoch());
+  request.set_token(token());
+  if (process->chain->is_led()) request.set_after_generation(process->generation);
+  network_.Call<v1::JoinGangReply>(
+      name(), Ms(kCallDeadline),
+      [this, request](Delivery delivery, const Respond<v1::JoinGangReply>& respond) {
+        orchestrator_.Serve<v1::JoinGangReply>("JoinGang", &Coordinator::JoinGang, request, delivery,
+                                               respond);
+      },
+      [this, process, number = process->work_number](const absl::StatusOr<v1::JoinGangReply>& reply) {
+        In(process, [this, process, number, reply] {
+          if (number != process->work_number || !process->is_working) return;
+          if (reply.ok() && reply->generation() != 0) {
+            process->generation = reply->generation();
+            return TakeStep(process);
+          }
+          EndWorkAfter(process, world_.DrawMs(500, 1'500), [] {
+            return WorkEnd{.status = absl::OkStatus(), .result = StepReport(), .failed_layers = {}};
+          });
+        });
+      });
+}
+
+void SimWorker::TakeStep(const ProcessPtr& process) {
+  const auto failed = [](const absl::Status& status) {
+    return WorkEnd{.status = status, .result = {}, .failed_layers = {}};
+  };
+  const absl::Status fault = DrawFault();
+  const double seconds = profile_.seconds_per_layer;
+  const int64_t ms =
+      static_cast<int64_t>(1'000 * seconds * static_cast<double>(process->chain->layers() + 1));
+  EndWorkAfter(process, world_.DrawMs(ms / 2, ms), [process, fault, failed, seconds] {
+    if (!fault.ok()) return failed(fault);
+    if (const std::vector<uint32_t> layers = process->chain->DoomedLayers(); !layers.empty()) {
+      return WorkEnd{.status = absl::InvalidArgumentError("the loss is not a number"),
+                     .result = {},
+                     .failed_layers = layers};
+    }
+    return WorkEnd{.status = fault, .result = process->chain->Step(seconds), .failed_layers = {}};
+  });
+}
+
 void SimWorker::Begin(const ProcessPtr& process, const Work& work) {
   process->is_working = true;
   process->is_stopping_work = false;
@@ -313,19 +360,11 @@ void SimWorker::Begin(const ProcessPtr& process, const Work& work) {
     Load(process, order->slice);
   } else if (std::holds_alternative<StepOrder>(work)) {
     oracle_.OnStepBegins(name(), token());
-    const absl::Status fault = DrawFault();
-    const double seconds = profile_.seconds_per_layer;
-    const int64_t ms =
-        static_cast<int64_t>(1'000 * seconds * static_cast<double>(process->chain->layers() + 1));
-    EndWorkAfter(process, world_.DrawMs(ms / 2, ms), [process, fault, failed, seconds] {
-      if (!fault.ok()) return failed(fault);
-      if (const std::vector<uint32_t> layers = process->chain->DoomedLayers(); !layers.empty()) {
-        return WorkEnd{.status = absl::InvalidArgumentError("the loss is not a number"),
-                       .result = {},
-                       .failed_layers = layers};
-      }
-      return WorkEnd{.status = fault, .result = process->chain->Step(seconds), .failed_layers = {}};
-    });
+    if (process->chain->is_in_gang()) {
+      JoinGang(process);
+    } else {
+      TakeStep(process);
+    }
   } else if (const auto* order = std::get_if<CopyOrder>(&work)) {
     EndWorkAfter(process, world_.DrawMs(0, 20), [process, order = *order] {
       WorkEnd end;

@@ -68,6 +68,7 @@ class SimWorker {
     int64_t born_ms = 0;
     std::shared_ptr<PendingCall> call;
     std::optional<ChainWork> chain;
+    uint64_t generation = 0;  // of a gang, that it was last in
     // The piece of work under way.
     uint64_t work_number = 0;
     bool is_working = false;
@@ -100,6 +101,8 @@ class SimWorker {
   void Upload(const ProcessPtr& process, const UploadOrder& order);
 
   void Begin(const ProcessPtr& process, const Work& work);
+  void JoinGang(const ProcessPtr& process);
+  void TakeStep(const ProcessPtr& process);
   void EndWorkAfter(const ProcessPtr& process, int64_t wait_ms, std::function<WorkEnd()> end);
   void Load(const ProcessPtr& process, const v1::Slice& slice);
   void FetchNext(const ProcessPtr& process, uint64_t work_number, const std::shared_ptr<Loading>& loading);

@@ -14,7 +14,7 @@ constexpr int64_t kDisturbEveryMs = 500;
 // Long enough for a run's last back-offs, re-cuts and stages on the slowest workers.
 constexpr int64_t kMendedMs = 3'600'000;
 
-v1::JobSpec DrawJob(World& world, uint64_t number) {
+v1::JobSpec DrawJob(World& world, uint64_t number, uint64_t workers) {
   v1::JobSpec job;
   job.set_name(absl::StrCat(world.Chance(0.1) ? "doomed" : "run", number));
   job.mutable_teacher()->set_path("teacher");
@@ -38,7 +38,13 @@ v1::JobSpec DrawJob(World& world, uint64_t number) {
   };
   if (world.Chance(0.8)) set(*job.mutable_stages()->mutable_matrix_orientation()->mutable_budget());
   if (world.Chance(0.8)) set(*job.mutable_stages()->mutable_hidden_state_alignment()->mutable_budget());
-  if (world.Chance(0.8)) set(*job.mutable_stages()->mutable_end_to_end()->mutable_budget());
+  if (world.Chance(0.8)) {
+    v1::EndToEndSpec& end_to_end = *job.mutable_stages()->mutable_end_to_end();
+    set(*end_to_end.mutable_budget());
+    // Of the four sequences of a step; 0: as many as fit.
+    end_to_end.set_world_size(static_cast<uint32_t>(world.Draw(0, std::min<uint64_t>(workers, 4))));
+    end_to_end.set_elastic(world.Chance(0.5));
+  }
   return job;
 }
 
@@ -155,7 +161,7 @@ void Simulation::SubmitRuns() {
   const uint64_t count = world_.Chance(0.4) ? world_.Draw(2, 3) : 1;
   for (uint64_t number = 1; number <= count; ++number) {
     v1::SubmitRequest request;
-    *request.mutable_job() = DrawJob(world_, number);
+    *request.mutable_job() = DrawJob(world_, number, workers_.size());
     request.set_priority(static_cast<int32_t>(world_.Draw(0, 2)) - 1);
     const int64_t at_ms = number == 1 ? world_.DrawMs(0, 3'000) : world_.DrawMs(0, faults_end_ms_);
     world_.At(at_ms, [this, request] { Ask("Submit", &Coordinator::Submit, request); });

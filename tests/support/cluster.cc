@@ -121,8 +121,9 @@ std::string RunHistory::Render() const {
   return text.str();
 }
 
-Cluster::Cluster(std::filesystem::path bin, const std::vector<std::string>& environment)
-    : bin_(std::move(bin)) {
+Cluster::Cluster(std::filesystem::path bin, const std::vector<std::string>& environment,
+                 std::vector<std::string> arguments)
+    : bin_(std::move(bin)), arguments_(std::move(arguments)) {
   std::string directory = (std::filesystem::temp_directory_path() / "retort_cluster_XXXXXX").string();
   RETORT_CHECK(mkdtemp(directory.data()) != nullptr) << directory;
   directory_ = directory;
@@ -143,10 +144,16 @@ Cluster::~Cluster() {
 void Cluster::StartOrchestrator(const std::vector<std::string>& environment) {
   const std::filesystem::path file = directory_ / "address";
   std::filesystem::remove(file);
-  orchestrator_ = std::make_unique<ChildProcess>(
-      std::vector<std::string>{bin_ / "retort-orchestrator", "serve", "--state", state_, "--listen",
-                               address_.empty() ? "127.0.0.1:0" : address_, "--address-file", file},
-      environment);
+  std::vector<std::string> argv = {bin_ / "retort-orchestrator",
+                                   "serve",
+                                   "--state",
+                                   state_,
+                                   "--listen",
+                                   address_.empty() ? "127.0.0.1:0" : address_,
+                                   "--address-file",
+                                   file};
+  argv.insert(argv.end(), arguments_.begin(), arguments_.end());
+  orchestrator_ = std::make_unique<ChildProcess>(argv, environment);
   Eventually(kStartSeconds, [&] { return std::filesystem::exists(file) || !orchestrator_->running(); });
   const absl::StatusOr<std::string> address = ReadFile(file);
   RETORT_CHECK(address.ok()) << address.status().ToString() << "\n" << orchestrator_->Wait(0).err;

@@ -56,7 +56,9 @@ class RunHistory {
 class Cluster {
  public:
   // Starts an orchestrator. `bin`: where the programs lie. `environment`: NAME=VALUE, of this start only.
-  explicit Cluster(std::filesystem::path bin, const std::vector<std::string>& environment = {});
+  // `arguments`: of each of its starts, besides those that it needs.
+  explicit Cluster(std::filesystem::path bin, const std::vector<std::string>& environment = {},
+                   std::vector<std::string> arguments = {});
   ~Cluster();
 
   // Starts the orchestrator again, at the same address on the same state.
@@ -85,7 +87,8 @@ class Cluster {
 
  private:
   const std::filesystem::path bin_;
-  std::filesystem::path directory_;  // of this cluster alone
+  const std::vector<std::string> arguments_;  // of the orchestrator
+  std::filesystem::path directory_;           // of this cluster alone
   std::filesystem::path state_;
   std::string address_;  // once it is known
   std::unique_ptr<ChildProcess> orchestrator_;

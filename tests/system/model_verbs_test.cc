@@ -6,6 +6,7 @@
 
 #include <fstream>
 
+#include "core/base/files.h"
 #include "tests/system/tiny_run.h"
 #include "train/data/testing_dataset.h"
 
@@ -90,6 +91,18 @@ TEST(Generate, SamplesByItsSeed) {
     EXPECT_EQ(Generate(model, {"--temperature", "1", "--seed", "5"}), text);
     EXPECT_NE(Generate(model, {"--temperature", "1", "--seed", "6"}), text);
   }
+}
+
+TEST(Generate, AnswersInTheModelsChatTemplate) {
+  const std::filesystem::path model = TestPath("instruct");
+  std::filesystem::copy(Teacher(), model);
+  ProgramEnd end = RunRetort({"generate", model, "--chat", "--prompt", "press the key"});
+  EXPECT_EQ(end.exit_code, 2);
+  EXPECT_THAT(end.err, HasSubstr("there is no chat template in " + model.string()));
+  // A template that adds nothing asks what is continued without it.
+  ASSERT_TRUE(WriteFileAtomically(model / "chat_template.jinja", "{{ messages[0].content }} to").ok());
+  const std::string plain = Output({"generate", Teacher(), "--prompt", "press the key to"});
+  EXPECT_EQ("press the key to" + Output({"generate", model, "--chat", "--prompt", "press the key"}), plain);
 }
 
 TEST(Generate, RefusesMoreTokensThanTheContextHolds) {

@@ -41,7 +41,8 @@ const std::vector<Area>& Areas() {
 constexpr absl::string_view kOwnFolders[] = {"core/",         "kernels/", "model/", "train/",
                                              "orchestrator/", "worker/",  "cli/",   "tool/",
                                              "tests/",        "retort/",  "proto/"};
-constexpr absl::string_view kTorchFree[] = {"core/", "kernels/", "orchestrator/", "cli/", "train/data/"};
+constexpr absl::string_view kTorchFree[] = {"core/", "kernels/",    "orchestrator/",
+                                            "cli/",  "train/chat/", "train/data/"};
 constexpr absl::string_view kTorchHeaders[] = {"torch/", "ATen/", "c10/", "caffe2/"};
 constexpr absl::string_view kNetworkFree[] = {"kernels/", "model/", "train/", "tool/"};
 constexpr absl::string_view kNetworkHeaders[] = {"grpc", "rocksdb/"};

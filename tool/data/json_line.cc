@@ -69,6 +69,22 @@ class TextReader : public nlohmann::json_sax<nlohmann::json> {
   std::string error_;
 };
 
+std::string Shown(std::string_view line) {
+  constexpr size_t kShown = 120;
+  std::string storage;
+  const nlohmann::json shown = std::string(ToValidUtf8(line.substr(0, kShown), &storage));
+  return absl::StrCat(Brief(shown), line.size() > kShown ? "..." : "");
+}
+
+// The message's text in the first of the members that it has; empty: neither is there as a text.
+std::string Member(const nlohmann::json& message, const char* name, const char* other) {
+  for (const char* member : {name, other}) {
+    if (message.is_object() && message.contains(member) && message[member].is_string())
+      return message[member];
+  }
+  return "";
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> TextOfLine(std::string_view line, const std::string& field) {
@@ -77,13 +93,31 @@ absl::StatusOr<std::string> TextOfLine(std::string_view line, const std::string&
     return absl::InvalidArgumentError(absl::StrCat("not JSON: ", reader.error()));
   }
   if (reader.found() == 1 && reader.is_text()) return std::move(reader.text());
-  constexpr size_t kShown = 120;
-  std::string storage;
-  const nlohmann::json shown = std::string(ToValidUtf8(line.substr(0, kShown), &storage));
   const char* wrong = reader.found() == 0 ? "missing" : reader.found() == 1 ? "no string" : "given twice";
-  return absl::InvalidArgumentError(absl::StrCat("member '", field, "' is ", wrong, " in ", Brief(shown),
-                                                 line.size() > kShown ? "..." : "",
+  return absl::InvalidArgumentError(absl::StrCat("member '", field, "' is ", wrong, " in ", Shown(line),
                                                  "; --text-field names the text's member"));
+}
+
+absl::StatusOr<std::vector<ChatMessage>> ChatOfLine(std::string_view line, const std::string& field) {
+  const nlohmann::json object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (object.is_discarded()) return absl::InvalidArgumentError(absl::StrCat("not JSON: ", Shown(line)));
+  if (!object.is_object() || !object.contains(field) || !object[field].is_array()) {
+    return absl::InvalidArgumentError(absl::StrCat("member '", field, "' is no list of messages in ",
+                                                   Shown(line), "; --text-field names the messages' member"));
+  }
+  std::vector<ChatMessage> chat;
+  for (const nlohmann::json& message : object[field]) {
+    ChatMessage said = {Member(message, "role", "from"), Member(message, "content", "value")};
+    if (said.role.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("a message in '", field,
+                       "' is neither {\"role\", \"content\"} nor {\"from\", \"value\"}: ", Brief(message)));
+    }
+    if (said.role == "human") said.role = "user";
+    if (said.role == "gpt") said.role = "assistant";
+    chat.push_back(std::move(said));
+  }
+  return chat;
 }
 
 }  // namespace retort

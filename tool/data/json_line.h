@@ -3,13 +3,19 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "train/chat/chat_template.h"
 
 namespace retort {
 
 // The text in the member `field` of the JSON object that `line` is. INVALID_ARGUMENT when it is no JSON, or
 // when that member is missing, given twice or no string; nothing else in the object is looked at.
 absl::StatusOr<std::string> TextOfLine(std::string_view line, const std::string& field);
+
+// The chat in that member: a list of {"role": "user", "content": "..."}, or of {"from": "human", "value":
+// "..."}, whose "human" and "gpt" are user and assistant. INVALID_ARGUMENT when it is none.
+absl::StatusOr<std::vector<ChatMessage>> ChatOfLine(std::string_view line, const std::string& field);
 
 }  // namespace retort

@@ -11,10 +11,12 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "core/base/random.h"
 #include "core/base/status_macros.h"
 #include "tool/data/json_line.h"
 #include "tool/data/text_file.h"
+#include "train/chat/chat_template.h"
 #include "train/data/indexed_dataset_writer.h"
 #include "train/data/tokenizer.h"
 #include "train/data/utf8.h"
@@ -28,6 +30,8 @@ namespace fs = std::filesystem;
 constexpr size_t kLongestDocumentBytes = size_t{512} << 20;
 
 using DocumentFn = std::function<absl::Status(const std::string& text)>;
+// The text of a .jsonl file's line.
+using LineFn = std::function<absl::StatusOr<std::string>(std::string_view line)>;
 
 absl::Status AtLine(const fs::path& file, uint64_t line, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(file.string(), ":", line, ": ", status.message()));
@@ -38,14 +42,14 @@ absl::Status TooLong(const fs::path& file, uint64_t line) {
                                                  ": a document of more than 512 MiB; cut it into several"));
 }
 
-absl::Status UseLine(const fs::path& file, uint64_t number, std::string_view line, const std::string& field,
+absl::Status UseLine(const fs::path& file, uint64_t number, std::string_view line, const LineFn& read,
                      const DocumentFn& use) {
   if (line.find_first_not_of(" \t\r") == std::string_view::npos) return absl::OkStatus();
-  const absl::StatusOr<std::string> text = TextOfLine(line, field);
+  const absl::StatusOr<std::string> text = read(line);
   return text.ok() ? use(*text) : AtLine(file, number, text.status());
 }
 
-absl::Status ForEachLine(const fs::path& file, const std::string& field, const std::atomic<bool>& stop,
+absl::Status ForEachLine(const fs::path& file, const LineFn& read, const std::atomic<bool>& stop,
                          const DocumentFn& use) {
   ASSIGN_OR_RETURN(TextFile text_file, TextFile::Open(file, stop));
   std::string text;
@@ -55,14 +59,14 @@ absl::Status ForEachLine(const fs::path& file, const std::string& field, const s
     ASSIGN_OR_RETURN(more, text_file.Read(&text));
     size_t begin = 0;
     for (size_t end = text.find('\n', searched); end != std::string::npos; end = text.find('\n', begin)) {
-      RETURN_IF_ERROR(UseLine(file, number++, std::string_view(text).substr(begin, end - begin), field, use));
+      RETURN_IF_ERROR(UseLine(file, number++, std::string_view(text).substr(begin, end - begin), read, use));
       begin = end + 1;
     }
     text.erase(0, begin);
     searched = text.size();
     if (text.size() > kLongestDocumentBytes) return TooLong(file, number);
   }
-  return UseLine(file, number, text, field, use);
+  return UseLine(file, number, text, read, use);
 }
 
 absl::Status UseWhole(const fs::path& file, const std::atomic<bool>& stop, const DocumentFn& use) {
@@ -86,8 +90,8 @@ absl::Status CheckNotStopped(const std::atomic<bool>& stop) {
 }
 
 // Calls `use` with each document of the inputs, in order, until it returns an error or `stop` is set.
-absl::Status ForEachDocument(const TokenizeOptions& options, const std::atomic<bool>& stop,
-                             const DocumentFn& use) {
+absl::Status ForEachDocument(const TokenizeOptions& options, const LineFn& read,
+                             const std::atomic<bool>& stop, const DocumentFn& use) {
   const DocumentFn use_or_stop = [&](const std::string& text) {
     RETURN_IF_ERROR(CheckNotStopped(stop));
     return use(text);
@@ -95,7 +99,7 @@ absl::Status ForEachDocument(const TokenizeOptions& options, const std::atomic<b
   for (const fs::path& file : options.inputs) {
     const absl::Status status = WithoutCompression(file).extension() == ".txt"
                                     ? UseWhole(file, stop, use_or_stop)
-                                    : ForEachLine(file, options.text_field, stop, use_or_stop);
+                                    : ForEachLine(file, read, stop, use_or_stop);
     RETURN_IF_ERROR(CheckNotStopped(stop));
     RETURN_IF_ERROR(status);
   }
@@ -110,13 +114,13 @@ uint64_t Draw(uint64_t seed, std::string_view text) {
 }
 
 // The documents whose draw is at most this are held out; none: no document is.
-absl::StatusOr<std::optional<uint64_t>> HoldoutThreshold(const TokenizeOptions& options,
+absl::StatusOr<std::optional<uint64_t>> HoldoutThreshold(const TokenizeOptions& options, const LineFn& read,
                                                          const std::atomic<bool>& stop) {
   if (options.holdout_fraction > 0) return static_cast<uint64_t>(options.holdout_fraction * 0x1p64);
   if (options.holdout_documents == 0) return std::nullopt;
   std::priority_queue<uint64_t> smallest;  // the largest on top
   uint64_t documents = 0;
-  RETURN_IF_ERROR(ForEachDocument(options, stop, [&](const std::string& text) {
+  RETURN_IF_ERROR(ForEachDocument(options, read, stop, [&](const std::string& text) {
     if (text.empty()) return absl::OkStatus();
     ++documents;
     smallest.push(Draw(options.holdout_seed, text));
@@ -140,6 +144,10 @@ absl::Status CheckOptions(const TokenizeOptions& options) {
           absl::StrCat("input ", file.string(),
                        " is neither .jsonl (a document a line) nor .txt (one document), nor "
                        "one of these with .gz or .zst behind"));
+    }
+    if (options.chat && kind == ".txt") {
+      return absl::InvalidArgumentError(
+          absl::StrCat("input ", file.string(), " is text, and chats come as .jsonl; leave out --chat"));
     }
     std::error_code ignored;  // of a path that cannot be looked up: reading it says why
     if (fs::is_directory(file, ignored))
@@ -192,7 +200,8 @@ class TokenizeRun {
   static absl::StatusOr<TokenizeReport> Run(const TokenizeOptions& options, const std::atomic<bool>& stop) {
     TokenizeRun run(options, stop);
     RETURN_IF_ERROR(run.Prepare());
-    RETURN_IF_ERROR(ForEachDocument(options, stop, [&](const std::string& text) { return run.Add(text); }));
+    RETURN_IF_ERROR(
+        ForEachDocument(options, run.read_, stop, [&](const std::string& text) { return run.Add(text); }));
     RETURN_IF_ERROR(run.Finish());
     return run.report_;
   }
@@ -216,7 +225,8 @@ class TokenizeRun {
                                                        "' is no token of ", options_.tokenizer.string()));
       }
     }
-    ASSIGN_OR_RETURN(threshold_, HoldoutThreshold(options_, stop_));
+    RETURN_IF_ERROR(ChooseReader());
+    ASSIGN_OR_RETURN(threshold_, HoldoutThreshold(options_, read_, stop_));
     const fs::path output = Prefix(options_.output);
     ASSIGN_OR_RETURN(IndexedDatasetWriter train,
                      IndexedDatasetWriter::Create(output, tokenizer_->vocab_size()));
@@ -234,8 +244,30 @@ class TokenizeRun {
     return absl::OkStatus();
   }
 
+  absl::Status ChooseReader() {
+    read_ = [this](std::string_view line) { return TextOfLine(line, options_.text_field); };
+    if (!options_.chat) return absl::OkStatus();
+    std::error_code ignored;  // the tokenizer was read
+    const fs::path directory =
+        fs::is_directory(options_.tokenizer, ignored) ? options_.tokenizer : options_.tokenizer.parent_path();
+    ASSIGN_OR_RETURN(std::optional<ChatTemplate> chat_template, ChatTemplate::Load(directory));
+    if (!chat_template) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("there is no chat template beside the tokenizer in ", directory.string(),
+                       ", neither chat_template.jinja nor a chat_template in tokenizer_config.json"));
+    }
+    read_ = [this, chat_template = *std::move(chat_template),
+             now = absl::Now()](std::string_view line) -> absl::StatusOr<std::string> {
+      ASSIGN_OR_RETURN(const std::vector<ChatMessage> chat, ChatOfLine(line, options_.text_field));
+      if (chat.empty()) return std::string();
+      return chat_template.Render(chat, /*answers=*/false, now);
+    };
+    return absl::OkStatus();
+  }
+
   absl::Status Add(const std::string& text) {
-    std::vector<int32_t> ids = tokenizer_->EncodeWhole(text);
+    // A chat template writes what stands around a document itself.
+    std::vector<int32_t> ids = options_.chat ? tokenizer_->Encode(text) : tokenizer_->EncodeWhole(text);
     if (ids.empty()) {
       ++report_.empty_documents;
       return absl::OkStatus();
@@ -269,6 +301,7 @@ class TokenizeRun {
   const TokenizeOptions& options_;
   const std::atomic<bool>& stop_;
   std::unique_ptr<Tokenizer> tokenizer_;
+  LineFn read_;
   std::optional<int32_t> end_of_document_;
   std::optional<uint64_t> threshold_;
   std::optional<Side> train_;

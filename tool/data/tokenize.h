@@ -20,8 +20,10 @@ struct TokenizeOptions {
   std::vector<std::filesystem::path> inputs;
   // Where the documents go: OUTPUT.bin and OUTPUT.idx. A final ".bin" is taken off first.
   std::filesystem::path output;
-  // The member of a .jsonl object that holds the text.
+  // The member of a .jsonl object that holds the text; of a chat its messages.
   std::string text_field = "text";
+  // Each document is a chat, written as the tokenizer's chat template says; inputs are .jsonl.
+  bool chat = false;
   // Text of the token that ends each document, e.g. "<|endoftext|>"; empty: documents get no end.
   std::string end_of_document;
 

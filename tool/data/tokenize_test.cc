@@ -288,5 +288,50 @@ TEST(TokenizeFiles, RefusesOptionsThatContradict) {
   EXPECT_THAT(ErrorOf(options), HasSubstr("cannot hold out 5 documents: the inputs have 5"));
 }
 
+// A tokenizer's directory with a chat template.
+TokenizeOptions ChatOptions(const std::string& lines) {
+  std::filesystem::create_directories(TestPath("model"));
+  std::filesystem::copy(kTokenizer, TestPath("model/tokenizer.json"));
+  WriteText(
+      "model/tokenizer_config.json",
+      nlohmann::json{{"chat_template", "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"}}
+          .dump());
+  TokenizeOptions options = Options({WriteText("chats.jsonl", lines)});
+  options.tokenizer = TestPath("model");
+  options.chat = true;
+  options.text_field = "messages";
+  return options;
+}
+
+TEST(TokenizeFiles, WritesChatsAsTheirTemplateSays) {
+  const auto report = Tokenize(ChatOptions(
+      R"({"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]})"
+      "\n"
+      R"({"id": 7, "messages": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]})"
+      "\n"
+      R"({"messages": []})"));
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->train.documents, 2u);
+  EXPECT_EQ(report->empty_documents, 1u);
+  EXPECT_THAT(ReadBack("out.bin"),
+              ElementsAre("[system] Be brief.\n[user] Hi\n", "[user] Hi\n[assistant] Hello\n"));
+}
+
+TEST(TokenizeFiles, PointsAtWhatIsNoChat) {
+  EXPECT_THAT(ErrorOf(ChatOptions(R"({"text": "Hi"})")),
+              HasSubstr("chats.jsonl:1: member 'messages' is no list of messages in"));
+  TokenizeOptions options = Options({WriteText("a.jsonl", R"({"messages": [{"speaker": "x"}]})")});
+  options.tokenizer = TestPath("model");
+  options.chat = true;
+  options.text_field = "messages";
+  EXPECT_THAT(ErrorOf(options),
+              HasSubstr(R"(a.jsonl:1: a message in 'messages' is neither {"role", "content"} nor)"));
+  options.inputs = {WriteText("a.txt", "Hi")};
+  EXPECT_THAT(ErrorOf(options), HasSubstr("chats come as .jsonl"));
+  options.inputs = {WriteText("b.jsonl", "{}")};
+  options.tokenizer = kTokenizer;
+  EXPECT_THAT(ErrorOf(options), HasSubstr("there is no chat template beside the tokenizer in"));
+}
+
 }  // namespace
 }  // namespace retort

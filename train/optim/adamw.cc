@@ -65,7 +65,14 @@ double AdamW::ClipGradients(double limit, double share) {
 }
 
 void AdamW::ClearGradients() {
-  for (Trainable& trainable : trainables_) trainable.value.mutable_grad().reset();
+  for (Trainable& trainable : trainables_) {
+    at::Tensor& gradient = trainable.value.mutable_grad();
+    if (!keeps_gradient_memory_) {
+      gradient.reset();
+    } else if (gradient.defined()) {
+      gradient.zero_();
+    }
+  }
 }
 
 std::vector<std::pair<at::Tensor, at::Tensor>> AdamW::moments() const {

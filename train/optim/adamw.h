@@ -21,15 +21,17 @@ class AdamW {
  public:
   explicit AdamW(std::vector<Trainable> trainables);
 
-  // One update from the gradients present; every trainable must have one. Clears them.
+  // One update from the gradients present; every trainable must have one. Clears them (ClearGradients).
   void Step(double lr);
 
   // Multiplies all gradients by `share` (1/n makes the mean of n passes that were added up), and then so that
   // their joint L2 norm is at most `limit`. Returns the norm between the two.
   double ClipGradients(double limit, double share = 1.0);
 
-  // Forgets gradients of a step that will not be applied.
+  // Forgets gradients, as of a step that will not be applied; sets them to zero where they stand when another
+  // owns their memory (GradientReducer).
   void ClearGradients();
+  void set_keeps_gradient_memory(bool keeps) { keeps_gradient_memory_ = keeps; }
 
   const std::vector<Trainable>& trainables() const { return trainables_; }
 
@@ -49,6 +51,7 @@ class AdamW {
   Group groups_[2];                         // with and without decay
   std::vector<std::pair<int, int>> where_;  // of each trainable: group, index
   int64_t steps_ = 0;
+  bool keeps_gradient_memory_ = false;
 };
 
 }  // namespace retort

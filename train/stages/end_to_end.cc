@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/check.h"
 #include "core/base/status_macros.h"
 #include "model/lm/torch_seam.h"
 #include "train/optim/schedule.h"
@@ -34,7 +35,7 @@ int64_t FirstOwnLayer(const LanguageModel& teacher, const LanguageModel& student
 }
 
 // What backward passes have left there, or zeros.
-at::Tensor GradientOf(at::Tensor& value) {
+at::Tensor GradientOf(const at::Tensor& value) {
   at::Tensor& gradient = value.mutable_grad();
   if (!gradient.defined()) gradient = at::zeros_like(value);
   return gradient;
@@ -54,7 +55,7 @@ std::vector<Trainable> EndToEndTrainables(v1::TrainScope scope, LanguageModel& s
 
 EndToEnd::EndToEnd(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student,
                    const Batches& batches)
-    : plan_(plan), teacher_(teacher), student_(student), batches_(batches) {
+    : plan_(plan), passes_(plan), teacher_(teacher), student_(student), batches_(batches) {
   if (plan.scope == v1::TRAIN_SCOPE_ALL) OwnSharedTensors(teacher, student);
   first_own_layer_ = FirstOwnLayer(teacher, student);
   for (BlockWeights& block : student.blocks) {
@@ -65,14 +66,46 @@ EndToEnd::EndToEnd(const StagePlan& plan, const LanguageModel& teacher, Language
 }
 
 EndToEnd::~EndToEnd() {
+  Join(nullptr);
   for (const Trainable& trainable : optimizer_->trainables()) {
     trainable.value.mutable_grad().reset();
     trainable.value.requires_grad_(false);
   }
 }
 
-absl::StatusOr<double> EndToEnd::Step(int64_t step, const std::atomic<bool>& stop) {
-  const absl::StatusOr<double> loss = Accumulate(step, stop);
+bool EndToEnd::IsOutsideAutograd(const at::Tensor& value) const {
+  return value.is_same(student_.embedding_VE) || value.is_same(student_.head_VE) ||
+         (student_.head_bias_V.defined() && value.is_same(student_.head_bias_V));
+}
+
+void EndToEnd::Join(RankGroup* group) {
+  reducer_.reset();
+  group_ = group;
+  optimizer_->set_keeps_gradient_memory(false);
+  optimizer_->ClearGradients();
+  passes_ = SharedOut(plan_, group == nullptr ? 1 : group->world_size());
+  if (group == nullptr) return;
+  std::vector<at::Tensor> reduced;
+  for (const Trainable& trainable : optimizer_->trainables()) {
+    if (!IsOutsideAutograd(trainable.value)) reduced.push_back(trainable.value);
+  }
+  reducer_ = std::make_unique<GradientReducer>(*group, reduced);
+  optimizer_->set_keeps_gradient_memory(true);
+}
+
+absl::StatusOr<double> EndToEnd::Step(int64_t step, const std::atomic<bool>& stop, Ballot ballot) {
+  verdict_ = Ballot::kApply;
+  absl::StatusOr<double> loss = Accumulate(step, stop);
+  if (loss.ok() && group_ != nullptr) {
+    const absl::StatusOr<Ballot> verdict = group_->Vote(ballot);
+    if (!verdict.ok()) {
+      loss = verdict.status();
+    } else if (*verdict == Ballot::kDrop) {
+      loss = absl::AbortedError(absl::StrCat("step ", step + 1, " was dropped by another rank"));
+    } else {
+      verdict_ = *verdict;
+    }
+  }
   if (!loss.ok()) {
     optimizer_->ClearGradients();
     return loss;
@@ -81,27 +114,48 @@ absl::StatusOr<double> EndToEnd::Step(int64_t step, const std::atomic<bool>& sto
   return loss;
 }
 
+absl::Status EndToEnd::SumOverRanks(double& loss) {
+  for (const Trainable& trainable : optimizer_->trainables()) {
+    if (!IsOutsideAutograd(trainable.value)) continue;
+    at::Tensor gradient = GradientOf(trainable.value);
+    RETURN_IF_ERROR(group_->Sum(gradient));
+  }
+  at::Tensor sum = at::full({1}, loss, at::kDouble);
+  RETURN_IF_ERROR(group_->Sum(sum));
+  loss = sum.item<double>();
+  return absl::OkStatus();
+}
+
 absl::StatusOr<double> EndToEnd::Accumulate(int64_t step, const std::atomic<bool>& stop) {
   const std::string doing = absl::StrCat(StageName(plan_.stage), ", step ", step + 1);
+  const int64_t ranks = group_ == nullptr ? 1 : group_->world_size();
+  const int64_t rank = group_ == nullptr ? 0 : group_->rank();
+  const int64_t end = (rank + 1) * passes_.micro_batches / ranks;
   double sum = 0.0;
-  for (int64_t pass = 0; pass < plan_.micro_batches; ++pass) {
+  for (int64_t pass = rank * passes_.micro_batches / ranks; pass < end; ++pass) {
     if (stop.load()) return absl::CancelledError("training stopped");
-    ASSIGN_OR_RETURN(const double loss, CatchTorch(doing, [&] { return AccumulatePass(step, pass); }));
-    sum += loss;
+    if (reducer_ != nullptr && pass + 1 == end) reducer_->ExpectLastPass();
+    const absl::StatusOr<double> loss = CatchTorch(doing, [&] { return AccumulatePass(step, pass); });
+    if (!loss.ok() && reducer_ != nullptr && reducer_->has_failed()) {
+      return absl::UnavailableError(loss.status().message());
+    }
+    RETURN_IF_ERROR(loss.status());
+    sum += *loss;
   }
+  if (group_ != nullptr) RETURN_IF_ERROR(SumOverRanks(sum));
   if (step == 0) RETURN_IF_ERROR(CheckGradients(plan_.stage, step, "student", optimizer_->trainables()));
-  const double norm = optimizer_->ClipGradients(kClipNorm, 1.0 / static_cast<double>(plan_.micro_batches));
+  const double norm = optimizer_->ClipGradients(kClipNorm, 1.0 / static_cast<double>(passes_.micro_batches));
   if (!std::isfinite(norm)) {
     return absl::InternalError(absl::StrCat(doing, ", student: the gradient's norm is ", norm,
                                             "; training stopped. Lower this stage's lr and begin "
                                             "anew with another --out, or look at the data"));
   }
-  return sum / static_cast<double>(plan_.micro_batches);
+  return sum / static_cast<double>(passes_.micro_batches);
 }
 
 absl::StatusOr<double> EndToEnd::AccumulatePass(int64_t step, int64_t pass) {
   ASSIGN_OR_RETURN(const at::Tensor ids_BT,
-                   ReadMicroBatch(plan_, batches_, plan_.first_sequence(step, pass)));
+                   ReadMicroBatch(passes_, batches_, passes_.first_sequence(step, pass)));
   const int64_t layers = teacher_.config.num_layers();
   const RotaryTable rotary = RotaryFor(teacher_, plan_.seq_len);
   HeadTargets targets;

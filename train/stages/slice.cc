@@ -1,7 +1,6 @@
 #include "train/stages/slice.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
@@ -10,13 +9,6 @@
 #include "model/lm/torch_seam.h"
 
 namespace retort {
-
-absl::StatusOr<at::Tensor> ReadMicroBatch(const StagePlan& plan, const Batches& batches,
-                                          int64_t first_sequence) {
-  ASSIGN_OR_RETURN(std::vector<int32_t> ids,
-                   batches.Sequences(static_cast<int>(plan.stage), first_sequence, plan.micro_batch));
-  return at::tensor(ids, at::kInt).to(at::kLong).view({plan.micro_batch, plan.seq_len});
-}
 
 namespace {
 
@@ -34,12 +26,12 @@ Slice::Slice(const StagePlan& plan, const LanguageModel& teacher, LanguageModel&
 }
 
 absl::StatusOr<SliceStep> Slice::Step(int64_t step, const std::vector<int64_t>& layers,
-                                      const std::atomic<bool>& stop) {
+                                      const std::atomic<bool>& stop, const PassRelay& relay) {
   RETORT_CHECK(!layers.empty()) << "step " << step;
   failed_layer_.reset();
   SliceStep result;
   for (int64_t layer : layers) result.layers.push_back({.layer = layer});
-  if (const absl::Status status = Accumulate(step, stop, result); !status.ok()) {
+  if (const absl::Status status = Accumulate(step, stop, relay, result); !status.ok()) {
     for (int64_t layer : layers) trainer(layer).optimizer().ClearGradients();
     return status;
   }
@@ -56,50 +48,54 @@ void Slice::Add(int64_t layer) { trainers_[layer] = std::make_unique<LayerTraine
 
 void Slice::Drop(int64_t layer) { RETORT_CHECK(trainers_.erase(layer) == 1) << "layer " << layer; }
 
-absl::Status Slice::Accumulate(int64_t step, const std::atomic<bool>& stop, SliceStep& result) {
+absl::Status Slice::Accumulate(int64_t step, const std::atomic<bool>& stop, const PassRelay& relay,
+                               SliceStep& result) {
+  TeacherWork work;
   for (int64_t pass = 0; pass < plan_.micro_batches; ++pass) {
     if (stop.load()) return absl::CancelledError("training stopped");
     const std::string doing = absl::StrCat(StageName(plan_.stage), ", step ", step + 1, ", teacher");
-    RETURN_IF_ERROR(CatchTorch(doing, [&] { return AccumulatePass(step, pass, result); }));
+    RETURN_IF_ERROR(CatchTorch(doing, [&] { return AccumulatePass(step, pass, relay, result, work); }));
+  }
+  result.teacher_blocks = work.blocks;
+  result.teacher_seconds =
+      work.seconds * static_cast<double>(plan_.micro_batches) / static_cast<double>(work.blocks);
+  return absl::OkStatus();
+}
+
+absl::Status Slice::AccumulatePass(int64_t step, int64_t pass, const PassRelay& relay, SliceStep& result,
+                                   TeacherWork& work) {
+  ASSIGN_OR_RETURN(Boundary input, relay.input ? relay.input(step, pass)
+                                               : EmbedMicroBatch(plan_, teacher_, batches_, step, pass));
+  TeacherPass teacher(teacher_, std::move(input), work);
+  const int64_t end = relay.output ? relay.output_boundary : -1;
+  for (TrainedLayer& trained : result.layers) {
+    teacher.AdvanceTo(trained.layer);
+    const bool ends_here = &trained == &result.layers.back() && end < 0 && !NeedsBlockOutput(plan_);
+    const BlockTaps taps = ends_here ? teacher.TapMixer() : teacher.TapBlock();
+    if (teacher.boundary() == end) relay.output(step, pass, teacher.hidden_BTE());
+    RETURN_IF_ERROR(Learn(step, pass, taps, teacher.rotary(), trained));
+  }
+  if (teacher.boundary() < end) {  // the layers between have no part in this batch
+    teacher.AdvanceTo(end);
+    relay.output(step, pass, teacher.hidden_BTE());
   }
   return absl::OkStatus();
 }
 
-absl::Status Slice::AccumulatePass(int64_t step, int64_t pass, SliceStep& result) {
-  ASSIGN_OR_RETURN(const at::Tensor ids_BT,
-                   ReadMicroBatch(plan_, batches_, plan_.first_sequence(step, pass)));
-  const RotaryTable rotary = RotaryFor(teacher_, plan_.seq_len);
-  at::Tensor hidden = Embed(teacher_, ids_BT);
-  const auto blocks = static_cast<double>(result.layers.back().layer + 1);
-  auto next = result.layers.begin();
-  for (int64_t layer = 0; next != result.layers.end(); ++layer) {
-    const bool trains = next->layer == layer, last = next + 1 == result.layers.end();
-    const double begin = MonotonicSeconds();
-    BlockTaps taps;
-    {
-      const c10::NoGradGuard no_grad;
-      if (trains && last && !NeedsBlockOutput(plan_)) {
-        taps = TapMixer(teacher_, layer, hidden, rotary);
-      } else {
-        hidden = RunBlock(teacher_, layer, hidden, rotary, trains ? &taps : nullptr);
-      }
-    }
-    const double shown = MonotonicSeconds();
-    result.teacher_seconds += (shown - begin) / blocks;
-    if (!trains) continue;
-    const absl::StatusOr<double> loss = trainer(layer).Accumulate(step, taps, rotary);
-    if (absl::IsInternal(loss.status()))
-      failed_layer_ = layer;  // the others: no memory, which is nobody's fault
-    if (!loss.ok()) return loss.status();
-    if (pass + 1 == plan_.micro_batches) {  // while the caches hold the gradients
-      const absl::Status status = trainer(layer).CheckAccumulated(step);
-      if (!status.ok()) failed_layer_ = layer;
-      RETURN_IF_ERROR(status);
-    }
-    next->loss += *loss;
-    next->seconds += MonotonicSeconds() - shown;
-    ++next;
+absl::Status Slice::Learn(int64_t step, int64_t pass, const BlockTaps& taps, const RotaryTable& rotary,
+                          TrainedLayer& trained) {
+  const double begin = MonotonicSeconds();
+  const absl::StatusOr<double> loss = trainer(trained.layer).Accumulate(step, taps, rotary);
+  if (absl::IsInternal(loss.status()))
+    failed_layer_ = trained.layer;  // the others: no memory, which is nobody's fault
+  if (!loss.ok()) return loss.status();
+  if (pass + 1 == plan_.micro_batches) {  // while the caches hold the gradients
+    const absl::Status status = trainer(trained.layer).CheckAccumulated(step);
+    if (!status.ok()) failed_layer_ = trained.layer;
+    RETURN_IF_ERROR(status);
   }
+  trained.loss += *loss;
+  trained.seconds += MonotonicSeconds() - begin;
   return absl::OkStatus();
 }
 

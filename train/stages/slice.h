@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "train/data/batches.h"
 #include "train/stages/layer_trainer.h"
+#include "train/stages/teacher_pass.h"
 
 namespace retort {
 
@@ -22,6 +24,18 @@ struct TrainedLayer {
 struct SliceStep {
   std::vector<TrainedLayer> layers;  // as asked for
   double teacher_seconds = 0;        // one teacher block's forward passes, mean over the blocks that ran
+  int64_t teacher_blocks = 0;        // forward passes of teacher blocks, of all micro-batches
+};
+
+// A slice's place in a relay: who gives it the teacher's hidden states, and who wants those it comes to.
+struct PassRelay {
+  // A boundary, not above the layers that train, of micro-batch `pass` of batch `step`. An error ends the
+  // step. Unset: the passes begin at the embedding.
+  std::function<absl::StatusOr<Boundary>(int64_t step, int64_t pass)> input;
+  // Gets hidden_states[output_boundary], which is above every layer that trains, before the step is applied.
+  // Unset: nobody wants it.
+  int64_t output_boundary = 0;
+  std::function<void(int64_t step, int64_t pass, const at::Tensor& hidden_BTE)> output;
 };
 
 // The teacher runs without gradients up to the last layer that trains; each of these learns from its block
@@ -30,15 +44,15 @@ struct SliceStep {
 class Slice {
  public:
   // `teacher`, `student` and `batches` must outlive the slice; of the teacher only embedding and blocks up to
-  // the last layer are used, of the student only the layers themselves. `layers`: converted layers,
-  // ascending.
+  // the last layer, or the relay's output, are used, of the student only the layers themselves. `layers`:
+  // converted layers, ascending.
   Slice(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student, const Batches& batches,
         const std::vector<int64_t>& layers);
 
   // One optimiser step on batch `step` of these of the slice's layers, ascending, at least one. After an
   // error no layer has applied it; CANCELLED soon after `stop` is set.
   absl::StatusOr<SliceStep> Step(int64_t step, const std::vector<int64_t>& layers,
-                                 const std::atomic<bool>& stop);
+                                 const std::atomic<bool>& stop, const PassRelay& relay = {});
 
   // After an error of Step: the layer at fault; none when it is not one layer's fault.
   std::optional<int64_t> failed_layer() const { return failed_layer_; }
@@ -53,8 +67,13 @@ class Slice {
 
  private:
   // Gradients of the whole step in the layers of `result`, where losses and times are added up.
-  absl::Status Accumulate(int64_t step, const std::atomic<bool>& stop, SliceStep& result);
-  absl::Status AccumulatePass(int64_t step, int64_t pass, SliceStep& result);
+  absl::Status Accumulate(int64_t step, const std::atomic<bool>& stop, const PassRelay& relay,
+                          SliceStep& result);
+  absl::Status AccumulatePass(int64_t step, int64_t pass, const PassRelay& relay, SliceStep& result,
+                              TeacherWork& work);
+  // One layer's part of a pass.
+  absl::Status Learn(int64_t step, int64_t pass, const BlockTaps& taps, const RotaryTable& rotary,
+                     TrainedLayer& trained);
 
   StagePlan plan_;
   const LanguageModel& teacher_;
@@ -63,9 +82,5 @@ class Slice {
   std::map<int64_t, std::unique_ptr<LayerTrainer>> trainers_;
   std::optional<int64_t> failed_layer_;
 };
-
-// Sequences first .. first + plan.micro_batch - 1 of the plan's stage as int64 ids, [B, T].
-absl::StatusOr<at::Tensor> ReadMicroBatch(const StagePlan& plan, const Batches& batches,
-                                          int64_t first_sequence);
 
 }  // namespace retort

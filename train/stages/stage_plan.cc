@@ -34,6 +34,15 @@ const char* StageName(Stage stage) {
   return "";
 }
 
+StagePlan SharedOut(StagePlan plan, int64_t ranks) {
+  const int64_t sequences = plan.micro_batches * plan.micro_batch;
+  plan.micro_batch = static_cast<int64_t>(PassSequences(static_cast<uint64_t>(sequences),
+                                                        static_cast<uint64_t>(plan.micro_batch),
+                                                        static_cast<uint64_t>(ranks)));
+  plan.micro_batches = sequences / plan.micro_batch;
+  return plan;
+}
+
 std::vector<StagePlan> PlanStages(const v1::JobSpec& job) {
   std::vector<StagePlan> plans;
   const v1::StagesSpec& stages = job.stages();

@@ -33,6 +33,9 @@ struct StagePlan {
   }
 };
 
+// The same steps in passes that `ranks` ranks can share out (PassSequences).
+StagePlan SharedOut(StagePlan plan, int64_t ranks);
+
 // The stages that the job asks for, in the order in which they run.
 std::vector<StagePlan> PlanStages(const v1::JobSpec& job);
 

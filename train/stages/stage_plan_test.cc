@@ -90,5 +90,33 @@ TEST(StageName, IsTheJobFilesKey) {
   EXPECT_STREQ(StageName(Stage::kEndToEnd), "end_to_end");
 }
 
+StagePlan Passes(int64_t micro_batches, int64_t micro_batch, int64_t ranks) {
+  StagePlan plan = {};
+  plan.micro_batches = micro_batches;
+  plan.micro_batch = micro_batch;
+  return SharedOut(plan, ranks);
+}
+
+TEST(SharedOut, LeavesOneRankItsPasses) {
+  const StagePlan plan = Passes(3, 4, 1);
+  EXPECT_EQ(plan.micro_batches, 3);
+  EXPECT_EQ(plan.micro_batch, 4);
+}
+
+TEST(SharedOut, CutsPassesWhereRanksWouldHaveNoneOrFewer) {
+  const StagePlan one_pass = Passes(1, 4, 2);
+  EXPECT_EQ(one_pass.micro_batches, 2);
+  EXPECT_EQ(one_pass.micro_batch, 2);
+  const StagePlan uneven = Passes(3, 4, 2);
+  EXPECT_EQ(uneven.micro_batches, 4);
+  EXPECT_EQ(uneven.micro_batch, 3);
+}
+
+TEST(SharedOut, GivesSomeRanksMoreWhereItMust) {
+  const StagePlan plan = Passes(2, 4, 3);
+  EXPECT_EQ(plan.micro_batches, 4);
+  EXPECT_EQ(plan.micro_batch, 2);
+}
+
 }  // namespace
 }  // namespace retort

@@ -58,7 +58,7 @@ inline v1::JobSpec TinyJob() {
 inline StagePlan TinyPlan(Stage stage) { return PlanStages(TinyJob())[static_cast<int>(stage) - 1]; }
 
 inline Batches TinyBatches(const v1::JobSpec& job) {
-  return Batches::Open({TinyDirectory() / "corpus/train.bin"}, job.data().seq_len(), job.data().seed(), 512)
+  return Batches::Open(job.data(), {TinyDirectory() / "corpus/train.bin"}, /*vocab_size=*/512)
       .value();
 }
 

@@ -178,11 +178,13 @@ void Agent::OnLease(int64_t now_ms, const v1::LeaseReply& reply) {
   Write(v1::LOG_LEVEL_INFO,
         absl::StrCat("granted ", slice.layers_size(), " layers from ",
                      slice.layers_size() == 0 ? 0 : slice.layers(0).layer(), " on: ", reply.reason()));
+  const bool knows_input = holding_->is_prepare() || slice.input() == v1::INPUT_SOURCE_RECOMPUTE ||
+                           slice.input() == v1::INPUT_SOURCE_RELAY;
   const bool knows_stage = v1::Stage_IsValid(slice.stage()) && slice.stage() != v1::STAGE_UNSPECIFIED;
   if (slice.layers().empty()) {
     EndHolding();
     BackOff(now_ms);
-  } else if (!knows_stage || (!holding_->is_prepare() && slice.input() != v1::INPUT_SOURCE_RECOMPUTE)) {
+  } else if (!knows_stage || !knows_input) {
     FailSlice(v1::END_CAUSE_INFRASTRUCTURE, {},
               absl::StrCat("this worker does not know stage ", slice.stage(), " with input source ",
                            slice.input(), ": it is older than the orchestrator"));

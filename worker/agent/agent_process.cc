@@ -15,6 +15,7 @@
 #include "core/base/check.h"
 #include "core/base/mutex.h"
 #include "core/base/random.h"
+#include "core/rpc/address.h"
 #include "core/rpc/call.h"
 #include "core/rpc/channel.h"
 #include "worker/agent/agent.h"
@@ -46,10 +47,11 @@ v1::RegisterRequest Registration(const AgentOptions& options) {
   request.set_name(options.name);
   request.set_build_version(options.build_version);
   *request.mutable_capabilities() = options.capabilities;
+  request.set_activation_address(options.activation_address);
   return request;
 }
 
-class AgentProcess final : public CheckpointSource {
+class AgentProcess final : public CheckpointSource, public GangCalls {
  public:
   AgentProcess(const AgentOptions& options, Workshop& workshop, Log& log, LogBuffer& shipped)
       : options_(options),
@@ -74,7 +76,7 @@ class AgentProcess final : public CheckpointSource {
 
  private:
   // What may be cancelled while it is under way, one of each.
-  enum Outgoing { kCall, kHeartbeat, kFetch, kShip };
+  enum Outgoing { kCall, kHeartbeat, kFetch, kGang, kShip };
 
   // A gRPC context that others see, for a scope.
   class Context {
@@ -83,7 +85,8 @@ class AgentProcess final : public CheckpointSource {
       MutexLock lock(process_.mutex_);
       process_.contexts_[kind_] = &context_;
       // Ordered before the end, or the stop, and only now to begin.
-      if (process_.agent_.end() || (kind == kFetch && process_.stops_work_)) context_.TryCancel();
+      if (process_.agent_.end() || ((kind == kFetch || kind == kGang) && process_.stops_work_))
+        context_.TryCancel();
     }
     ~Context() {
       MutexLock lock(process_.mutex_);
@@ -144,6 +147,7 @@ class AgentProcess final : public CheckpointSource {
     cancel_if(kCall, stops_call);
     cancel_if(kHeartbeat, has_ended);
     cancel_if(kFetch, stops_work_ || is_fetch_silent);
+    cancel_if(kGang, stops_work_);
     cancel_if(kShip, has_ended || stops_call);  // the good-bye waits for it
     if (has_ended) changed_.notify_all();
   }
@@ -189,6 +193,10 @@ class AgentProcess final : public CheckpointSource {
         reply = Call(*context, *heartbeats_, &v1::WorkerService::Stub::Heartbeat, *request,
                      milliseconds(HeartbeatDeadlineMs()));
       }
+      if (reply.ok() && reply->verdict().has_relay()) {
+        options_.on_relay_orders(reply->verdict().token(), reply->verdict().relay());
+      }
+      if (reply.ok()) reform_generation_ = reply->verdict().reform_generation();
       Tell([&](Agent& agent) { agent.OnHeartbeatEnd(NowMs(), reply); });
     }
   }
@@ -212,7 +220,8 @@ class AgentProcess final : public CheckpointSource {
     const auto on_progress = [this](const LoadProgress& progress) {
       Tell([&](Agent& agent) { agent.OnLoadProgress(progress); });
     };
-    absl::StatusOr<std::unique_ptr<SliceWork>> work = workshop_.Load(slice_, *this, stops_work_, on_progress);
+    absl::StatusOr<std::unique_ptr<SliceWork>> work =
+        workshop_.Load(slice_, *this, *this, stops_work_, on_progress);
     if (work.ok()) slice_work_ = *std::move(work);
     return {.status = work.status(), .result = {}, .failed_layers = {}};
   }
@@ -278,6 +287,32 @@ class AgentProcess final : public CheckpointSource {
     }
   }
 
+  // On the thread that works, within Step.
+  absl::StatusOr<v1::JoinGangReply> JoinGang(uint64_t after_generation) override {
+    v1::JoinGangRequest request;
+    request.set_after_generation(after_generation);
+    return CallForGang(&v1::WorkerService::Stub::JoinGang, std::move(request));
+  }
+  absl::StatusOr<v1::RendezvousReply> Rendezvous(v1::RendezvousRequest request) override {
+    return CallForGang(&v1::WorkerService::Stub::Rendezvous, std::move(request));
+  }
+  uint64_t reform_generation() const override { return reform_generation_; }
+  absl::StatusOr<std::string> Host() const override { return HostTowards(options_.address); }
+
+  template <class Request, class Reply>
+  absl::StatusOr<Reply> CallForGang(grpc::Status (v1::WorkerService::Stub::*method)(grpc::ClientContext*,
+                                                                                    const Request&, Reply*),
+                                    Request request) {
+    request.set_worker_id(registration_.worker_id());
+    request.set_token(slice_.token());
+    {
+      MutexLock lock(mutex_);
+      request.set_epoch(agent_.epoch());
+    }
+    Context context(*this, kGang);
+    return Call(*context, *calls_, method, request, kCallDeadline);
+  }
+
   void WaitUnlessStopped(int64_t wait_ms) {
     const int64_t until_ms = NowMs() + wait_ms;
     MutexLock lock(mutex_);
@@ -338,10 +373,11 @@ class AgentProcess final : public CheckpointSource {
   Mutex mutex_;
   std::condition_variable_any changed_;
   Agent agent_ ABSL_GUARDED_BY(mutex_);
-  std::array<grpc::ClientContext*, 4> contexts_ ABSL_GUARDED_BY(mutex_) = {};
+  std::array<grpc::ClientContext*, 5> contexts_ ABSL_GUARDED_BY(mutex_) = {};
   bool ships_at_once_ ABSL_GUARDED_BY(mutex_) = false;
   int64_t fetch_heard_ms_ ABSL_GUARDED_BY(mutex_) = 0;
   std::atomic<bool> stops_work_ = false;
+  std::atomic<uint64_t> reform_generation_ = 0;
 
   // Of the thread that works.
   v1::Slice slice_;  // outlives slice_work_

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -17,6 +18,10 @@ struct AgentOptions {
   std::string name;     // the worker's
   std::string build_version;
   v1::Capabilities capabilities;
+  std::string activation_address;  // RegisterRequest's
+  // Gets what each verdict under the token says of the relay, on a thread of the agent's.
+  std::function<void(uint64_t token, const v1::RelayOrders& orders)> on_relay_orders =
+      [](uint64_t, const v1::RelayOrders&) {};
   int64_t grace_ms = 25'000;  // from `stop` to the end
 };
 

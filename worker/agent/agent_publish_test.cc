@@ -24,6 +24,27 @@ TEST_F(AgentTest, PublishesWhenTheSlowestLayersStepIsAMultipleOfTheInterval) {
   ExpectNoCall();
 }
 
+TEST_F(AgentTest, PublishesWhenTheJobsTimeHasPassedSinceTheLastCopy) {
+  v1::Slice slice = SliceOf({4});
+  slice.mutable_job()->mutable_checkpoint()->clear_every_steps();
+  slice.mutable_job()->mutable_checkpoint()->set_every_seconds(60);
+  Begin(slice);
+  const auto step_taking = [this](int64_t ms) {
+    TakeWork<StepOrder>();
+    now += ms;
+    Renew();
+    EndStep();
+  };
+  for (int i = 0; i < 5; ++i) step_taking(11'000);
+  step_taking(4'999);  // 59,999 ms
+  step_taking(1);
+  EXPECT_THAT(Copy().copy, ElementsAre(4));
+  EXPECT_EQ(Publish().layers(0).step(), 7u);
+  for (int i = 0; i < 6; ++i) step_taking(9'000);
+  step_taking(8'000);
+  EXPECT_THAT(Copy().copy, ElementsAre(4));
+}
+
 TEST_F(AgentTest, SendsOnlyWhatIsMissing) {
   Begin(SliceOf({4}));
   Step(10);

@@ -67,7 +67,8 @@ void Agent::OnWorkEnd(int64_t now_ms, WorkEnd end) {
   if (end_) return;
   if (std::holds_alternative<DiscardOrder>(work)) {
     loaded_token_ = 0;
-    if (holding_ && !holding_->is_prepare() && work_token_ == holding_->token()) holding_->OnLoadEnd(false);
+    if (holding_ && !holding_->is_prepare() && work_token_ == holding_->token())
+      holding_->OnLoadEnd(now_ms, false);
     return;
   }
   const bool is_load = std::holds_alternative<LoadOrder>(work);
@@ -82,7 +83,7 @@ void Agent::OnWorkEnd(int64_t now_ms, WorkEnd end) {
     prepared_ = std::get<v1::PreparedRun>(std::move(end.result));
     holding_->OnPrepared();
   } else if (std::holds_alternative<StepOrder>(work)) {
-    holding_->OnStep(std::get<StepReport>(end.result));
+    holding_->OnStep(now_ms, std::get<StepReport>(end.result));
   } else if (const auto* copy = std::get_if<CopyOrder>(&work)) {
     OnCopied(*copy, std::get<std::vector<SavedLayer>>(std::move(end.result)));
   } else {
@@ -92,7 +93,7 @@ void Agent::OnWorkEnd(int64_t now_ms, WorkEnd end) {
 }
 
 void Agent::OnLoaded(int64_t now_ms, const absl::Status& status) {
-  holding_->OnLoadEnd(status.ok());
+  holding_->OnLoadEnd(now_ms, status.ok());
   if (status.ok()) {
     load_failures_ = 0;
     return Write(v1::LOG_LEVEL_INFO, "loaded");

@@ -45,15 +45,21 @@ uint64_t Holding::slowest_step() const {
 
 bool Holding::IsFinished(const HeldLayer& layer) const {
   if (is_prepare()) return is_prepared_;
+  if (is_other_rank()) return false;
   return layer.step == layer.total_steps && (!is_end_to_end() || is_result_made_);
 }
 
 bool Holding::IsPublished(const HeldLayer& layer) const {
+  if (is_other_rank()) return true;
   return layer.published_step == layer.step && (!is_end_to_end() || !is_result_made_ || is_result_published_);
 }
 
 bool Holding::IsTrainable(const HeldLayer& layer) const {
-  return layer.in_work && layer.wish == Wish::kTrain && layer.step < layer.total_steps;
+  return layer.in_work && layer.wish == Wish::kTrain && (layer.step < layer.total_steps || is_other_rank());
+}
+
+bool Holding::HasCopy(const HeldLayer& layer) const {
+  return is_other_rank() || layer.step <= std::max(layer.published_step, layer.copied_step);
 }
 
 void Holding::ObeyVerdict(const v1::LeaseVerdict& verdict) {
@@ -106,7 +112,8 @@ v1::Slice Holding::BeginLoad() {
   return slice;
 }
 
-void Holding::OnLoadEnd(bool is_loaded) {
+void Holding::OnLoadEnd(int64_t now_ms, bool is_loaded) {
+  interval_began_ms_ = now_ms;
   if (is_loaded) return;
   for (auto& [number, layer] : layers_) layer.in_work = false;
   gone_in_work_.clear();
@@ -116,7 +123,7 @@ bool Holding::NeedsWork() const {
   return std::any_of(layers_.begin(), layers_.end(), [this](const auto& entry) {
     const HeldLayer& layer = entry.second;
     if (!layer.in_work || layer.wish == Wish::kStop) return false;
-    return !IsFinished(layer) || layer.step > std::max(layer.published_step, layer.copied_step);
+    return !IsFinished(layer) || !HasCopy(layer);
   });
 }
 
@@ -125,29 +132,41 @@ bool Holding::CanStep() const {
                      [this](const auto& entry) { return IsTrainable(entry.second); });
 }
 
-void Holding::OnStep(const StepReport& report) {
+void Holding::OnStep(int64_t now_ms, const StepReport& report) {
   for (const LayerStep& step : report.layers) {
     const auto held = layers_.find(step.layer);
     if (held == layers_.end()) continue;  // gone while it stepped
     HeldLayer& layer = held->second;
-    RETORT_CHECK(step.step == layer.step + 1 && step.step <= layer.total_steps)
+    const bool follows = is_end_to_end() ? step.step > layer.step : step.step == layer.step + 1;
+    RETORT_CHECK(follows && step.step <= layer.total_steps)
         << "layer " << step.layer << " went from step " << layer.step << " to " << step.step;
     layer.step = step.step;
     layer.loss = step.loss;
     layer.seconds += step.seconds;
     ++layer.steps;
   }
+  if (report.layers.empty()) return;
   teacher_seconds_ += report.teacher_seconds;
   ++teacher_steps_;
+  if (HasIntervalPassed(now_ms)) is_interval_due_ = true;
+}
+
+bool Holding::HasIntervalPassed(int64_t now_ms) {
+  const v1::CheckpointSpec& checkpoint = slice_.job().checkpoint();
+  if (checkpoint.every_seconds() > 0) {
+    if (now_ms - interval_began_ms_ < int64_t{checkpoint.every_seconds()} * 1000) return false;
+    interval_began_ms_ = now_ms;
+    return true;
+  }
   std::optional<uint64_t> slowest;
   for (const auto& [number, layer] : layers_) {
     if (IsTrainable(layer) && (!slowest || layer.step < *slowest)) slowest = layer.step;
   }
-  if (slowest && *slowest % slice_.job().checkpoint().every_steps() == 0) is_interval_due_ = true;
+  return slowest && *slowest % checkpoint.every_steps() == 0;
 }
 
 bool Holding::CanMakeResult() const {
-  if (!is_end_to_end() || is_result_made_ || layers_.empty()) return false;
+  if (!is_end_to_end() || is_other_rank() || is_result_made_ || layers_.empty()) return false;
   const HeldLayer& layer = layers_.begin()->second;
   return layer.in_work && layer.wish == Wish::kTrain && layer.step == layer.total_steps;
 }
@@ -160,8 +179,7 @@ Holding::Departure Holding::BeginDeparture() {
     if (!layer.in_work || layer.is_going || !goes) continue;
     layer.is_going = true;
     departure.drop.push_back(number);
-    const bool has_copy = layer.step <= std::max(layer.published_step, layer.copied_step);
-    if (layer.wish == Wish::kYield && !has_copy) departure.copy.push_back(number);
+    if (layer.wish == Wish::kYield && !HasCopy(layer)) departure.copy.push_back(number);
   }
   std::sort(departure.drop.begin(), departure.drop.end());
   return departure;
@@ -179,8 +197,7 @@ std::vector<uint32_t> Holding::BeginCopy() {
   std::vector<uint32_t> layers;
   for (const auto& [number, layer] : layers_) {
     const bool is_due = is_interval_due_ || layer.step == layer.total_steps;
-    const bool has_copy = layer.step <= std::max(layer.published_step, layer.copied_step);
-    if (layer.in_work && layer.wish != Wish::kStop && is_due && !has_copy) layers.push_back(number);
+    if (layer.in_work && layer.wish != Wish::kStop && is_due && !HasCopy(layer)) layers.push_back(number);
   }
   is_interval_due_ = false;
   return layers;

@@ -42,6 +42,8 @@ class Holding {
   uint64_t token() const { return slice_.token(); }
   bool is_prepare() const { return slice_.stage() == v1::STAGE_PREPARE; }
   bool is_end_to_end() const { return slice_.stage() == v1::STAGE_END_TO_END; }
+  // A rank above 0: it copies, publishes and completes nothing, and stays until it is told to go.
+  bool is_other_rank() const { return is_end_to_end() && slice_.layers(0).layer() != 0; }
   const std::map<uint32_t, HeldLayer>& layers() const { return layers_; }
   std::vector<uint32_t> Numbers() const;
   uint64_t slowest_step() const;  // of the layers held; 0 without any
@@ -55,10 +57,10 @@ class Holding {
   // are in the work now.
   bool NeedsLoad() const;
   v1::Slice BeginLoad();
-  void OnLoadEnd(bool is_loaded);
+  void OnLoadEnd(int64_t now_ms, bool is_loaded);
   bool NeedsWork() const;  // whether the SliceWork has anything left to do
   bool CanStep() const;
-  void OnStep(const StepReport& report);
+  void OnStep(int64_t now_ms, const StepReport& report);
   bool CanMakeResult() const;
   void OnResultMade() { is_result_made_ = true; }
   bool is_prepared() const { return is_prepared_; }
@@ -102,11 +104,15 @@ class Holding {
   bool IsFinished(const HeldLayer& layer) const;
   bool IsPublished(const HeldLayer& layer) const;
   bool IsTrainable(const HeldLayer& layer) const;
+  // Of checkpoints, after the step that ended now.
+  bool HasIntervalPassed(int64_t now_ms);
+  bool HasCopy(const HeldLayer& layer) const;  // of all its steps
 
   v1::Slice slice_;
   std::map<uint32_t, HeldLayer> layers_;
   std::vector<uint32_t> gone_in_work_;  // not held any more; the work has them
   bool is_interval_due_ = false;        // a publish is
+  int64_t interval_began_ms_ = 0;       // when the work was loaded, or the last interval had passed
   bool is_prepared_ = false;
   bool is_result_made_ = false;
   bool is_result_published_ = false;

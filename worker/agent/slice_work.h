@@ -64,13 +64,30 @@ class CheckpointSource {
                                            std::string_view name_prefix) = 0;
 };
 
+// What a rank of END_TO_END asks of the orchestrator under its slice's lease; WorkerService has the rules and
+// codes. CANCELLED when the work shall be broken off.
+class GangCalls {
+ public:
+  virtual ~GangCalls() = default;
+
+  virtual absl::StatusOr<v1::JoinGangReply> JoinGang(uint64_t after_generation) = 0;
+  // `request` with generation and operation.
+  virtual absl::StatusOr<v1::RendezvousReply> Rendezvous(v1::RendezvousRequest request) = 0;
+  // Of the newest verdict.
+  virtual uint64_t reform_generation() const = 0;
+  // Of this machine, as the orchestrator's network has it.
+  virtual absl::StatusOr<std::string> Host() const = 0;
+};
+
 class SliceWork {
  public:
   virtual ~SliceWork() = default;
 
   // The next batch: the lowest next step among the layers that are held and not at their last step (there is
-  // one); the layers whose next step that is train on it. After an error no layer has applied it. CANCELLED
-  // soon after `stop` is set.
+  // one); the layers whose next step that is train on it. A report without layers: it was not the slice's
+  // turn yet, within a second or so; ask again. After an error no layer has applied it. CANCELLED soon after
+  // `stop` is set. A rank of END_TO_END may come out several steps further, with another's state, and one
+  // other than 0 is asked also at its last step, to hand its state on.
   virtual absl::StatusOr<StepReport> Step(const std::atomic<bool>& stop) = 0;
 
   // After an error of Step: the layers at fault; empty when it is not one layer's fault.
@@ -101,10 +118,10 @@ class Workshop {
   virtual absl::StatusOr<v1::PreparedRun> Prepare(const v1::JobSpec& job, const std::atomic<bool>& stop) = 0;
 
   // A slice of a training stage at the steps that it names, loaded from this machine's inputs, which are
-  // compared with slice.inputs, and from `source`. `slice` and the workshop outlive the result; `source` and
-  // `on_progress` are used during the call only.
+  // compared with slice.inputs, and from `source`. `slice`, `gang` and the workshop outlive the result;
+  // `source` and `on_progress` are used during the call only.
   virtual absl::StatusOr<std::unique_ptr<SliceWork>> Load(
-      const v1::Slice& slice, CheckpointSource& source, const std::atomic<bool>& stop,
+      const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
       const std::function<void(const LoadProgress&)>& on_progress) = 0;
 };
 

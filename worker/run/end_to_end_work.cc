@@ -10,6 +10,7 @@
 #include "model/lm/torch_seam.h"
 #include "model/student/make_student.h"
 #include "model/student/student_directory.h"
+#include "worker/run/rank_state.h"
 #include "worker/run/report_json.h"
 #include "worker/run/result_json.h"
 #include "worker/run/run_identity.h"
@@ -39,14 +40,16 @@ std::vector<int64_t> Converted(const ModelConfig& config) {
 }  // namespace
 
 EndToEndWork::EndToEndWork(const v1::Slice& slice, const RunMaterial& material, LanguageModel teacher,
-                           Log& log)
+                           GangCalls& gang, Log& log)
     : assignment_(slice),
+      rank_(slice.layers(0).layer()),
       log_(log),
       inputs_(material.inputs()),
       teacher_(std::move(teacher)),
       student_(MakeStudent(teacher_, material.student_config(), slice.job().student().init(),
                            slice.job().data().seed())),
       batches_(material.batches()) {
+  if (slice.gang().world_size() > 1) gang_.emplace(slice.gang(), gang, log);
   for (const StagePlan& plan : PlanStages(slice.job())) {
     if (plan.stage == Stage::kEndToEnd) {
       plan_ = plan;
@@ -58,9 +61,13 @@ EndToEndWork::EndToEndWork(const v1::Slice& slice, const RunMaterial& material, 
 
 absl::StatusOr<std::unique_ptr<EndToEndWork>> EndToEndWork::Load(
     const v1::Slice& slice, const RunMaterial& material, LanguageModel teacher, CheckpointSource& source,
-    Log& log, const std::atomic<bool>& stop, const std::function<void()>& on_measuring) {
-  std::unique_ptr<EndToEndWork> work(new EndToEndWork(slice, material, std::move(teacher), log));
+    GangCalls& gang, Log& log, const std::atomic<bool>& stop, const std::function<void()>& on_measuring) {
+  std::unique_ptr<EndToEndWork> work(new EndToEndWork(slice, material, std::move(teacher), gang, log));
   RETURN_IF_ERROR(work->CheckHandover());
+  if (work->rank_ != 0) {
+    RETURN_IF_ERROR(work->AssembleToTrain(source, stop));
+    return work;
+  }
   ASSIGN_OR_RETURN(work->evaluation_, Evaluation::Open(slice.job(), work->inputs_, work->teacher_.config));
   on_measuring();
   RETURN_IF_ERROR(work->evaluation_->ContinuePrompts(work->teacher_, log, work->context(), stop));
@@ -151,14 +158,42 @@ absl::Status EndToEndWork::Assemble(CheckpointSource& source, const std::atomic<
   return absl::OkStatus();
 }
 
+absl::Status EndToEndWork::AssembleToTrain(CheckpointSource& source, const std::atomic<bool>& stop) {
+  RETORT_CHECK(plan_.has_value()) << "a gang without steps to take";
+  if (assignment_.layers(0).has_checkpoint()) {
+    const v1::CheckpointRef& ref = assignment_.layers(0).checkpoint();
+    ASSIGN_OR_RETURN(const SavedLayer saved, source.Fetch(ref, ""));
+    return TakeCheckpoint(SavedTensors(saved, Whose(ref)), saved.step);
+  }
+  if (!earlier_.empty()) {
+    for (const int64_t layer : Converted(student_.config)) {
+      if (stop.load()) return absl::CancelledError("loading stopped");
+      const v1::CheckpointRef& ref = *Handed(earlier_.back().plan.stage, layer);
+      ASSIGN_OR_RETURN(const SavedLayer saved, source.Fetch(ref, "student/"));
+      RETURN_IF_ERROR(LoadStudentTensors(SavedTensors(saved, Whose(ref)), layer, student_));
+    }
+  }
+  training_ = std::make_unique<EndToEnd>(*plan_, teacher_, student_, *batches_);
+  return absl::OkStatus();
+}
+
+absl::Status EndToEndWork::TakeCheckpoint(const SavedTensors& tensors, uint64_t step) {
+  if (step != assignment_.layers(0).next_step()) {
+    return absl::DataLossError(absl::StrCat(Whose(assignment_.layers(0).checkpoint()), " is at step ", step,
+                                            ", not ", assignment_.layers(0).next_step()));
+  }
+  RETURN_IF_ERROR(LoadStudentTensors(tensors, kWholeStudent, student_));
+  ASSIGN_OR_RETURN(history_, LoadHistory(tensors, step));
+  copied_steps_ = history_.steps();
+  if (!plan_) return absl::OkStatus();
+  training_ = std::make_unique<EndToEnd>(*plan_, teacher_, student_, *batches_);
+  return LoadMoments(tensors, step, training_->optimizer());
+}
+
 absl::Status EndToEndWork::Resume(CheckpointSource& source, const std::atomic<bool>& stop) {
   const v1::CheckpointRef& ref = assignment_.layers(0).checkpoint();
   ASSIGN_OR_RETURN(const SavedLayer saved, source.Fetch(ref, ""));
   const SavedTensors tensors(saved, Whose(ref));
-  if (saved.step != assignment_.layers(0).next_step()) {
-    return absl::DataLossError(
-        absl::StrCat(Whose(ref), " is at step ", saved.step, ", not ", assignment_.layers(0).next_step()));
-  }
   ASSIGN_OR_RETURN(const std::string text, tensors.Text(kMeasured));
   measured_ = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!measured_.is_object() || !measured_.contains("seconds")) {
@@ -168,25 +203,66 @@ absl::Status EndToEndWork::Resume(CheckpointSource& source, const std::atomic<bo
     stage.student = measured_["stages"][StageName(stage.plan.stage)];
     RETURN_IF_ERROR(TakeStage(stage, source, stop));
   }
-  RETURN_IF_ERROR(LoadStudentTensors(tensors, kWholeStudent, student_));
-  ASSIGN_OR_RETURN(history_, LoadHistory(tensors, saved.step));
-  copied_steps_ = history_.steps();
-  if (!plan_) return absl::OkStatus();
-  training_ = std::make_unique<EndToEnd>(*plan_, teacher_, student_, *batches_);
-  return LoadMoments(tensors, saved.step, training_->optimizer());
+  return TakeCheckpoint(tensors, saved.step);
+}
+
+absl::StatusOr<bool> EndToEndWork::EnterGang(const std::atomic<bool>& stop) {
+  if (gang_->group() != nullptr) return true;
+  ASSIGN_OR_RETURN(const bool has_joined, gang_->Join(stop, context()));
+  if (!has_joined) return false;
+  const size_t before = history_.steps();
+  const absl::Status status = TakeOverState(*gang_->group(), training_->optimizer(), history_);
+  if (status.ok()) {
+    training_->Join(gang_->group());
+    if (history_.steps() != before) {
+      log_.Info(absl::StrCat("took another rank's state over, from step ", before, " to ", history_.steps()),
+                context());
+    }
+    return true;
+  }
+  LeaveGang();
+  if (!absl::IsUnavailable(status)) return status;
+  log_.Warning(status.message(), context());
+  return false;
+}
+
+void EndToEndWork::LeaveGang() {
+  training_->Join(nullptr);
+  gang_->Leave();
+}
+
+StepReport EndToEndWork::ReportHere(double seconds) const {
+  StepReport report;
+  report.layers.push_back(
+      {.layer = rank_, .step = history_.steps(), .loss = history_.losses.back(), .seconds = seconds});
+  return report;
 }
 
 absl::StatusOr<StepReport> EndToEndWork::Step(const std::atomic<bool>& stop) {
   UseComputeThreads();
-  RETORT_CHECK(training_ != nullptr && history_.steps() < assignment_.layers(0).total_steps());
+  RETORT_CHECK(training_ != nullptr);
+  const uint64_t total = assignment_.layers(0).total_steps();
   const double begin = MonotonicSeconds();
-  ASSIGN_OR_RETURN(const double loss, training_->Step(static_cast<int64_t>(history_.steps()), stop));
-  history_.losses.push_back(loss);
+  if (gang_) {
+    // At the last step a rank above 0 waits for a generation that would need its state.
+    if (history_.steps() == total) LeaveGang();
+    const size_t before = history_.steps();
+    ASSIGN_OR_RETURN(const bool is_there, EnterGang(stop));
+    if (!is_there) return StepReport();
+    if (history_.steps() == total) return before == total ? StepReport() : ReportHere(0);
+  }
+  RETORT_CHECK(history_.steps() < total);
+  const absl::StatusOr<double> loss =
+      training_->Step(static_cast<int64_t>(history_.steps()), stop, gang_ ? gang_->ballot() : Ballot::kApply);
+  if (gang_ && (!loss.ok() || training_->verdict() == Ballot::kApplyAndPart)) LeaveGang();
+  if (gang_ && (absl::IsUnavailable(loss.status()) || absl::IsAborted(loss.status()))) {
+    log_.Warning(absl::StrCat("the gang parts: ", loss.status().message()), context());
+    return StepReport();
+  }
+  RETURN_IF_ERROR(loss.status());
+  history_.losses.push_back(*loss);
   history_.seconds.push_back(MonotonicSeconds() - begin);
-  StepReport report;
-  report.layers.push_back(
-      {.layer = 0, .step = history_.steps(), .loss = loss, .seconds = history_.seconds.back()});
-  return report;
+  return ReportHere(history_.seconds.back());
 }
 
 std::vector<SavedLayer> EndToEndWork::Copy(const std::vector<uint32_t>&) {
@@ -204,11 +280,15 @@ std::vector<SavedLayer> EndToEndWork::Copy(const std::vector<uint32_t>&) {
   return copies;
 }
 
-void EndToEndWork::Drop(const std::vector<uint32_t>&) { training_.reset(); }
+void EndToEndWork::Drop(const std::vector<uint32_t>&) {
+  training_.reset();
+  gang_.reset();
+}
 
 json EndToEndWork::ResultJson(const std::vector<StageRecord>& stages) const {
   json result = NewResult(assignment_.job().name(),
                           RunIdentity(assignment_.job(), assignment_.inputs(), assignment_.numerics()));
+  result["layer_types"] = StudentConfigJson(student_.config)["layer_types"];
   result["teacher"] = measured_["teacher"];
   result["initial"] = measured_["initial"];
   double seconds = measured_["seconds"];

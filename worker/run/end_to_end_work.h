@@ -14,23 +14,23 @@
 #include "train/stages/end_to_end.h"
 #include "worker/agent/slice_work.h"
 #include "worker/run/evaluation.h"
+#include "worker/run/gang_membership.h"
 #include "worker/run/run_material.h"
 #include "worker/run/run_result.h"
 #include "worker/run/saved_tensors.h"
 
 namespace retort {
 
-// See SliceWork; its one layer is 0.
+// See SliceWork; its one layer is its rank in the run's gang. Ranks above 0 measure nothing and make no
+// result.
 class EndToEndWork : public SliceWork {
  public:
   // `teacher` is whole. Tells `on_measuring` before it measures; nothing is measured that the slice's
   // checkpoint holds. INVALID_ARGUMENT when the hand-over lacks a layer of a stage; otherwise errors as
-  // Workshop::Load. `slice` and `log` outlive the object.
-  static absl::StatusOr<std::unique_ptr<EndToEndWork>> Load(const v1::Slice& slice,
-                                                            const RunMaterial& material,
-                                                            LanguageModel teacher, CheckpointSource& source,
-                                                            Log& log, const std::atomic<bool>& stop,
-                                                            const std::function<void()>& on_measuring);
+  // Workshop::Load. `slice`, `gang` and `log` outlive the object.
+  static absl::StatusOr<std::unique_ptr<EndToEndWork>> Load(
+      const v1::Slice& slice, const RunMaterial& material, LanguageModel teacher, CheckpointSource& source,
+      GangCalls& gang, Log& log, const std::atomic<bool>& stop, const std::function<void()>& on_measuring);
 
   absl::StatusOr<StepReport> Step(const std::atomic<bool>& stop) override;
   std::vector<uint32_t> failed_layers() const override { return {}; }
@@ -39,7 +39,8 @@ class EndToEndWork : public SliceWork {
   absl::StatusOr<SavedLayer> MakeResult(const std::atomic<bool>& stop) override;
 
  private:
-  EndToEndWork(const v1::Slice& slice, const RunMaterial& material, LanguageModel teacher, Log& log);
+  EndToEndWork(const v1::Slice& slice, const RunMaterial& material, LanguageModel teacher, GangCalls& gang,
+               Log& log);
 
   // INVALID_ARGUMENT names the first layer that the hand-over lacks.
   absl::Status CheckHandover() const;
@@ -51,14 +52,24 @@ class EndToEndWork : public SliceWork {
                            const std::atomic<bool>& stop);
   // Keeps the matrix of a head for the report, unless `moment` has one: "teacher", "untrained" or a stage.
   absl::Status ShowMatrixOnce(const std::string& moment, const LanguageModel& model);
+  // Of rank 0: with histories and measurements.
   absl::Status Assemble(CheckpointSource& source, const std::atomic<bool>& stop);
+  // Of the others: the student alone.
+  absl::Status AssembleToTrain(CheckpointSource& source, const std::atomic<bool>& stop);
   absl::Status Resume(CheckpointSource& source, const std::atomic<bool>& stop);
+  // Resume's part that every rank takes: the student, its history and, with steps to take, the training.
+  absl::Status TakeCheckpoint(const SavedTensors& tensors, uint64_t step);
+  // Whether the gang is there and this rank is where the others are.
+  absl::StatusOr<bool> EnterGang(const std::atomic<bool>& stop);
+  void LeaveGang();
+  StepReport ReportHere(double seconds) const;
   nlohmann::json ResultJson(const std::vector<StageRecord>& stages) const;
   absl::StatusOr<nlohmann::json> ReportJson(const std::vector<StageRecord>& stages,
                                             const std::atomic<bool>& stop) const;
   LogContext context() const;
 
   const v1::Slice& assignment_;
+  const uint32_t rank_;
   Log& log_;
   const RunInputs inputs_;
   const LanguageModel teacher_;
@@ -67,6 +78,7 @@ class EndToEndWork : public SliceWork {
   std::vector<StageRecord> earlier_;  // the job's stages before this one
   std::optional<StagePlan> plan_;     // nothing: the job asks for no steps
   std::optional<Evaluation> evaluation_;
+  std::optional<GangMembership> gang_;  // nothing: trains alone
   std::unique_ptr<EndToEnd> training_;  // null without plan_
   StepHistory history_;
   size_t copied_steps_ = 0;  // where the last checkpoint stands

@@ -3,6 +3,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "core/base/job_work.h"
 #include "core/base/sha256.h"
 #include "core/base/status_macros.h"
 #include "core/config/job_file.h"
@@ -20,9 +21,8 @@ std::vector<std::filesystem::path> DatasetFiles(const std::filesystem::path& bin
 std::vector<std::pair<std::string, std::filesystem::path>> Datasets(const v1::JobSpec& job,
                                                                     const RunInputs& inputs) {
   std::vector<std::pair<std::string, std::filesystem::path>> datasets;
-  for (int i = 0; i < job.data().train_size(); ++i) {
-    datasets.emplace_back(job.data().train(i), inputs.train[i]);
-  }
+  const std::vector<std::string> train = TrainFiles(job.data());
+  for (size_t i = 0; i < train.size(); ++i) datasets.emplace_back(train[i], inputs.train[i]);
   datasets.emplace_back(job.data().eval(), inputs.eval);
   if (!inputs.off_domain.empty()) datasets.emplace_back(job.data().off_domain(), inputs.off_domain);
   return datasets;
@@ -34,7 +34,7 @@ absl::StatusOr<RunInputs> ResolveInputs(const v1::JobSpec& job,
                                         const std::vector<std::filesystem::path>& roots) {
   RunInputs inputs;
   ASSIGN_OR_RETURN(inputs.teacher, ResolvePath(job.teacher().path(), roots));
-  for (const std::string& written : job.data().train()) {
+  for (const std::string& written : TrainFiles(job.data())) {
     ASSIGN_OR_RETURN(std::filesystem::path path, ResolvePath(written, roots));
     inputs.train.push_back(std::move(path));
   }

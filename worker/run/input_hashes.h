@@ -17,7 +17,7 @@ namespace retort {
 // Where the inputs of a job lie.
 struct RunInputs {
   std::filesystem::path teacher;
-  std::vector<std::filesystem::path> train;
+  std::vector<std::filesystem::path> train;  // TrainFiles
   std::filesystem::path eval;
   std::filesystem::path off_domain;  // empty: none
 };

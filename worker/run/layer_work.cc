@@ -22,7 +22,7 @@ LayerWork::LayerWork(const StagePlan& plan, LanguageModel teacher, LanguageModel
 
 absl::StatusOr<std::unique_ptr<LayerWork>> LayerWork::Load(const v1::Slice& slice, const StagePlan& plan,
                                                            const RunMaterial& material, LanguageModel teacher,
-                                                           CheckpointSource& source,
+                                                           CheckpointSource& source, Relay* relay,
                                                            const std::atomic<bool>& stop) {
   std::vector<int64_t> layers;
   for (const v1::SliceLayer& layer : slice.layers()) layers.push_back(layer.layer());
@@ -34,6 +34,16 @@ absl::StatusOr<std::unique_ptr<LayerWork>> LayerWork::Load(const v1::Slice& slic
     if (stop.load()) return absl::CancelledError("loading stopped");
     RETURN_IF_ERROR(work->LoadLayer(slice, layer, source));
   }
+  if (relay == nullptr) return work;
+  auto served = std::make_shared<ServedRun>();
+  served->run_id = slice.run_id();
+  served->identity_sha256 = slice.identity_sha256();
+  served->teacher_sha256 = slice.inputs().teacher_sha256();
+  served->teacher = work->teacher_;
+  served->blocks = layers.back() + 1;
+  served->batches = material.batches();
+  served->plans = PlanStages(slice.job());
+  work->relay_ = std::make_unique<SliceRelay>(*relay, std::move(served), slice);
   return work;
 }
 
@@ -67,23 +77,40 @@ absl::Status LayerWork::LoadLayer(const v1::Slice& slice, const v1::SliceLayer& 
   return absl::OkStatus();
 }
 
-absl::StatusOr<StepReport> LayerWork::Step(const std::atomic<bool>& stop) {
-  UseComputeThreads();
-  size_t step = std::numeric_limits<size_t>::max();
+std::vector<int64_t> LayerWork::NextBatch(int64_t& step) const {
+  size_t slowest = std::numeric_limits<size_t>::max();
   for (const auto& [layer, held] : layers_) {
-    if (held.history.steps() < held.total_steps) step = std::min(step, held.history.steps());
+    if (held.history.steps() < held.total_steps) slowest = std::min(slowest, held.history.steps());
   }
   std::vector<int64_t> training;
   for (const auto& [layer, held] : layers_) {
-    if (held.history.steps() == step && step < held.total_steps) training.push_back(layer);
+    if (held.history.steps() == slowest && slowest < held.total_steps) training.push_back(layer);
   }
   RETORT_CHECK(!training.empty()) << "no layer has a next step";
+  step = static_cast<int64_t>(slowest);
+  return training;
+}
+
+absl::StatusOr<StepReport> LayerWork::Step(const std::atomic<bool>& stop) {
+  UseComputeThreads();
+  int64_t step = 0;
+  const std::vector<int64_t> training = NextBatch(step);
+  PassRelay pass_relay;
+  if (relay_ != nullptr) {
+    const bool may_train = relay_->AwaitTurn(step, layers_.begin()->first, layers_.rbegin()->first, stop);
+    if (!may_train) return StepReport();
+    pass_relay = relay_->BeginStep(step, stop);
+  }
   const double begin = MonotonicSeconds();
-  ASSIGN_OR_RETURN(const SliceStep trained, slice_.Step(static_cast<int64_t>(step), training, stop));
+  const absl::StatusOr<SliceStep> trained = slice_.Step(step, training, stop, pass_relay);
+  if (relay_ != nullptr) {
+    relay_->EndStep(trained.ok() ? trained->teacher_blocks : 0, trained.ok() ? step + 1 : step);
+  }
+  if (!trained.ok()) return trained.status();
   const double share = (MonotonicSeconds() - begin) / static_cast<double>(training.size());
   StepReport report;
-  report.teacher_seconds = trained.teacher_seconds;
-  for (const TrainedLayer& layer : trained.layers) {
+  report.teacher_seconds = trained->teacher_seconds;
+  for (const TrainedLayer& layer : trained->layers) {
     StepHistory& history = layers_.at(static_cast<uint32_t>(layer.layer)).history;
     history.losses.push_back(layer.loss);
     history.seconds.push_back(share);

@@ -11,6 +11,7 @@
 #include "retort/v1/worker_service.pb.h"
 #include "train/stages/slice.h"
 #include "worker/agent/slice_work.h"
+#include "worker/relay/slice_relay.h"
 #include "worker/run/run_material.h"
 #include "worker/run/saved_tensors.h"
 
@@ -20,10 +21,11 @@ namespace retort {
 class LayerWork : public SliceWork {
  public:
   // `teacher` has the blocks up to the slice's last layer. The student's layers come from the checkpoints
-  // that the slice names, else from the job's initial weights. Errors as Workshop::Load.
+  // that the slice names, else from the job's initial weights. `relay`, which outlives the result, may be
+  // null: then the slice recomputes its input, and gives nobody its output. Errors as Workshop::Load.
   static absl::StatusOr<std::unique_ptr<LayerWork>> Load(const v1::Slice& slice, const StagePlan& plan,
                                                          const RunMaterial& material, LanguageModel teacher,
-                                                         CheckpointSource& source,
+                                                         CheckpointSource& source, Relay* relay,
                                                          const std::atomic<bool>& stop);
 
   absl::StatusOr<StepReport> Step(const std::atomic<bool>& stop) override;
@@ -42,6 +44,8 @@ class LayerWork : public SliceWork {
 
   LayerWork(const StagePlan& plan, LanguageModel teacher, LanguageModel student,
             std::shared_ptr<const Batches> batches);
+  // Where the next batch is; the layers that train on it.
+  std::vector<int64_t> NextBatch(int64_t& step) const;
   absl::Status LoadLayer(const v1::Slice& slice, const v1::SliceLayer& layer, CheckpointSource& source);
 
   const LanguageModel teacher_;
@@ -49,6 +53,7 @@ class LayerWork : public SliceWork {
   const std::shared_ptr<const Batches> batches_;
   Slice slice_;
   std::map<uint32_t, Layer> layers_;  // held ones
+  std::unique_ptr<SliceRelay> relay_;
 };
 
 }  // namespace retort

@@ -22,8 +22,8 @@ absl::StatusOr<RunMaterial> RunMaterial::Open(const v1::JobSpec& job, RunInputs 
                                                    teacher.context));
   }
   ASSIGN_OR_RETURN(material.student_config_, StudentConfig(teacher, job.student()));
-  ASSIGN_OR_RETURN(Batches batches, Batches::Open(inputs.train, static_cast<int>(job.data().seq_len()),
-                                                  job.data().seed(), static_cast<int>(teacher.vocab_size)));
+  ASSIGN_OR_RETURN(Batches batches,
+                   Batches::Open(job.data(), inputs.train, static_cast<int>(teacher.vocab_size)));
   material.batches_ = std::make_shared<const Batches>(std::move(batches));
   material.teacher_ = EmptyModel(teacher);
   material.inputs_ = std::move(inputs);

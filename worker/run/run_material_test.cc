@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "worker/run/memory_plan.h"
 #include "worker/run/testing_workshop.h"
 
 namespace retort {
@@ -15,6 +14,18 @@ class RunMaterialTest : public testing::Test {
   const v1::InputHashes hashes_ = InputHasher().Hash(job_, inputs_, WorkshopRun::kNever).value();
   RunMaterial material_ = RunMaterial::Open(job_, inputs_, hashes_).value();
 };
+
+// Of the teacher's tensors at places below `blocks`.
+uint64_t TeacherBytes(const ModelConfig& config, int64_t blocks) {
+  uint64_t bytes = 0;
+  LanguageModel model = EmptyModel(config);
+  for (const auto& tensor : ModelTensors(model)) {
+    uint64_t size = sizeof(float);
+    for (const int64_t extent : tensor.shape) size *= static_cast<uint64_t>(extent);
+    if (tensor.place < blocks) bytes += size;
+  }
+  return bytes;
+}
 
 TEST_F(RunMaterialTest, ReadsTheTeacherAsFarUpAsItIsNeededAndOnce) {
   const LanguageModel two = material_.Teacher(2).value();

@@ -13,6 +13,7 @@
 
 #include "core/base/check.h"
 #include "core/config/job_file.h"
+#include "worker/run/testing_gang.h"
 #include "worker/run/this_machine.h"
 #include "worker/run/torch_workshop.h"
 
@@ -106,7 +107,7 @@ class WorkshopRun {
   // Trains `layers` from where they stand for `steps` batches of the slowest, and publishes them.
   void Train(Workshop& workshop, v1::Stage stage, const std::vector<uint32_t>& layers, int steps) {
     const v1::Slice slice = Slice(stage, layers, kSteps);
-    const auto work = workshop.Load(slice, kept, kNever, [](const LoadProgress&) {});
+    const auto work = workshop.Load(slice, kept, alone, kNever, [](const LoadProgress&) {});
     RETORT_CHECK(work.ok()) << work.status().ToString();
     for (int step = 0; step < steps; ++step) {
       const auto report = (*work)->Step(kNever);
@@ -119,6 +120,7 @@ class WorkshopRun {
   static inline const std::atomic<bool> kNever = false;
 
   KeptCheckpoints kept;
+  NoGang alone;
   std::map<std::pair<v1::Stage, uint32_t>, v1::CheckpointRef> last_;
 
  private:

@@ -5,12 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
+#include <array>
 #include <fstream>
 #include <limits>
 
 #include "absl/status/status.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/check.h"
@@ -30,22 +29,13 @@ v1::ComputePath ComputePathHere() {
   return v1::COMPUTE_PATH_AVX512;
 }
 
-// The limit of this process's control group and of those above it; the largest number when there is none.
-uint64_t ControlGroupBytes() {
-  uint64_t least = std::numeric_limits<uint64_t>::max();
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
-    if (line.rfind("0::", 0) != 0) continue;
-    std::filesystem::path group = "/sys/fs/cgroup" + line.substr(3);
-    for (; group.string().size() >= sizeof("/sys/fs/cgroup") - 1; group = group.parent_path()) {
-      std::string text;
-      uint64_t bytes = 0;
-      if (std::getline(std::ifstream(group / "memory.max"), text) && absl::SimpleAtoi(text, &bytes)) {
-        least = std::min(least, bytes);
-      }
-    }
-  }
-  return least;
+// Of this boot and this network name: containers of one machine have names, and memory, of their own.
+std::string HostId() {
+  std::array<char, 256> name = {};
+  gethostname(name.data(), name.size() - 1);
+  std::string boot;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
+  return absl::StrCat(name.data(), "/", boot);
 }
 
 }  // namespace
@@ -60,11 +50,6 @@ void UseComputeThreads() {
   RETORT_CHECK(set);
 }
 
-uint64_t MachineMemoryBytes() {
-  const auto pages = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES));
-  return std::min(pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)), ControlGroupBytes());
-}
-
 v1::Capabilities MeasureCapabilities(uint64_t memory_bytes) {
   UseComputeThreads();
   const v1::Numerics numerics = NumericsHere(0);
@@ -74,6 +59,7 @@ v1::Capabilities MeasureCapabilities(uint64_t memory_bytes) {
   capabilities.set_device(numerics.device());
   capabilities.set_threads(numerics.threads());
   capabilities.set_memory_bytes(memory_bytes);
+  capabilities.set_host(HostId());
   constexpr int kSize = 1024, kRounds = 5;  // the first one warms up
   const at::Tensor a = at::ones({kSize, kSize}), b = at::ones({kSize, kSize});
   at::Tensor c = at::empty({kSize, kSize});

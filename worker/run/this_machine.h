@@ -15,10 +15,6 @@ void SetComputeThreads(int threads);
 // To be called by each thread before it computes: LibTorch, OpenMP and MKL keep the number per thread.
 void UseComputeThreads();
 
-// What a slice may take when the user does not say: the memory of the machine, or of the control group that
-// is smaller.
-uint64_t MachineMemoryBytes();
-
 // Takes a fraction of a second: measured_gflops is a measurement.
 v1::Capabilities MeasureCapabilities(uint64_t memory_bytes);
 

@@ -4,12 +4,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
+#include "core/base/job_memory.h"
 #include "core/base/status_macros.h"
 #include "model/lm/torch_seam.h"
 #include "worker/run/end_to_end_work.h"
 #include "worker/run/evaluation.h"
 #include "worker/run/layer_work.h"
-#include "worker/run/memory_plan.h"
 #include "worker/run/this_machine.h"
 
 namespace retort {
@@ -25,6 +25,8 @@ v1::ModelShape ShapeOf(const ModelConfig& teacher) {
   shape.set_head_dim(static_cast<uint32_t>(teacher.head_dim));
   shape.set_vocab_size(static_cast<uint32_t>(teacher.vocab_size));
   shape.set_tied_head(teacher.tied_head);
+  shape.set_plain_mlp(!teacher.block().gated_mlp);
+  shape.set_biased_head(teacher.block().head_bias);
   return shape;
 }
 
@@ -68,15 +70,22 @@ absl::StatusOr<v1::PreparedRun> TorchWorkshop::PrepareInTorch(const v1::JobSpec&
 }
 
 absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::Load(
-    const v1::Slice& slice, CheckpointSource& source, const std::atomic<bool>& stop,
+    const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
     const std::function<void(const LoadProgress&)>& on_progress) {
   UseComputeThreads();
-  return CatchTorch(absl::StrCat("loading a slice of run ", slice.run_id()),
-                    [&] { return LoadInTorch(slice, source, stop, on_progress); });
+  if (relay_ != nullptr && slice.stage() == v1::STAGE_END_TO_END) {
+    relay_->state().Clear();  // no layer trains in stages 1 and 2 any more
+  } else if (relay_ != nullptr) {
+    relay_->state().BeginLoad(slice.run_id());
+  }
+  auto work = CatchTorch(absl::StrCat("loading a slice of run ", slice.run_id()),
+                         [&] { return LoadInTorch(slice, source, gang, stop, on_progress); });
+  if (relay_ != nullptr && !work.ok()) relay_->state().EndSlice();
+  return work;
 }
 
 absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
-    const v1::Slice& slice, CheckpointSource& source, const std::atomic<bool>& stop,
+    const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
     const std::function<void(const LoadProgress&)>& on_progress) {
   on_progress({});
   RETURN_IF_ERROR(CompareNumerics(slice.numerics()));
@@ -84,13 +93,15 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
   ASSIGN_OR_RETURN(const v1::InputHashes hashes, hasher_.Hash(slice.job(), inputs, stop));
   RETURN_IF_ERROR(CompareInputs(slice.inputs(), hashes, inputs));
   RETURN_IF_ERROR(OpenMaterial(slice.job(), inputs, hashes));
-  const ModelConfig &teacher = material_->teacher_config(), &student = material_->student_config();
+  const ModelConfig& teacher = material_->teacher_config();
 
   if (slice.stage() == v1::STAGE_END_TO_END) {
-    LoadProgress progress = {.planned_memory_bytes = PlanEndToEndBytes(slice.job(), teacher, student)};
+    const uint64_t ranks = std::max(1U, slice.gang().world_size());
+    LoadProgress progress = {.planned_memory_bytes =
+                                 EndToEndMemory(slice.job(), ShapeOf(teacher), ranks).peak()};
     on_progress(progress);
     ASSIGN_OR_RETURN(LanguageModel whole, material_->Teacher(teacher.num_layers() + 1));
-    return EndToEndWork::Load(slice, *material_, std::move(whole), source, log_, stop, [&] {
+    return EndToEndWork::Load(slice, *material_, std::move(whole), source, gang, log_, stop, [&] {
       progress.phase = v1::SLICE_PHASE_MEASURING;
       on_progress(progress);
     });
@@ -99,15 +110,15 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
   std::vector<int64_t> layers;
   for (const v1::SliceLayer& layer : slice.layers()) layers.push_back(layer.layer());
   const int64_t blocks = layers.back() + 1;
-  const uint64_t needed = PlanLayersBytes(plan, teacher, student, layers);
-  const uint64_t needed_of_teacher = TeacherBytes(teacher, blocks);
-  if (needed - needed_of_teacher + std::max(needed_of_teacher, material_->teacher_bytes()) >
+  const MemoryNeed need = SliceMemory(slice.job(), ShapeOf(teacher), slice.stage(),
+                                      static_cast<uint32_t>(layers.back()), layers.size());
+  if (need.peak() - need.teacher + std::max(need.teacher, material_->teacher_bytes()) >
       options_.memory_bytes) {
     material_->ReleaseTeacherFrom(blocks);
   }
-  on_progress({.planned_memory_bytes = needed});
+  on_progress({.planned_memory_bytes = need.peak()});
   ASSIGN_OR_RETURN(LanguageModel lower, material_->Teacher(blocks));
-  return LayerWork::Load(slice, plan, *material_, std::move(lower), source, stop);
+  return LayerWork::Load(slice, plan, *material_, std::move(lower), source, relay_, stop);
 }
 
 }  // namespace retort

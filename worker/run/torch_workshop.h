@@ -8,6 +8,7 @@
 
 #include "core/base/log.h"
 #include "worker/agent/slice_work.h"
+#include "worker/relay/relay.h"
 #include "worker/run/input_hashes.h"
 #include "worker/run/run_material.h"
 
@@ -21,27 +22,30 @@ struct WorkshopOptions {
 // See Workshop. Keeps the material of the last run that it worked on. Not thread-safe: one call at a time.
 class TorchWorkshop : public Workshop {
  public:
-  // `log` outlives the workshop.
-  TorchWorkshop(WorkshopOptions options, Log& log) : options_(std::move(options)), log_(log) {}
+  // `log` and `relay` outlive the workshop. Without a relay (null) slices recompute their input, and give
+  // nobody their output.
+  TorchWorkshop(WorkshopOptions options, Log& log, Relay* relay = nullptr)
+      : options_(std::move(options)), log_(log), relay_(relay) {}
 
   // Also refuses what training would refuse later: tokens outside the vocabulary, sequences longer than the
   // context, a student that does not fit the teacher (INVALID_ARGUMENT).
   absl::StatusOr<v1::PreparedRun> Prepare(const v1::JobSpec& job, const std::atomic<bool>& stop) override;
 
   absl::StatusOr<std::unique_ptr<SliceWork>> Load(
-      const v1::Slice& slice, CheckpointSource& source, const std::atomic<bool>& stop,
+      const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
       const std::function<void(const LoadProgress&)>& on_progress) override;
 
  private:
   absl::StatusOr<v1::PreparedRun> PrepareInTorch(const v1::JobSpec& job, const std::atomic<bool>& stop);
   absl::StatusOr<std::unique_ptr<SliceWork>> LoadInTorch(
-      const v1::Slice& slice, CheckpointSource& source, const std::atomic<bool>& stop,
+      const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
       const std::function<void(const LoadProgress&)>& on_progress);
   // Makes `material_` that of this job; what is there already stays.
   absl::Status OpenMaterial(const v1::JobSpec& job, RunInputs inputs, const v1::InputHashes& hashes);
 
   const WorkshopOptions options_;
   Log& log_;
+  Relay* const relay_;
   InputHasher hasher_;
   std::optional<RunMaterial> material_;
 };

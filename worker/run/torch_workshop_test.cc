@@ -33,7 +33,7 @@ class TorchWorkshopTest : public testing::Test {
     TorchWorkshop first = NewWorkshop(), second = NewWorkshop();
     run.Train(first, kStage3, {0}, cut);
     const v1::Slice slice = run.Slice(kStage3, {0}, WorkshopRun::kSteps);
-    auto work = second.Load(slice, run.kept, kNever, [](const LoadProgress&) {});
+    auto work = second.Load(slice, run.kept, run.alone, kNever, [](const LoadProgress&) {});
     EXPECT_TRUE(work.ok()) << work.status();
     for (int step = cut; step < static_cast<int>(WorkshopRun::kSteps); ++step) {
       EXPECT_TRUE((*work)->Step(kNever).ok());
@@ -114,8 +114,9 @@ TEST_F(TorchWorkshopTest, TheReportShowsOneHeadOfTheMiddleLayerAndContinuedTexts
   run.Prepare(workshop);
   run.Train(workshop, kStage1, {0, 2, 3}, 20);
   run.Train(workshop, kStage2, {0, 2, 3}, 20);
-  const json report = json::parse(FileOf(Finish(run, 20), "report.json"));
-  EXPECT_EQ(report["architecture"]["layer_types"], json({"mamba2", "attention", "mamba2", "mamba2"}));
+  const SavedLayer result = Finish(run, 20);
+  EXPECT_EQ(json::parse(FileOf(result, "result.json"))["layer_types"], json({"mamba2", "attention", "mamba2", "mamba2"}));
+  const json report = json::parse(FileOf(result, "report.json"));
   EXPECT_LT(report["architecture"]["teacher_parameters"], report["architecture"]["student_parameters"]);
 
   const json& matrices = report["matrices"];
@@ -130,7 +131,8 @@ TEST_F(TorchWorkshopTest, TheReportShowsOneHeadOfTheMiddleLayerAndContinuedTexts
   }
   std::vector<std::string> moments;
   for (const json& student : matrices["students"]) moments.push_back(student["after"]);
-  EXPECT_THAT(moments, ElementsAre("untrained", "matrix_orientation", "hidden_state_alignment", "end_to_end"));
+  EXPECT_THAT(moments,
+              ElementsAre("untrained", "matrix_orientation", "hidden_state_alignment", "end_to_end"));
   EXPECT_LT(Distance(matrices["students"][1]["values"], teacher),
             0.95 * Distance(matrices["students"][0]["values"], teacher));
 
@@ -148,7 +150,8 @@ class AfterStageOne : public TorchWorkshopTest {
     run_.Train(workshop_, kStage1, {0, 2, 3}, WorkshopRun::kSteps);
   }
   absl::StatusOr<std::unique_ptr<SliceWork>> Load(const v1::Slice& slice) {
-    return workshop_.Load(slice, run_.kept, kNever, [&](const LoadProgress& p) { told_.push_back(p); });
+    return workshop_.Load(slice, run_.kept, run_.alone, kNever,
+                          [&](const LoadProgress& p) { told_.push_back(p); });
   }
 
   TorchWorkshop workshop_ = NewWorkshop();
@@ -311,7 +314,7 @@ TEST_F(TorchWorkshopTest, AJobWithoutStageThreeEndsWithItsAssembledStudent) {
   run.Prepare(workshop);
   run.Train(workshop, kStage2, {0, 2, 3}, 20);
   const v1::Slice slice = run.Slice(kStage3, {0}, 0);
-  const auto work = workshop.Load(slice, run.kept, kNever, [](const LoadProgress&) {}).value();
+  const auto work = workshop.Load(slice, run.kept, run.alone, kNever, [](const LoadProgress&) {}).value();
   EXPECT_EQ(work->Copy({0})[0].step, 0u);
   const SavedLayer result = work->MakeResult(kNever).value();
   const json described = json::parse(FileOf(result, "result.json"));

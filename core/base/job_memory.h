@@ -1,0 +1,47 @@
+// How much memory training takes, from a job and its teacher's shape: what a worker says before it loads,
+// what the orchestrator plans with and `retort inspect` shows. Estimates; float32 throughout. Pure
+// arithmetic.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "retort/v1/job.pb.h"
+#include "retort/v1/work.pb.h"
+
+namespace retort {
+
+// Elements of matrices; norms, biases and convolutions are a thousandth of them.
+struct ModelParameters {
+  uint64_t embedding = 0;
+  uint64_t head = 0;  // 0 when it is the embedding
+  uint64_t teacher_block = 0;
+  uint64_t mlp = 0;           // of a block
+  uint64_t mixer = 0;         // of a student's converted layer
+  uint64_t mixer_matrix = 0;  // of the mixer what stage 1 trains: B, C and dt or a
+};
+ModelParameters CountParameters(const v1::JobSpec& job, const v1::ModelShape& shape);
+
+// Bytes of one worker.
+struct MemoryNeed {
+  uint64_t process = 0;  // libraries, thread stacks, buffers
+  uint64_t teacher = 0;
+  uint64_t student = 0;      // its own tensors; those that it shares are the teacher's
+  uint64_t optimizer = 0;    // gradients and two moments of what trains
+  uint64_t checkpoint = 0;   // a copy of what is saved
+  uint64_t activations = 0;  // of a forward and a backward pass over a micro-batch
+
+  // While a checkpoint is sent, the next one is copied or a pass is made.
+  uint64_t peak() const;
+};
+
+// Of a slice of stage 1 or 2 with `layers` converted layers up to `last_layer`: the teacher up to there, and
+// one layer's pass at a time.
+MemoryNeed SliceMemory(const v1::JobSpec& job, const v1::ModelShape& shape, v1::Stage stage,
+                       uint32_t last_layer, size_t layers);
+
+// Of one of the `ranks` of END_TO_END: teacher and student whole, a pass of its part of a micro-batch through
+// all layers or the result's bytes.
+MemoryNeed EndToEndMemory(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks);
+
+}  // namespace retort

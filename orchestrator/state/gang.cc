@@ -1,0 +1,188 @@
+#include "orchestrator/state/gang.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/base/counted.h"
+#include "core/base/status_macros.h"
+#include "orchestrator/state/callers.h"
+#include "orchestrator/state/lease_end.h"
+
+namespace retort::orchestrator {
+namespace {
+
+// So that generations grow across starts of the orchestrator, which keeps none.
+constexpr int kEpochShift = 24;
+
+// The token that holds the rank's row now; 0: none.
+uint64_t HolderOf(const v1::TaskRecord& rank) {
+  return rank.state() == v1::TASK_STATE_LEASED ? rank.token() : 0;
+}
+
+// The ranks without which no generation is formed, and that do not wait for it. `held`: ranks that wait
+// under their present token.
+std::vector<uint32_t> MissingRanks(const Run& run, const Gang& gang) {
+  const bool is_first = gang.members.empty();
+  std::vector<uint32_t> missing;
+  for (const v1::TaskRecord* rank : RanksOf(run)) {
+    const uint64_t holder = HolderOf(*rank);
+    const auto waits = gang.waiting.find(rank->layer());
+    if (waits != gang.waiting.end() && waits->second == holder) continue;
+    if (IsElastic(run.record.job())) {
+      const auto member = gang.members.find(rank->layer());
+      const bool was_member = member != gang.members.end() && member->second == holder;
+      if (holder == 0 || (!is_first && !was_member)) continue;
+    }
+    missing.push_back(rank->layer());
+  }
+  return missing;
+}
+
+std::string MissingText(const State& state, const Run& run, const std::vector<uint32_t>& missing) {
+  std::vector<std::string> parts;
+  for (const uint32_t rank : missing) {
+    const uint64_t holder = HolderOf(run.tasks.at({v1::STAGE_END_TO_END, rank}));
+    const Lease* const lease = holder == 0 ? nullptr : state.FindLease(holder);
+    parts.push_back(lease == nullptr ? absl::StrCat("rank ", rank, " (nobody holds it)")
+                                     : absl::StrCat("rank ", rank, " (", lease->record.worker_name(), ")"));
+  }
+  return absl::StrCat("waits for ", absl::StrJoin(parts, ", "), " of ", Counted(RanksOf(run).size(), "rank"));
+}
+
+void SetPlace(const Gang& gang, uint32_t rank, v1::JoinGangReply& reply) {
+  reply.set_generation(gang.generation);
+  reply.set_rank(static_cast<uint32_t>(std::distance(gang.members.begin(), gang.members.find(rank))));
+  reply.set_world_size(static_cast<uint32_t>(gang.members.size()));
+}
+
+// The caller's lease of a rank. Nothing is written under it, so what is stale here is not recorded.
+template <class Request>
+absl::StatusOr<const Lease*> FindRank(const State& state, const Request& request, const char* call) {
+  RETURN_IF_ERROR(CheckCaller(state, request.worker_id(), request.epoch()));
+  const Lease* const lease = state.FindLease(request.token());
+  if (lease == nullptr || lease->record.worker_id() != request.worker_id()) {
+    return absl::AbortedError(absl::StrCat(call, " under token ", request.token(),
+                                           ", under which this worker has no lease; heartbeat, and obey the "
+                                           "verdict"));
+  }
+  if (lease->record.stage() != v1::STAGE_END_TO_END) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(call, " under token ", request.token(), ", which is not of END_TO_END"));
+  }
+  return lease;
+}
+
+bool IsMember(const Gang& gang, uint32_t rank, uint64_t token) {
+  const auto member = gang.members.find(rank);
+  return member != gang.members.end() && member->second == token;
+}
+
+}  // namespace
+
+std::vector<const v1::TaskRecord*> RanksOf(const Run& run) {
+  std::vector<const v1::TaskRecord*> ranks;
+  for (auto it = run.tasks.lower_bound(kEndToEnd);
+       it != run.tasks.end() && it->first.stage == v1::STAGE_END_TO_END; ++it) {
+    ranks.push_back(&it->second);
+  }
+  return ranks;
+}
+
+bool IsElastic(const v1::JobSpec& job) { return job.stages().end_to_end().elastic(); }
+
+void AddRanks(Draft& draft, uint64_t run_id, uint32_t world_size) {
+  draft.EditRun(run_id).set_world_size(world_size);
+  for (uint32_t rank = 1; rank < world_size; ++rank) {
+    v1::TaskRecord task;
+    task.set_version(1);
+    task.set_run_id(run_id);
+    task.set_stage(v1::STAGE_END_TO_END);
+    task.set_layer(rank);
+    task.set_state(v1::TASK_STATE_PENDING);
+    draft.AddTask(std::move(task));
+  }
+}
+
+void CompleteOtherRanks(Draft& draft, uint64_t run_id) {
+  for (const v1::TaskRecord* rank : RanksOf(draft.state().run(run_id))) {
+    if (IdOf(*rank) == kEndToEnd || rank->state() == v1::TASK_STATE_DONE) continue;
+    if (rank->state() == v1::TASK_STATE_LEASED) {
+      EndRows(draft, rank->token(), {rank->layer()},
+              {v1::END_CAUSE_COMPLETED, "rank 0 has published the last step"});
+    } else {
+      draft.EditTask(run_id, IdOf(*rank)).set_state(v1::TASK_STATE_DONE);
+    }
+  }
+}
+
+v1::Gang GangOf(const Options& options, const v1::RunRecord& run) {
+  v1::Gang gang;
+  gang.set_world_size(run.world_size());
+  gang.set_elastic(IsElastic(run.job()));
+  gang.set_timeout_ms(static_cast<uint32_t>(options.gang_timeout_ms));
+  return gang;
+}
+
+Decision<v1::JoinGangReply> DecideJoinGang(const Moment& now, const State& state, const Options& options,
+                                           const v1::JoinGangRequest& request) {
+  Decision<v1::JoinGangReply> decision;
+  const absl::StatusOr<const Lease*> found = FindRank(state, request, "JoinGang");
+  decision.status = found.status();
+  if (!found.ok()) return decision;
+  const Lease* const lease = *found;
+  const uint32_t rank = lease->record.first_layer();
+  Draft draft(now, state, options);
+  const Run& run = state.run(lease->record.run_id());
+  Gang gang = run.gang;
+  if (IsMember(gang, rank, request.token()) && gang.generation > request.after_generation()) {
+    SetPlace(gang, rank, decision.reply);  // formed since, or a repetition
+    return decision;
+  }
+  gang.waiting[rank] = request.token();
+  const std::vector<uint32_t> missing = MissingRanks(run, gang);
+  if (missing.empty()) {
+    gang.members.clear();
+    for (const auto& [waiting, token] : gang.waiting) {
+      if (HolderOf(run.tasks.at({v1::STAGE_END_TO_END, waiting})) == token) gang.members[waiting] = token;
+    }
+    gang.waiting.clear();
+    gang.generation = std::max({gang.generation, request.after_generation(), state.epoch << kEpochShift}) + 1;
+    SetPlace(gang, rank, decision.reply);
+    decision.reason = absl::StrCat("generation ", gang.generation, " of ", NameOf(run.record), ": ",
+                                   Counted(gang.members.size(), "rank"));
+  } else {
+    decision.reason = MissingText(state, run, missing);
+  }
+  decision.reply.set_reason(decision.reason);
+  draft.SetGang(lease->record.run_id(), std::move(gang));
+  decision.changes = draft.Finish();
+  return decision;
+}
+
+absl::Status CheckMember(const State& state, const v1::RendezvousRequest& request, uint64_t& run_id) {
+  ASSIGN_OR_RETURN(const Lease* const lease, FindRank(state, request, "Rendezvous"));
+  run_id = lease->record.run_id();
+  const Gang& gang = state.run(run_id).gang;
+  if (gang.generation == request.generation() &&
+      IsMember(gang, lease->record.first_layer(), request.token())) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat("generation ", request.generation(),
+                                                    " is over: the run is at generation ", gang.generation));
+}
+
+uint64_t ReformGeneration(const Run& run, const Lease& lease) {
+  const Gang& gang = run.gang;
+  const uint32_t rank = lease.record.first_layer();
+  if (lease.record.stage() != v1::STAGE_END_TO_END || !IsElastic(run.record.job())) return 0;
+  if (!IsMember(gang, rank, lease.record.token())) return 0;
+  const bool somebody_new = std::any_of(gang.waiting.begin(), gang.waiting.end(), [&](const auto& waiting) {
+    const auto& [other, token] = waiting;
+    return !IsMember(gang, other, token) && HolderOf(run.tasks.at({v1::STAGE_END_TO_END, other})) == token;
+  });
+  return somebody_new ? gang.generation : 0;
+}
+
+}  // namespace retort::orchestrator

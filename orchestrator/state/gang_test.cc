@@ -1,0 +1,293 @@
+#include "orchestrator/state/gang.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "orchestrator/state/costs.h"
+#include "orchestrator/state/testing_cluster.h"
+
+namespace retort::orchestrator {
+namespace {
+
+using testing::HasSubstr;
+
+// A job of stage 3 alone, of four sequences a step; the workers hold nothing yet.
+class GangTest : public testing::Test {
+ protected:
+  static v1::JobSpec Job(uint32_t world_size, bool elastic = false, const std::string& name = "gang") {
+    v1::JobSpec job = SixLayerJob(name);
+    job.mutable_stages()->clear_matrix_orientation();
+    job.mutable_stages()->clear_hidden_state_alignment();
+    job.mutable_stages()->mutable_end_to_end()->set_world_size(world_size);
+    job.mutable_stages()->mutable_end_to_end()->set_elastic(elastic);
+    return job;
+  }
+
+  void Submit(const v1::JobSpec& job, const std::vector<std::string>& workers) {
+    for (const std::string& name : workers) cluster_.Register(name);
+    run_id_ = cluster_.SubmitPrepared(job, workers.front());
+  }
+
+  // Every worker's slice, by rank: rank 0 is asked first.
+  void TakeRanks(const std::vector<std::string>& workers) {
+    for (int round = 0; round < 2; ++round) {
+      for (const std::string& name : workers) {
+        const v1::Slice slice = cluster_.TakeSlice(name);
+        if (slice.layers().empty()) continue;
+        name_[slice.layers(0).layer()] = name;
+        slice_[slice.layers(0).layer()] = slice;
+      }
+    }
+  }
+
+  v1::JoinGangReply Join(uint32_t rank, uint64_t after_generation = 0) {
+    const auto decision = cluster_.JoinGang(name_.at(rank), slice_.at(rank).token(), after_generation);
+    EXPECT_EQ(decision.status, absl::OkStatus());
+    return decision.reply;
+  }
+
+  void LoseRank(uint32_t rank) {
+    cluster_.Fail(name_.at(rank), slice_.at(rank).token(), {rank}, v1::END_CAUSE_INFRASTRUCTURE, "no memory");
+    slice_.erase(rank);
+  }
+
+  const v1::TaskRecord& RankRow(uint32_t rank) { return cluster_.Task(run_id_, v1::STAGE_END_TO_END, rank); }
+  const std::string& Reason() { return cluster_.state.placement.run_reason.at(run_id_); }
+
+  TestCluster cluster_;
+  uint64_t run_id_ = 0;
+  std::map<uint32_t, std::string> name_;
+  std::map<uint32_t, v1::Slice> slice_;
+};
+
+TEST_F(GangTest, EachRankIsALeaseOfItsOwnFromWhereTheStageStands) {
+  Submit(Job(2), {"a", "b"});
+  TakeRanks({"a", "b"});
+  ASSERT_EQ(slice_.size(), 2u);
+  for (const auto& [rank, slice] : slice_) {
+    EXPECT_EQ(slice.stage(), v1::STAGE_END_TO_END);
+    EXPECT_EQ(slice.layers(0).layer(), rank);
+    EXPECT_EQ(slice.layers(0).total_steps(), 10u);
+    EXPECT_EQ(slice.gang().world_size(), 2u);
+    EXPECT_FALSE(slice.gang().elastic());
+    EXPECT_EQ(slice.gang().timeout_ms(), 10'000u);
+  }
+  EXPECT_NE(slice_[0].token(), slice_[1].token());
+  EXPECT_EQ(cluster_.state.run(run_id_).record.world_size(), 2u);
+}
+
+TEST_F(GangTest, AutoTakesAsManyAsFitAndKeepsTheNumber) {
+  cluster_.Register("small", 100, uint64_t{100} << 20);
+  Submit(Job(0), {"a", "b"});
+  TakeRanks({"a", "b", "small"});
+  EXPECT_EQ(slice_.size(), 2u);
+  EXPECT_EQ(cluster_.state.run(run_id_).record.world_size(), 2u);
+  EXPECT_THAT(cluster_.EventsOf(v1::EVENT_KIND_NUMERICS_RESOLVED).back().text(),
+              HasSubstr("end_to_end has 2 ranks, as many as fit: end_to_end on 2 ranks: "));
+  EXPECT_THAT(Reason(),
+              HasSubstr("2 of 3 workers can be ranks together, 2 could be one alone: each of 3 would need "
+                        "0.2 GiB, and a step has 4 sequences"));
+  cluster_.Register("late");
+  cluster_.Replan();
+  EXPECT_EQ(cluster_.TakeSlice("late").token(), 0u);
+}
+
+TEST_F(GangTest, WorkersOfOneHostShareItsMemory) {
+  const double bytes = EndToEndBytes(Job(0), ShapeOf(6), 2);
+  for (const auto& [name, host] :
+       std::map<std::string, std::string>{{"a", "one"}, {"b", "one"}, {"c", "two"}}) {
+    v1::RegisterRequest request = TestCluster::RegistrationOf(name);
+    request.mutable_capabilities()->set_host(host);
+    request.mutable_capabilities()->set_memory_bytes(static_cast<uint64_t>(bytes * 1.2));
+    ASSERT_TRUE(
+        cluster_.Do(DecideRegister(cluster_.now, cluster_.state, cluster_.options, request)).status.ok());
+  }
+  run_id_ = cluster_.SubmitPrepared(Job(0), "a");
+  TakeRanks({"a", "b", "c"});
+  EXPECT_EQ(slice_.size(), 2u) << Reason();
+  EXPECT_TRUE(name_[0] == "c" || name_[1] == "c") << Reason();
+}
+
+TEST_F(GangTest, AutoTakesNoMoreRanksThanAStepHasSequences) {
+  Submit(Job(0), {"a", "b", "c", "d", "e"});
+  TakeRanks({"a", "b", "c", "d", "e"});
+  EXPECT_EQ(slice_.size(), 4u);
+}
+
+TEST_F(GangTest, MoreRanksThanSequencesAreTheJobsFault) {
+  Submit(Job(5), {"a"});
+  EXPECT_EQ(cluster_.RunStateOf(run_id_), v1::RUN_STATE_FAILED);
+  EXPECT_THAT(cluster_.state.run(run_id_).record.reason(),
+              HasSubstr("world_size is 5, and a step has 4 sequences"));
+}
+
+TEST_F(GangTest, WaitsForTheWorkersThatItNeedsAndSaysHowMany) {
+  Submit(Job(3), {"a", "b"});
+  TakeRanks({"a", "b"});
+  EXPECT_TRUE(slice_.empty());
+  EXPECT_THAT(Reason(), HasSubstr("end_to_end waits for 1 more workers: its 3 ranks train together, and 2 of "
+                                  "2 workers can be ranks together"));
+  cluster_.Register("c");
+  TakeRanks({"a", "b", "c"});
+  EXPECT_EQ(slice_.size(), 3u);
+}
+
+TEST_F(GangTest, TwoGangsDoNotWaitForEachOthersHalf) {
+  for (const char* name : {"a", "b", "c"}) cluster_.Register(name);
+  const uint64_t first = cluster_.SubmitPrepared(Job(2, false, "first"), "a");
+  cluster_.SubmitPrepared(Job(2, false, "second"), "b");
+  TakeRanks({"a", "b", "c"});
+  std::map<uint64_t, int> ranks;
+  for (const auto& [token, lease] : cluster_.state.leases) ++ranks[lease.record.run_id()];
+  EXPECT_EQ(ranks, (std::map<uint64_t, int>{{first, 2}}));
+}
+
+TEST_F(GangTest, FormsWhenAllRanksWait) {
+  Submit(Job(2), {"a", "b"});
+  TakeRanks({"a", "b"});
+  const v1::JoinGangReply alone = Join(1);
+  EXPECT_EQ(alone.generation(), 0u);
+  EXPECT_THAT(alone.reason(), HasSubstr("waits for rank 0 (" + name_[0] + ") of 2 ranks"));
+  const v1::JoinGangReply both = Join(0);
+  EXPECT_GT(both.generation(), 0u);
+  EXPECT_EQ(both.rank(), 0u);
+  EXPECT_EQ(both.world_size(), 2u);
+  const v1::JoinGangReply other = Join(1);
+  EXPECT_EQ(other.generation(), both.generation());
+  EXPECT_EQ(other.rank(), 1u);
+  EXPECT_EQ(Join(0).generation(), both.generation()) << "a repetition";
+}
+
+TEST_F(GangTest, GenerationsGrowAlsoAcrossARestart) {
+  Submit(Job(2), {"a", "b"});
+  TakeRanks({"a", "b"});
+  Join(1);
+  const uint64_t first = Join(0).generation();
+  EXPECT_EQ(Join(1, first).generation(), 0u);
+  const uint64_t second = Join(0, first).generation();
+  EXPECT_EQ(second, first + 1);
+  cluster_.Restart();
+  for (const char* name : {"a", "b"}) cluster_.Register(name);
+  EXPECT_EQ(Join(1, second).generation(), 0u);
+  EXPECT_GT(Join(0, second).generation(), second);
+}
+
+TEST_F(GangTest, WithoutElasticALostRankIsWaitedFor) {
+  Submit(Job(2), {"a", "b"});
+  TakeRanks({"a", "b"});
+  Join(1);
+  const uint64_t first = Join(0).generation();
+  LoseRank(1);
+  EXPECT_EQ(Join(0, first).generation(), 0u);
+  EXPECT_THAT(Join(0, first).reason(), HasSubstr("waits for rank 1 (nobody holds it) of 2 ranks"));
+  cluster_.Replan();
+  EXPECT_THAT(Reason(), HasSubstr("waits for 1 more, as it has 2 ranks"));
+  cluster_.Register("c");
+  cluster_.Leave(name_[1]);
+  cluster_.Advance(2'000);
+  cluster_.Replan();
+  TakeRanks({"c"});
+  ASSERT_TRUE(slice_.contains(1));
+  const v1::JoinGangReply formed = Join(1);
+  EXPECT_GT(formed.generation(), first);
+  EXPECT_EQ(Join(0, first).generation(), formed.generation());
+}
+
+TEST_F(GangTest, ElasticGoesOnWithoutALostRankAndTakesItInAgain) {
+  Submit(Job(3, true), {"a", "b", "c"});
+  TakeRanks({"a", "b", "c"});
+  Join(1);
+  Join(2);
+  const uint64_t first = Join(0).generation();
+  LoseRank(1);
+  EXPECT_EQ(Join(2, first).generation(), 0u) << "rank 0 is still a member, and comes";
+  const v1::JoinGangReply shrunk = Join(0, first);
+  EXPECT_GT(shrunk.generation(), first);
+  EXPECT_EQ(shrunk.world_size(), 2u);
+  EXPECT_EQ(Join(2, first).rank(), 1u) << "no gap";
+
+  cluster_.Advance(2'000);
+  cluster_.Replan();
+  TakeRanks({name_[1]});
+  ASSERT_TRUE(slice_.contains(1));
+  EXPECT_EQ(cluster_.Heartbeat(name_[0]).reply.verdict().reform_generation(), 0u) << "rank 1 still loads";
+  EXPECT_EQ(Join(1).generation(), 0u);
+  EXPECT_EQ(cluster_.Heartbeat(name_[0]).reply.verdict().reform_generation(), shrunk.generation());
+  EXPECT_EQ(cluster_.Heartbeat(name_[1]).reply.verdict().reform_generation(), 0u) << "it waits already";
+  Join(0, shrunk.generation());
+  const v1::JoinGangReply grown = Join(2, shrunk.generation());
+  EXPECT_EQ(grown.world_size(), 3u);
+  EXPECT_EQ(cluster_.Heartbeat(name_[0]).reply.verdict().reform_generation(), 0u);
+}
+
+TEST_F(GangTest, ElasticBeginsWithTheRanksThatAreThere) {
+  Submit(Job(3, true), {"a", "b"});
+  TakeRanks({"a", "b"});
+  ASSERT_EQ(slice_.size(), 2u);
+  EXPECT_EQ(slice_[0].gang().world_size(), 3u);
+  Join(1);
+  EXPECT_EQ(Join(0).world_size(), 2u);
+}
+
+TEST_F(GangTest, RankZerosLastPublishEndsTheOthers) {
+  Submit(Job(2), {"a", "b"});
+  TakeRanks({"a", "b"});
+  EXPECT_EQ(cluster_.TryPublish(name_[1], slice_[1].token(), {1}, 0).code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(cluster_.TryComplete(name_[1], slice_[1].token(), {1}).code(),
+            absl::StatusCode::kFailedPrecondition);
+  cluster_.Publish(name_[0], slice_[0].token(), {0}, 9);
+  EXPECT_EQ(RankRow(1).state(), v1::TASK_STATE_LEASED);
+  cluster_.Publish(name_[0], slice_[0].token(), {0}, 10);
+  EXPECT_EQ(RankRow(1).state(), v1::TASK_STATE_DONE);
+
+  v1::HeartbeatRequest heartbeat;
+  cluster_.Name(name_[1], heartbeat);
+  heartbeat.mutable_progress()->set_token(slice_[1].token());
+  heartbeat.mutable_progress()->set_phase(v1::SLICE_PHASE_TRAINING);
+  heartbeat.mutable_progress()->add_layers()->set_layer(1);
+  const auto told =
+      cluster_.Do(DecideHeartbeat(cluster_.now, cluster_.state, cluster_.options, heartbeat)).reply;
+  EXPECT_EQ(told.verdict().action(), v1::LEASE_ACTION_STOP);
+  EXPECT_EQ(told.verdict().cause(), v1::END_CAUSE_COMPLETED);
+
+  cluster_.Publish(name_[0], slice_[0].token(), {0}, 10, 1, v1::PUBLISH_KIND_RESULT);
+  cluster_.Complete(name_[0], slice_[0].token(), {0});
+  EXPECT_EQ(cluster_.RunStateOf(run_id_), v1::RUN_STATE_SUCCEEDED);
+}
+
+TEST_F(GangTest, AReplacementStartsFromRankZerosCheckpoint) {
+  Submit(Job(2), {"a", "b"});
+  TakeRanks({"a", "b"});
+  cluster_.Publish(name_[0], slice_[0].token(), {0}, 6);
+  LoseRank(1);
+  cluster_.Advance(2'000);
+  cluster_.Replan();
+  TakeRanks({name_[1]});
+  ASSERT_TRUE(slice_.contains(1));
+  EXPECT_EQ(slice_[1].layers(0).next_step(), 6u);
+  EXPECT_EQ(slice_[1].layers(0).checkpoint().layer(), 0u);
+  EXPECT_EQ(slice_[1].layers(0).checkpoint().publish(), 1u);
+}
+
+TEST_F(GangTest, OnlyMembersOfTheLastGenerationMeet) {
+  Submit(Job(2), {"a", "b"});
+  TakeRanks({"a", "b"});
+  Join(1);
+  const uint64_t first = Join(0).generation();
+  v1::RendezvousRequest request;
+  cluster_.Name(name_[1], request);
+  request.set_token(slice_[1].token());
+  request.set_generation(first);
+  uint64_t run_id = 0;
+  EXPECT_EQ(CheckMember(cluster_.state, request, run_id), absl::OkStatus());
+  EXPECT_EQ(run_id, run_id_);
+  request.set_generation(first + 1);
+  EXPECT_TRUE(absl::IsFailedPrecondition(CheckMember(cluster_.state, request, run_id)));
+  request.set_generation(first);
+  LoseRank(1);
+  EXPECT_TRUE(absl::IsAborted(CheckMember(cluster_.state, request, run_id)));
+  EXPECT_TRUE(absl::IsAborted(cluster_.JoinGang(name_[1], request.token()).status));
+}
+
+}  // namespace
+}  // namespace retort::orchestrator

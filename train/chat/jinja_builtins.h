@@ -1,0 +1,36 @@
+// The filters, tests, methods and functions that chat templates use. What is missing is UNIMPLEMENTED by its
+// name; a value that one of them cannot take is INVALID_ARGUMENT.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "train/chat/jinja_value.h"
+
+namespace retort::jinja {
+
+struct Arguments {
+  List positional;
+  Dict named;
+
+  // The i-th, or the one of this name; nullptr when neither is given.
+  const Value* Get(size_t i, const std::string& name) const;
+};
+
+absl::StatusOr<Value> ApplyFilter(const std::string& name, const Value& value, const Arguments& arguments);
+absl::StatusOr<bool> ApplyTest(const std::string& name, const Value& value, const List& arguments);
+absl::StatusOr<Value> CallMethod(const Value& value, const std::string& name, const Arguments& arguments);
+
+bool IsFunction(const std::string& name);
+// `now`: what strftime_now shows, in local time. FAILED_PRECONDITION for raise_exception, with its text.
+absl::StatusOr<Value> CallFunction(const std::string& name, const Arguments& arguments, absl::Time now);
+
+// Whether `container` has `value`, as `in` asks.
+absl::StatusOr<bool> Contains(const Value& container, const Value& value);
+
+// The elements of a list, the keys of a dict, the characters of a string, nothing of an undefined value.
+absl::StatusOr<List> ElementsOf(const Value& value);
+
+}  // namespace retort::jinja

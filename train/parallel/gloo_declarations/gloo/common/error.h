@@ -1,0 +1,2 @@
+// Empty; see ../algorithm.h.
+#pragma once

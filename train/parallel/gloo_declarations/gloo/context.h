@@ -1,0 +1,18 @@
+// See algorithm.h.
+#pragma once
+
+#include <chrono>
+
+namespace gloo {
+
+class Context {
+ public:
+  void setTimeout(std::chrono::milliseconds timeout);
+};
+
+namespace transport {
+
+class UnboundBuffer;
+
+}  // namespace transport
+}  // namespace gloo

@@ -1,0 +1,137 @@
+#include "worker/relay/prefetcher.h"
+
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/backoff.h"
+#include "core/base/random.h"
+
+namespace retort {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kPoll{50};  // for `stop` and the silence
+
+}  // namespace
+
+Prefetcher::Prefetcher(Upstream& upstream, std::shared_ptr<const ServedRun> run, const RelayedSlice& slice,
+                       Log& log)
+    : upstream_(upstream),
+      run_(std::move(run)),
+      slice_(slice),
+      micro_batches_(run_->PlanOf(slice.stage)->micro_batches),
+      end_(run_->PlanOf(slice.stage)->steps * micro_batches_),
+      log_(log),
+      next_(end_),  // until StartAt
+      heard_ms_(RelayNowMs()),
+      thread_([this] { Fetch(); }) {}
+
+Prefetcher::~Prefetcher() {
+  {
+    MutexLock lock(mutex_);
+    is_ending_ = true;
+    changed_.notify_all();
+  }
+  thread_.join();
+}
+
+void Prefetcher::Write(v1::LogLevel level, const std::string& text, int64_t step) {
+  log_.Write(level, text, {slice_.run_id, slice_.stage, slice_.token, static_cast<uint64_t>(step)});
+}
+
+void Prefetcher::StartAt(int64_t step, int64_t highest) {
+  MutexLock lock(mutex_);
+  low_step_ = step;
+  highest_ = highest;
+  SkipTo(Number(step, 0));
+}
+
+void Prefetcher::SkipTo(int64_t number) {
+  wanted_ = number;
+  while (!fetched_.empty() && fetched_.front().number != number) fetched_.pop_front();
+  if (fetched_.empty()) next_ = number;
+  changed_.notify_all();
+}
+
+std::optional<Boundary> Prefetcher::Get(int64_t step, int64_t pass, const std::atomic<bool>& stop) {
+  const int64_t number = Number(step, pass);
+  MutexLock lock(mutex_);
+  if (wanted_ != number) SkipTo(number);
+  while (!stop.load()) {
+    if (!fetched_.empty() && fetched_.front().number == number) {
+      Boundary boundary = std::move(fetched_.front().boundary);
+      fetched_.pop_front();
+      wanted_ = number + 1;
+      changed_.notify_all();
+      return boundary;
+    }
+    if (!is_lost_ && RelayNowMs() - heard_ms_ > kUpstreamSilenceMs) {
+      is_lost_ = true;
+      Write(v1::LOG_LEVEL_WARNING, "no worker below answers: its teacher blocks are run here until one does",
+            step);
+    }
+    if (is_lost_) break;
+    changed_.wait_for(mutex_, kPoll);
+  }
+  SkipTo(number + 1);
+  return std::nullopt;
+}
+
+void Prefetcher::OnHeard() {
+  MutexLock lock(mutex_);
+  heard_ms_ = RelayNowMs();
+  if (std::exchange(is_lost_, false)) {
+    Write(v1::LOG_LEVEL_INFO, "the worker below answers again", low_step_);
+  }
+}
+
+bool Prefetcher::IsFull() const { return next_ >= end_ || next_ >= wanted_ + slice_.limits.prefetch; }
+
+void Prefetcher::Fetch() {
+  int failures = 0;
+  uint64_t draws = 0;
+  while (true) {
+    int64_t number = 0, low_step = 0, highest = 0;
+    {
+      MutexLock lock(mutex_);
+      while (!is_ending_ && IsFull()) changed_.wait(mutex_);
+      if (is_ending_) return;
+      number = next_;
+      low_step = low_step_;
+      highest = highest_;
+    }
+    const auto go_on = [&] {
+      MutexLock lock(mutex_);
+      return !is_ending_ && next_ == number;
+    };
+    absl::StatusOr<Boundary> pulled =
+        upstream_.Pull(*run_, slice_.stage, number / micro_batches_, number % micro_batches_, highest,
+                       slice_.token, static_cast<uint64_t>(low_step), go_on, [this] { OnHeard(); });
+    if (pulled.ok()) {
+      failures = 0;
+      MutexLock lock(mutex_);
+      if (number != next_) continue;  // skipped meanwhile
+      fetched_.push_back({number, *std::move(pulled)});
+      ++next_;
+      changed_.notify_all();
+    } else if (!absl::IsCancelled(pulled.status())) {
+      if (++failures == 1) {
+        Write(v1::LOG_LEVEL_WARNING, absl::StrCat("pull from the worker below: ", pulled.status().ToString()),
+              low_step);
+      }
+      Rest(failures, ++draws);
+    }
+  }
+}
+
+void Prefetcher::Rest(int failures, uint64_t draw) {
+  const int64_t until_ms = RelayNowMs() + RepeatWaitMs(failures, MixSeed(slice_.token, {draw}));
+  MutexLock lock(mutex_);
+  for (int64_t now_ms = RelayNowMs(); !is_ending_ && now_ms < until_ms; now_ms = RelayNowMs()) {
+    changed_.wait_for(mutex_, milliseconds(until_ms - now_ms));
+  }
+}
+
+}  // namespace retort

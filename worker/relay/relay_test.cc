@@ -1,0 +1,225 @@
+// Slices of the tiny job that train beside each other in one process, each in a worker's workshop of its own,
+// and pull from each other over gRPC on loopback.
+#include "worker/relay/relay.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <sstream>
+#include <thread>
+
+#include "worker/run/testing_gang.h"
+#include "worker/run/testing_workshop.h"
+
+namespace retort {
+namespace {
+
+constexpr v1::Stage kStage1 = v1::STAGE_MATRIX_ORIENTATION, kStage2 = v1::STAGE_HIDDEN_STATE_ALIGNMENT;
+constexpr uint64_t kMicroBatches = 2, kSteps = WorkshopRun::kSteps;
+constexpr uint64_t kBoundaryBytes = 2 * 64 * 64 * sizeof(float);
+
+// A worker as far as the relay goes.
+class RelayWorker {
+ public:
+  explicit RelayWorker(Log& log)
+      : relay_(Relay::Start("127.0.0.1", UseComputeThreads, log).value()),
+        workshop_({.roots = {kTinyJobDirectory}, .memory_bytes = uint64_t{1} << 40}, log, relay_.get()) {}
+
+  TorchWorkshop& workshop() { return workshop_; }
+  RelayCounts& counts() { return relay_->state().counts(); }
+  v1::RelayUpstream AsUpstream(uint32_t last_layer) const {
+    v1::RelayUpstream upstream;
+    upstream.set_worker_name("below");
+    upstream.set_address(relay_->address());
+    upstream.set_boundary(last_layer + 1);
+    return upstream;
+  }
+  void TakeOrders(uint64_t token, const v1::RelayOrders& orders) {
+    relay_->state().TakeOrders(token, orders);
+  }
+
+  // Loads the slice, whose result Step and Publish then mean.
+  void Load(const v1::Slice& slice, CheckpointSource& source) {
+    work_ = workshop_.Load(slice, source, gang_, WorkshopRun::kNever, [](const LoadProgress&) {}).value();
+    layers_.clear();
+    for (const v1::SliceLayer& layer : slice.layers()) layers_.push_back(layer.layer());
+  }
+  // Steps until the slice has taken `steps` more.
+  void Step(uint64_t steps) {
+    for (uint64_t taken = 0; taken < steps;) {
+      const absl::StatusOr<StepReport> report = work_->Step(WorkshopRun::kNever);
+      ASSERT_TRUE(report.ok()) << report.status();
+      taken += !report->layers.empty();
+    }
+  }
+  SliceWork& work() { return *work_; }
+  const std::vector<uint32_t>& layers() const { return layers_; }
+  void Discard() { work_.reset(); }
+
+ private:
+  const std::unique_ptr<Relay> relay_;
+  TorchWorkshop workshop_;
+  NoGang gang_;
+  std::unique_ptr<SliceWork> work_;
+  std::vector<uint32_t> layers_;
+};
+
+class RelayTest : public testing::Test {
+ protected:
+  RelayTest() {
+    SetComputeThreads(1);
+    TorchWorkshop alone({.roots = {kTinyJobDirectory}, .memory_bytes = uint64_t{1} << 40}, log_);
+    expected_.Prepare(alone);
+    run_.Prepare(alone);
+    for (const v1::Stage stage : {kStage1, kStage2}) {
+      expected_.Train(alone, stage, {0, 2, 3}, static_cast<int>(kSteps));
+    }
+  }
+
+  // Of `layers`, that pulls from `below`, if any, and is pulled from by slices that stand at `low_step`.
+  v1::Slice SliceOf(v1::Stage stage, const std::vector<uint32_t>& layers,
+                    const std::optional<v1::RelayUpstream>& below, std::optional<uint64_t> low_step) {
+    v1::Slice slice = run_.Slice(stage, layers, kSteps);
+    slice.set_identity_sha256("identity");
+    if (below) {
+      slice.set_input(v1::INPUT_SOURCE_RELAY);
+      *slice.mutable_relay()->mutable_upstream() = *below;
+    }
+    if (low_step) slice.mutable_relay()->set_low_step(*low_step);
+    return slice;
+  }
+
+  void Publish(v1::Stage stage, RelayWorker& worker) { run_.Publish(stage, worker.work(), worker.layers()); }
+
+  // What was published so far is what one worker makes.
+  void ExpectTheBytesOfOneWorker(size_t layers) {
+    size_t compared = 0;
+    for (const auto& [task, ref] : run_.last_) {
+      const SavedLayer &saved = run_.kept.at(ref), &alone = expected_.kept.at(expected_.last_.at(task));
+      EXPECT_EQ(saved.step, kSteps);
+      for (size_t i = 0; i < alone.tensors.size(); ++i) {
+        if (alone.tensors[i].name == "history/step_seconds") continue;
+        EXPECT_EQ(saved.tensors[i].bytes == alone.tensors[i].bytes, true)
+            << task.second << " " << alone.tensors[i].name;
+      }
+      ++compared;
+    }
+    EXPECT_EQ(compared, layers);
+  }
+
+  std::ostringstream lines_;
+  Log log_{v1::LOG_LEVEL_INFO, [] { return int64_t{0}; }, {StreamSink(lines_)}};
+  WorkshopRun expected_{TinyJobFile()}, run_{TinyJobFile()};
+};
+
+TEST_F(RelayTest, AChainOfThreeRunsEachTeacherBlockOnceAndMakesTheSameBytes) {
+  RelayWorker a(log_), b(log_), c(log_);
+  for (const v1::Stage stage : {kStage1, kStage2}) {
+    a.Load(SliceOf(stage, {0}, std::nullopt, 0), run_.kept);
+    b.Load(SliceOf(stage, {2}, a.AsUpstream(0), 0), run_.kept);
+    c.Load(SliceOf(stage, {3}, b.AsUpstream(2), std::nullopt), run_.kept);
+    {
+      const std::jthread below([&] { a.Step(kSteps); }), middle([&] { b.Step(kSteps); });
+      c.Step(kSteps);
+    }
+    for (RelayWorker* worker : {&a, &b, &c}) {
+      Publish(stage, *worker);
+      worker->Discard();
+    }
+  }
+  ExpectTheBytesOfOneWorker(6);
+  const uint64_t passes = 2 * kSteps * kMicroBatches;
+  EXPECT_EQ(a.counts().trained_blocks, passes);
+  EXPECT_EQ(b.counts().trained_blocks, 2 * passes);
+  EXPECT_EQ(c.counts().trained_blocks, passes);
+  for (RelayWorker* worker : {&a, &b, &c}) {
+    EXPECT_EQ(worker->counts().served_blocks, 0u);
+    EXPECT_EQ(worker->counts().recomputed, 0u);
+  }
+  EXPECT_EQ(c.counts().received, passes);
+  EXPECT_EQ(c.counts().received_bytes, passes * kBoundaryBytes);
+  EXPECT_EQ(b.counts().sent_bytes, passes * kBoundaryBytes);
+}
+
+TEST_F(RelayTest, ASliceThatComesLateIsServedByTheTeacherAlone) {
+  RelayWorker a(log_), b(log_);
+  a.Load(SliceOf(kStage1, {0, 2}, std::nullopt, std::nullopt), run_.kept);
+  a.Step(kSteps);  // nobody pulls, so it keeps nothing
+  Publish(kStage1, a);
+  b.Load(SliceOf(kStage1, {3}, a.AsUpstream(2), std::nullopt), run_.kept);
+  b.Step(kSteps);
+  Publish(kStage1, b);
+  ExpectTheBytesOfOneWorker(3);
+  EXPECT_EQ(a.counts().served_blocks, kSteps * kMicroBatches * 3);
+  EXPECT_EQ(b.counts().recomputed, 0u);
+}
+
+TEST_F(RelayTest, WhoIsAskedForWhatItDoesNotHaveAsksFurtherUp) {
+  RelayWorker a(log_), b(log_), c(log_);
+  a.Load(SliceOf(kStage1, {0}, std::nullopt, std::nullopt), run_.kept);
+  b.Load(SliceOf(kStage1, {2}, a.AsUpstream(0), std::nullopt), run_.kept);
+  c.Load(SliceOf(kStage1, {3}, b.AsUpstream(2), std::nullopt), run_.kept);
+  c.Step(kSteps);  // the others stand still
+  EXPECT_EQ(a.counts().served_blocks, kSteps * kMicroBatches);
+  EXPECT_EQ(b.counts().served_blocks, 2 * kSteps * kMicroBatches);
+  EXPECT_EQ(b.counts().received, kSteps * kMicroBatches);
+  Publish(kStage1, c);
+  ExpectTheBytesOfOneWorker(1);
+}
+
+TEST_F(RelayTest, ASliceWhoseUpstreamIsGoneRecomputesUntilAnotherAnswers) {
+  RelayWorker b(log_);
+  std::optional<RelayWorker> a(std::in_place, log_);
+  v1::Slice below = SliceOf(kStage2, {0, 2}, std::nullopt, 0);
+  a->Load(below, run_.kept);
+  const v1::Slice slice = SliceOf(kStage2, {3}, a->AsUpstream(2), std::nullopt);
+  b.Load(slice, run_.kept);
+  {
+    const std::jthread training([&] { a->Step(6); });
+    b.Step(6);
+  }
+  EXPECT_EQ(b.counts().recomputed, 0u);
+  a.reset();
+  b.Step(6);
+  EXPECT_EQ(b.counts().recomputed, 6 * kMicroBatches);
+  EXPECT_THAT(lines_.str(), testing::HasSubstr("no worker below answers"));
+
+  a.emplace(log_);
+  a->Load(below, run_.kept);  // from the start: hundreds of batches behind, in proportion
+  v1::RelayOrders orders;
+  *orders.mutable_upstream() = a->AsUpstream(2);
+  b.TakeOrders(slice.token(), orders);
+  const std::jthread training([&] { a->Step(kSteps); });
+  b.Step(kSteps - 12);
+  EXPECT_LT(b.counts().recomputed, (kSteps - 6) * kMicroBatches);
+  EXPECT_GT(b.counts().received, 6 * kMicroBatches);
+  Publish(kStage2, b);
+  EXPECT_EQ(lines_.str().find("another"), std::string::npos);
+}
+
+TEST_F(RelayTest, SlicesThatWereCutAnewPullAtTheirNewBoundaries) {
+  RelayWorker a(log_), b(log_);
+  // a has 0 and 2 and gives 2 to b, which begins behind.
+  a.Load(SliceOf(kStage1, {0, 2}, std::nullopt, 0), run_.kept);
+  b.Load(SliceOf(kStage1, {3}, a.AsUpstream(2), std::nullopt), run_.kept);
+  {
+    const std::jthread training([&] { a.Step(8); });
+    b.Step(8);
+  }
+  Publish(kStage1, b);
+  run_.Publish(kStage1, a.work(), {2});
+  a.work().Drop({2});
+  b.Discard();
+  b.Load(SliceOf(kStage1, {2, 3}, a.AsUpstream(0), std::nullopt), run_.kept);
+  {
+    const std::jthread training([&] { a.Step(kSteps - 8); });
+    b.Step(kSteps - 8);
+  }
+  Publish(kStage1, b);
+  run_.Publish(kStage1, a.work(), {0});
+  ExpectTheBytesOfOneWorker(3);
+  EXPECT_EQ(b.counts().recomputed, 0u);
+}
+
+}  // namespace
+}  // namespace retort

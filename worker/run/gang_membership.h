@@ -1,0 +1,42 @@
+// A rank's way into a generation of its gang, and out of it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "core/base/log.h"
+#include "train/parallel/rank_group.h"
+#include "worker/agent/slice_work.h"
+
+namespace retort {
+
+// Not thread-safe. `calls` and `log` outlive it.
+class GangMembership {
+ public:
+  GangMembership(const v1::Gang& gang, GangCalls& calls, Log& log) : gang_(gang), calls_(calls), log_(log) {}
+
+  // Asks for the next generation, for about a second. false: others are missing still, or could not be
+  // reached. Errors are not the gang's: CANCELLED, or a bug's.
+  absl::StatusOr<bool> Join(const std::atomic<bool>& stop, const LogContext& context);
+
+  // The generation is over, for this rank at least: closes its connections.
+  void Leave() { group_.reset(); }
+
+  RankGroup* group() const { return group_.get(); }  // null: in no generation now
+  Ballot ballot() const {
+    return calls_.reform_generation() == generation_ ? Ballot::kApplyAndPart : Ballot::kApply;
+  }
+
+ private:
+  const v1::Gang gang_;
+  GangCalls& calls_;
+  Log& log_;
+  uint64_t generation_ = 0;  // the last one that this rank was in
+  std::string reason_;       // why there was none, as logged last
+  std::unique_ptr<RankGroup> group_;
+};
+
+}  // namespace retort
