@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstdint>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
