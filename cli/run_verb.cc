@@ -79,6 +79,7 @@ absl::StatusOr<RunEnd> RunWithProgress(const EmbeddedRunOptions& options) {
 
 absl::Status PrintResult(const fs::path& out_dir) {
   ASSIGN_OR_RETURN(const nlohmann::json result, ReadResult(out_dir));
+  RETURN_IF_ERROR(CheckResult(result));
   std::cout << RenderResult(result) << "\nstudent: " << (out_dir / "student").string()
             << "\nreport:  " << (out_dir / "report.html").string() << "\n";
   return absl::OkStatus();

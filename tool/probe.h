@@ -17,7 +17,7 @@ struct ProbeOptions {
   std::vector<std::filesystem::path> roots;  // where the job's inputs lie, after its own directory
   int64_t keep = 0;                          // layers that stay attention; at least 1
   int64_t steps = 24;                        // of stage 1 and of stage 2, at most
-  int64_t sequences = 8;                     // of data.seq_len tokens, to compare distributions on
+  int64_t sequences = 4;                     // of data.seq_len tokens, to compare distributions on
   int threads = 0;                           // 0: all cores
 };
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_replace.h"
 #include "core/base/check.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/base/status_macros.h"
 
 namespace retort {
@@ -27,10 +28,10 @@ absl::StatusOr<json> ReadResult(const std::filesystem::path& out_dir) {
   std::error_code error;
   if (!std::filesystem::exists(file, error) && !error) return json();
   ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
-  json result = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  const bool whole = result.is_object() && result.contains("identity") && result["identity"].is_object() &&
-                     result.contains("student") && result.contains("seconds") &&
-                     result.contains("peak_memory_bytes");
+  absl::StatusOr<json> result = ParseJson(text);
+  const bool whole = result.ok() && result->is_object() && result->contains("identity") &&
+                     (*result)["identity"].is_object() && result->contains("student") &&
+                     result->contains("seconds") && result->contains("peak_memory_bytes");
   if (!whole) {
     return absl::DataLossError(
         absl::StrCat(file.string(), " is not a run's result; remove it or choose another --out"));

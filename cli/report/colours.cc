@@ -42,10 +42,24 @@ Rgb Diverging(double share) {
   return Between(kBlueToOrange, (share + 1) / 2);
 }
 
+Rgb OfOneLightness(double share) {
+  constexpr std::array<Rgb, 3> kTealToViolet = {{{15, 138, 126}, {58, 122, 200}, {160, 79, 208}}};
+  return Between(kTealToViolet, share);
+}
+
+double Luminance(Rgb colour) {
+  const auto linear = [](uint8_t part) {
+    const double share = part / 255.0;
+    return share <= 0.04045 ? share / 12.92 : std::pow((share + 0.055) / 1.055, 2.4);
+  };
+  return 0.2126 * linear(colour.red) + 0.7152 * linear(colour.green) + 0.0722 * linear(colour.blue);
+}
+
 std::string Hex(Rgb colour) {
   return absl::StrFormat("#%02x%02x%02x", colour.red, colour.green, colour.blue);
 }
 
-bool IsLight(Rgb colour) { return 0.299 * colour.red + 0.587 * colour.green + 0.114 * colour.blue > 140; }
+// Where (luminance + 0.05) / (black's + 0.05) and (white's + 0.05) / (luminance + 0.05) are the same.
+bool IsLight(Rgb colour) { return Luminance(colour) > 0.179; }
 
 }  // namespace retort

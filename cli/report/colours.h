@@ -18,6 +18,12 @@ Rgb Sequential(double share);
 // White at 0, blue at -1, orange at 1; of even lightness on both sides.
 Rgb Diverging(double share);
 
+// Teal at 0 over blue to violet at 1, for lines: each stands out from white and from black paper by 3 : 1.
+Rgb OfOneLightness(double share);
+
+// Relative luminance (WCAG 2.2): 0 for black, 1 for white.
+double Luminance(Rgb colour);
+
 // "#rrggbb".
 std::string Hex(Rgb colour);
 

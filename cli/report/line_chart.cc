@@ -12,8 +12,9 @@ namespace retort {
 namespace {
 
 constexpr double kWidth = 640, kHeight = 300;
-constexpr double kLeft = 58, kRight = 12, kTop = 12, kBottom = 38;
+constexpr double kLeft = 74, kRight = 12, kTop = 12, kBottom = 48;  // the rooms take a phone's larger letters
 constexpr size_t kMostPoints = 320;
+constexpr double kLeastDrawn = 1e-100, kMostDrawn = 1e100;  // sums and quotients of what is drawn stay finite
 
 struct Point {
   double step, value;
@@ -29,7 +30,7 @@ std::vector<Point> Thin(const std::vector<double>& values) {
     bool drawable = true;
     for (size_t i = begin; i < end; ++i) {
       sum += values[i];
-      drawable = drawable && std::isfinite(values[i]) && values[i] > 0;
+      drawable = drawable && values[i] >= kLeastDrawn && values[i] <= kMostDrawn;
     }
     const double step = (static_cast<double>(begin + end) + 1) / 2;
     const double gap = std::numeric_limits<double>::quiet_NaN();
@@ -47,8 +48,8 @@ double RoundUnit(double range, int least) {
   return power;
 }
 
-// On a logarithmic axis: 1, 2 and 5 times powers of ten, only the powers where there are many, and evenly
-// spaced numbers where the range is narrow.
+// On a logarithmic axis: 1, 2 and 5 times powers of ten, only (some of) the powers where there are many, and
+// evenly spaced numbers where the range is narrow.
 std::vector<double> LogTicks(double low, double high) {
   std::vector<double> ticks;
   if (high / low < 5) {
@@ -56,7 +57,10 @@ std::vector<double> LogTicks(double low, double high) {
     for (double count = std::ceil(low / unit); count * unit <= high; ++count) ticks.push_back(count * unit);
     return ticks;
   }
-  for (int power = static_cast<int>(std::floor(std::log10(low))); power <= std::log10(high); ++power) {
+  constexpr int kMostPowers = 10;
+  const int stride = 1 + static_cast<int>(std::log10(high / low)) / kMostPowers;
+  for (int power = static_cast<int>(std::floor(std::log10(low))); power <= std::log10(high);
+       power += stride) {
     for (const double digit : {1.0, 2.0, 5.0}) {
       const double tick = digit * std::pow(10, power);
       if (tick >= low && tick <= high && (digit == 1 || high / low < 60)) ticks.push_back(tick);
@@ -111,7 +115,7 @@ std::string Grid(const Axes& axes) {
   }
   for (const double tick : StepTicks(axes.last_step)) {
     absl::StrAppendFormat(&svg, "<text x=%.1f y=%.0f text-anchor=middle>%.0f</text>", axes.X(tick),
-                          kHeight - kBottom + 17, tick);
+                          kHeight - kBottom + 20, tick);
   }
   absl::StrAppendFormat(&svg, "<text x=%.0f y=%.0f text-anchor=middle>step</text>",
                         (kLeft + kWidth - kRight) / 2, kHeight - 5);

@@ -8,7 +8,7 @@ namespace retort {
 
 struct ChartLine {
   std::string label;           // shown when one points at the line
-  std::vector<double> values;  // at step 1, 2, ...; what is not finite or not over 0 leaves a gap
+  std::vector<double> values;  // at step 1, 2, ...; what is not from 1e-100 to 1e100 leaves a gap
   std::string colour;          // CSS
   bool is_main = false;        // drawn thick, above the others
 };

@@ -38,8 +38,8 @@ figure { margin: .4rem 0; } figcaption { color: var(--soft); font-size: .82rem; 
 svg.chart { width: 100%; height: auto; display: block; }
 svg text { fill: var(--soft); font-size: 13px; }
 svg .grid { stroke: var(--rule); stroke-width: 1; } svg .axis { stroke: var(--soft); fill: none; }
-svg .line { fill: none; stroke-width: 1.2; stroke-linecap: round; stroke-linejoin: round; opacity: .75; }
-svg .main { stroke-width: 2.8; opacity: 1; }
+svg .line { fill: none; stroke-width: 1.2; stroke-linecap: round; stroke-linejoin: round; }
+svg .main { stroke-width: 2.8; }
 table.heat { table-layout: fixed; } table.heat th { white-space: normal; text-align: center; vertical-align: bottom; }
 table.heat th:first-child { text-align: left; width: 3.4rem; }
 table.heat td { text-align: center; border: 2px solid var(--paper); border-radius: 6px; padding: .25rem .35rem;
@@ -52,7 +52,8 @@ table.heat td:first-child { text-align: left; }
 .sample b { color: var(--soft); font-size: .75rem; font-weight: 600; display: block; }
 pre { background: var(--panel); border-radius: 8px; padding: .8rem 1rem; overflow-x: auto; font-size: .82rem;
   line-height: 1.45; }
-@media (max-width: 40rem) { th, td { padding: .3rem .35rem; } table { font-size: .82rem; } }
+@media (max-width: 40rem) { th, td { padding: .3rem .35rem; } table { font-size: .82rem; }
+  svg text { font-size: 21px; } }
 code { font-family: ui-monospace, "SFMono-Regular", Menlo, Consolas, monospace; font-size: .92em;
   overflow-wrap: anywhere; }
 )";

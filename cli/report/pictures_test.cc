@@ -39,6 +39,29 @@ TEST(Colours, RunFromEndToEndAndStopThere) {
   EXPECT_FALSE(IsLight(Sequential(0)));
 }
 
+double Contrast(Rgb a, Rgb b) {
+  const double x = Luminance(a) + 0.05, y = Luminance(b) + 0.05;
+  return x > y ? x / y : y / x;
+}
+
+TEST(Colours, OfLinesStandOutOnLightAndOnDarkPaper) {
+  EXPECT_NEAR(Luminance({255, 255, 255}), 1, 1e-9);
+  EXPECT_NEAR(Luminance({128, 128, 128}), 0.2158, 1e-4);
+  for (int i = 0; i <= 20; ++i) {
+    const Rgb line = OfOneLightness(i / 20.0);
+    EXPECT_GT(Contrast(line, {0xfc, 0xfc, 0xfb}), 3) << Hex(line);
+    EXPECT_GT(Contrast(line, {0x15, 0x18, 0x1b}), 3) << Hex(line);
+  }
+}
+
+TEST(Colours, TextIsBlackOrWhiteWhicheverStandsOutMore) {
+  for (int i = 0; i <= 100; ++i) {
+    const Rgb cell = Sequential(i / 100.0);
+    const Rgb text = IsLight(cell) ? Rgb{0, 0, 0} : Rgb{255, 255, 255};
+    EXPECT_GT(Contrast(cell, text), 4.5) << Hex(cell);
+  }
+}
+
 // The little-endian number of `width` bytes at `place`.
 uint32_t NumberAt(const std::string& bytes, size_t place, int width) {
   uint32_t number = 0;
@@ -77,16 +100,25 @@ TEST(MatrixImage, IsBlackWhereItIsNotFinite) {
 
 TEST(LineChart, DrawsLogarithmicallyWithGapsWhereThereIsNothingToDraw) {
   const std::string svg = LineChart("Losses", {{"a < b", {100, 10, kNan, 1}, "#123456", false}});
-  // 100 / 1.05 .. 105 on an axis of 250 px: 10 lies in the middle.
+  // 100 / 1.05 .. 105 on an axis of 240 px: 10 lies in the middle.
   EXPECT_THAT(svg, AllOf(HasSubstr("aria-label=\"Losses\""), HasSubstr("<title>a &lt; b</title>"),
                          HasSubstr("stroke:#123456")));
-  EXPECT_THAT(svg, HasSubstr("d='M200.5 14.6h0L343.0 137.0M628.0 259.4h0'"));
+  EXPECT_THAT(svg, HasSubstr("d='M212.5 14.5h0L351.0 132.0M628.0 249.5h0'"));
   for (const char* tick : {">1<", ">10<", ">100<", ">0<", ">4<"}) EXPECT_THAT(svg, HasSubstr(tick));
 }
 
 TEST(LineChart, PutsTicksIntoANarrowRange) {
   const std::string svg = LineChart("", {{"", {3.45, 3.8}, "red", true}});
   EXPECT_THAT(svg, AllOf(HasSubstr(">3.4<"), HasSubstr(">3.6<"), HasSubstr(">3.8<"), HasSubstr("line main")));
+}
+
+TEST(LineChart, EndsOnNumbersAtTheEdgeOfTheirRange) {
+  const double largest = std::numeric_limits<double>::max(),
+               least = std::numeric_limits<double>::denorm_min();
+  EXPECT_THAT(LineChart("", {{"", {largest, 1, least}, "red", false}}), HasSubstr(">1<"));
+  const std::string wide = LineChart("", {{"", {1e-100, 1e100}, "red", false}});
+  EXPECT_THAT(wide, HasSubstr(">1e-59<"));  // each 21st power of ten
+  EXPECT_LT(wide.size(), 3'000u);
 }
 
 TEST(LineChart, ThinsLongLinesToMeansAndTakesAnEmptyOne) {

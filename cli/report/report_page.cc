@@ -15,6 +15,7 @@
 #include "cli/report/markup.h"
 #include "cli/report/matrix_image.h"
 #include "cli/report/page_style.h"
+#include "cli/show/json_shape.h"
 #include "cli/show/result_table.h"
 #include "core/base/files.h"
 #include "core/base/progress.h"
@@ -58,13 +59,11 @@ std::string Tile(const std::string& figure, const std::string& what) {
                       "</span></div>\n");
 }
 
-bool IsConverted(const json& layer_type) { return layer_type != "attention"; }
-
 std::string Summary(const RunFiles& files) {
   const json &result = files.result, &student = result.at("student");
-  const json& layers = files.shown.at("architecture").at("layer_types");
+  const json& layers = result.at("layer_types");
   const auto converted = std::count_if(layers.begin(), layers.end(), &IsConverted);
-  const double teacher = result.at("teacher").at("perplexity");
+  const json& teacher_perplexity = result.at("teacher").at("perplexity");
   std::string text = absl::StrFormat(
       "<h1>%s</h1>\n<p class=soft>%d of %d attention layers of <code>%s</code> became %s, by MOHAWK "
       "(arXiv 2408.10189). Retort %s.</p>\n<div class=tiles>\n",
@@ -75,8 +74,8 @@ std::string Summary(const RunFiles& files) {
               ? "nothing"
               : [&] { return std::find_if(layers.begin(), layers.end(), &IsConverted)->get<std::string>(); }()),
       EscapeHtml(result.at("identity").at("version").get<std::string>()));
-  if (student.at("perplexity").is_number()) {
-    const double perplexity = student.at("perplexity");
+  if (student.at("perplexity").is_number() && teacher_perplexity.is_number()) {
+    const double perplexity = student.at("perplexity"), teacher = teacher_perplexity;
     absl::StrAppend(
         &text, Tile(absl::StrFormat("%.4g×", perplexity / teacher),
                     absl::StrFormat("the teacher's perplexity: %.4g against %.4g", perplexity, teacher)));
@@ -94,7 +93,7 @@ std::string Summary(const RunFiles& files) {
   return text + "</div>\n";
 }
 
-std::string Architecture(const json& architecture) {
+std::string Architecture(const json& architecture, const json& layers) {
   std::string text = absl::StrFormat(
       "<p>Hidden width %d, %d query heads (%d key heads), vocabulary %d; the teacher has %s "
       "parameters, the student %s.</p>\n<div class=strip>",
@@ -102,7 +101,6 @@ std::string Architecture(const json& architecture) {
       architecture.at("kv_heads").get<int64_t>(), architecture.at("vocab_size").get<int64_t>(),
       Short(architecture.at("teacher_parameters").get<double>()),
       Short(architecture.at("student_parameters").get<double>()));
-  const json& layers = architecture.at("layer_types");
   for (size_t l = 0; l < layers.size(); ++l) {
     absl::StrAppendFormat(&text, "<span class=%s title=\"layer %d: %s\">%d</span>",
                           IsConverted(layers[l]) ? "made" : "kept", l,
@@ -114,7 +112,7 @@ std::string Architecture(const json& architecture) {
                               "<span class=kept></span> layers that kept the teacher's attention</p>\n"));
 }
 
-std::string QualityRow(const std::string& name, const json& quality, bool is_last) {
+std::string QualityRow(const std::string& name, const json& quality, const json& layer_types, bool is_last) {
   const json none = json::object();
   const json& off_domain = quality.contains("off_domain") ? quality.at("off_domain") : none;
   return absl::StrCat(
@@ -122,18 +120,20 @@ std::string QualityRow(const std::string& name, const json& quality, bool is_las
       Number(quality, "perplexity", "%.2f"), "</td><td>", Number(quality, "kl", "%.3f"), "</td><td>",
       Number(quality, "top1_agreement", "%.3f"), "</td><td>",
       Number(quality, "free_running_agreement", "%.3f"), "</td><td>",
-      quality.contains("hidden_distance") ? absl::StrFormat("%.2f", MeanDistance(quality)) : "–", "</td><td>",
-      Number(off_domain, "perplexity", "%.2f"), "</td></tr>\n");
+      quality.contains("hidden_distance") ? absl::StrFormat("%.2f", MeanDistance(quality, layer_types)) : "–",
+      "</td><td>", Number(off_domain, "perplexity", "%.2f"), "</td></tr>\n");
 }
 
 std::string QualityTable(const json& result) {
+  const json& layer_types = result.at("layer_types");
   std::string text =
       "<div class=wide><table>\n<tr><th>model</th><th>perplexity</th><th>KL</th><th>top-1</th>"
       "<th>free-running</th><th>distance</th><th>off-domain</th></tr>\n";
-  absl::StrAppend(&text, QualityRow("teacher", result.at("teacher"), false),
-                  QualityRow("student, untrained", result.at("initial"), result.at("stages").empty()));
+  absl::StrAppend(
+      &text, QualityRow("teacher", result.at("teacher"), layer_types, false),
+      QualityRow("student, untrained", result.at("initial"), layer_types, result.at("stages").empty()));
   for (const json& stage : result.at("stages")) {
-    absl::StrAppend(&text, QualityRow("after " + Words(stage.at("name")), stage.at("student"),
+    absl::StrAppend(&text, QualityRow("after " + Words(stage.at("name")), stage.at("student"), layer_types,
                                       &stage == &result.at("stages").back()));
   }
   return Section(
@@ -162,18 +162,19 @@ std::string StageChart(const std::string& stage, const LossesOfLayers& losses) {
     for (size_t i = 0; i < values.size(); ++i) mean[i] += values[i] / static_cast<double>(losses.size());
     if (losses.size() > 1) {
       const double depth = static_cast<double>(layer) / last_layer;
-      lines.push_back({absl::StrFormat("layer %d: %.4g", layer, values.back()), values,
-                       Hex(Sequential(0.1 + 0.75 * depth))});
+      lines.push_back(
+          {absl::StrFormat("layer %d: %.4g", layer, values.back()), values, Hex(OfOneLightness(depth))});
     }
   }
   lines.push_back(
       {absl::StrFormat("%s: %.4g", losses.size() > 1 ? "mean of the layers" : "loss", mean.back()), mean,
        "var(--accent)", /*is_main=*/true});
   const std::string title = "Losses of " + Words(stage);
-  return absl::StrCat("<figure><h3>", EscapeHtml(Words(stage)), "</h3>", LineChart(title, lines),
-                      "<figcaption>", LossOf(stage),
-                      losses.size() > 1 ? ". Thick: the layers' mean; thin: each layer, early ones dark" : "",
-                      "</figcaption></figure>\n");
+  return absl::StrCat(
+      "<figure><h3>", EscapeHtml(Words(stage)), "</h3>", LineChart(title, lines), "<figcaption>",
+      LossOf(stage), ", on a logarithmic axis",
+      losses.size() > 1 ? ". Thick: the layers' mean; thin: each layer, the first teal, the last violet" : "",
+      "</figcaption></figure>\n");
 }
 
 std::string LossCurves(const RunFiles& files) {
@@ -186,44 +187,53 @@ std::string LossCurves(const RunFiles& files) {
   return Section("How it learned", text + "</div>\n");
 }
 
-// Layers x moments, on a logarithmic scale over all cells.
+// The distances of one moment, named.
+struct HeatColumn {
+  std::string name;
+  const json* distances;
+};
+
+std::string HeatCell(const json& distance, double low, double high) {
+  const double value = distance.is_number() ? distance.get<double>() : high;
+  const Rgb colour = Sequential(high > low ? std::log(value / low) / std::log(high / low) : 0.0);
+  return absl::StrFormat("<td style='background:%s;color:%s'>%s</td>", Hex(colour),
+                         IsLight(colour) ? "#000" : "#fff",
+                         distance.is_number() ? absl::StrFormat("%.3g", value) : "∞");
+}
+
+// Layers x moments, on a logarithmic scale over all cells. Kept layers have a row where a stage moved them.
 std::string HeatMap(const json& result) {
-  std::vector<std::pair<std::string, const json*>> columns = {
-      {"untrained", &result.at("initial").at("hidden_distance")}};
+  std::vector<HeatColumn> columns = {{"untrained", &result.at("initial").at("hidden_distance")}};
   for (const json& stage : result.at("stages")) {
     columns.push_back({"after " + Words(stage.at("name")), &stage.at("student").at("hidden_distance")});
   }
   double low = std::numeric_limits<double>::infinity(), high = 0;
-  for (const auto& [name, distances] : columns) {
-    for (const json& distance : *distances) {
+  for (const HeatColumn& column : columns) {
+    for (const json& distance : *column.distances) {
       if (!distance.is_number() || distance == 0.0) continue;
       low = std::min(low, distance.get<double>());
       high = std::max(high, distance.get<double>());
     }
   }
-  if (high == 0) return "";  // nothing was converted
-  std::string text = "<div class=wide><table class=heat>\n<tr><th>layer</th>";
-  for (const auto& column : columns) absl::StrAppend(&text, "<th>", EscapeHtml(column.first), "</th>");
-  text += "</tr>\n";
-  for (size_t layer = 0; layer < columns[0].second->size(); ++layer) {
-    if (columns[0].second->at(layer) == 0.0) continue;
-    absl::StrAppend(&text, "<tr><td>", layer, "</td>");
-    for (const auto& column : columns) {
-      const json& distance = column.second->at(layer);
-      const double value = distance.is_number() ? distance.get<double>() : high;
-      const Rgb colour = Sequential(high > low ? std::log(value / low) / std::log(high / low) : 0.0);
-      absl::StrAppendFormat(&text, "<td style='background:%s;color:%s'>%s</td>", Hex(colour),
-                            IsLight(colour) ? "#000" : "#fff",
-                            distance.is_number() ? absl::StrFormat("%.3g", value) : "∞");
-    }
-    text += "</tr>\n";
+  std::string head = "<tr><th>layer</th>", rows;
+  for (const HeatColumn& column : columns) absl::StrAppend(&head, "<th>", EscapeHtml(column.name), "</th>");
+  const json& layers = result.at("layer_types");
+  for (size_t layer = 0; layer < layers.size(); ++layer) {
+    const bool moved = std::any_of(columns.begin(), columns.end(), [&](const HeatColumn& column) {
+      return (*column.distances)[layer] != 0.0;
+    });
+    if (!IsConverted(layers[layer]) && !moved) continue;
+    absl::StrAppend(&rows, "<tr><td>", layer, IsConverted(layers[layer]) ? "" : " (kept)", "</td>");
+    for (const HeatColumn& column : columns) rows += HeatCell((*column.distances)[layer], low, high);
+    rows += "</tr>\n";
   }
+  if (rows.empty()) return "";  // nothing was converted, and nothing moved
   return Section(
       "What remains, layer by layer",
       absl::StrCat("<p class=soft>L2 distance between the student's block and the teacher's on the "
                    "teacher's input, mean over held-out tokens. The colour's scale is "
-                   "logarithmic.</p>\n",
-                   text, "</table></div>\n"));
+                   "logarithmic.</p>\n<div class=wide><table class=heat>\n",
+                   head, "</tr>\n", rows, "</table></div>\n"));
 }
 
 std::string MatrixFigure(const std::string& what, const std::vector<double>& values, double largest) {
@@ -348,28 +358,54 @@ absl::StatusOr<std::string> Repeat(const json& result) {
   return Section("To repeat it", text + "</table></div>\n");
 }
 
+constexpr JsonPlace kShown[] = {
+    {"architecture", JsonShape::kObject},
+    {"architecture/hidden_size", JsonShape::kCount},
+    {"architecture/heads", JsonShape::kCount},
+    {"architecture/kv_heads", JsonShape::kCount},
+    {"architecture/vocab_size", JsonShape::kCount},
+    {"architecture/teacher_parameters", JsonShape::kCount},
+    {"architecture/student_parameters", JsonShape::kCount},
+    {"matrices", JsonShape::kObject, /*optional=*/true},
+    {"samples", JsonShape::kList},
+    {"samples/*", JsonShape::kObject},
+    {"samples/*/prompt", JsonShape::kText},
+    {"samples/*/teacher", JsonShape::kText},
+    {"samples/*/student", JsonShape::kText},
+};
+
+constexpr JsonPlace kMatrices[] = {
+    {"layer", JsonShape::kCount},
+    {"head", JsonShape::kCount},
+    {"teacher", JsonShape::kList},
+    {"teacher/*", JsonShape::kNumberOrNull},
+    {"students", JsonShape::kList},
+    {"students/*", JsonShape::kObject},
+    {"students/*/after", JsonShape::kText},
+    {"students/*/values", JsonShape::kList},
+    {"students/*/values/*", JsonShape::kNumberOrNull},
+};
+
 }  // namespace
 
 absl::StatusOr<std::string> ReportPage(const RunFiles& files) {
-  try {
-    const std::string title = EscapeHtml(files.result.at("job").get<std::string>());
-    ASSIGN_OR_RETURN(const std::string repeat, Repeat(files.result));
-    const json& shown = files.shown;
-    std::string matrices;
-    if (shown.contains("matrices")) {
-      ASSIGN_OR_RETURN(matrices, Matrices(shown.at("matrices")));
-    }
-    return absl::StrCat(
-        "<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
-        "<meta name=viewport content=\"width=device-width, initial-scale=1\">\n<title>",
-        title, " – Retort</title>\n<style>", kPageStyle, "</style>\n</head>\n<body>\n", Summary(files),
-        Architecture(shown.at("architecture")), QualityTable(files.result), LossCurves(files),
-        HeatMap(files.result), matrices, Samples(shown.at("samples")), Throughput(files.result), repeat,
-        "</body>\n</html>\n");
-  } catch (const json::exception& error) {
-    return absl::DataLossError(absl::StrCat("result.json or report.json: ", error.what(),
-                                            "; they are not what this version leaves: fetch the run again"));
+  const json& shown = files.shown;
+  RETURN_IF_ERROR(CheckResult(files.result));
+  RETURN_IF_ERROR(CheckJsonShape("report.json", shown, kShown));
+  ASSIGN_OR_RETURN(const std::string repeat, Repeat(files.result));
+  std::string matrices;
+  if (shown.contains("matrices")) {
+    RETURN_IF_ERROR(CheckJsonShape("report.json: in \"matrices\"", shown.at("matrices"), kMatrices));
+    ASSIGN_OR_RETURN(matrices, Matrices(shown.at("matrices")));
   }
+  return absl::StrCat(
+      "<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
+      "<meta name=viewport content=\"width=device-width, initial-scale=1\">\n<title>",
+      EscapeHtml(files.result.at("job").get<std::string>()), " – Retort</title>\n<style>", kPageStyle,
+      "</style>\n</head>\n<body>\n", Summary(files),
+      Architecture(shown.at("architecture"), files.result.at("layer_types")), QualityTable(files.result),
+      LossCurves(files), HeatMap(files.result), matrices, Samples(shown.at("samples")),
+      Throughput(files.result), repeat, "</body>\n</html>\n");
 }
 
 absl::Status WriteReport(const std::filesystem::path& directory) {

@@ -18,18 +18,19 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-json Student(double perplexity, double distance) {
+// Layer 0 was kept; `kept_distance` is how far stage 3 moved it.
+json Student(double perplexity, double distance, double kept_distance = 0) {
   return {{"perplexity", perplexity},
           {"tokens", 99},
           {"kl", 0.5},
           {"top1_agreement", 0.25},
-          {"hidden_distance", {0.0, distance, 2 * distance}}};
+          {"hidden_distance", {kept_distance, distance, 2 * distance}}};
 }
 
 RunFiles Files() {
   RunFiles files;
   files.result = json::parse(R"({
-    "job": "tiny", "seconds": 75.0, "peak_memory_bytes": 314572800,
+    "job": "tiny", "layer_types": ["attention", "mamba2", "mamba2"], "seconds": 75.0, "peak_memory_bytes": 314572800,
     "versions": {"retort": "0.1.0", "libtorch": "2.11.0"},
     "host": {"processor": "Some <CPU>", "cores": 2, "kernel": "Linux 6"},
     "identity": {
@@ -49,8 +50,7 @@ RunFiles Files() {
   files.losses["end_to_end"] = {{-1, {4.5, 2.125}}};
   files.shown = json::parse(R"({
     "architecture": {"hidden_size": 64, "heads": 4, "kv_heads": 2, "vocab_size": 300,
-                     "teacher_parameters": 123456, "student_parameters": 234567,
-                     "layer_types": ["attention", "mamba2", "mamba2"]},
+                     "teacher_parameters": 123456, "student_parameters": 234567},
     "matrices": {"layer": 1, "head": 0, "teacher": [1, 0.5, 0.5],
                  "students": [{"after": "untrained", "values": [1, 0.5, 3.5]},
                               {"after": "matrix_orientation", "values": [1, 0.5, 0.5]}]},
@@ -89,6 +89,17 @@ TEST(ReportPage, ColoursTheHeatMapFromTheLeastToTheMost) {
   EXPECT_THAT(*page, Not(HasSubstr("<td>0</td><td style")));  // the kept layer has no row
 }
 
+TEST(ReportPage, ShowsKeptLayersThatMovedAndLeavesThemOutOfTheMean) {
+  RunFiles files = Files();
+  files.result["stages"][1]["student"] = files.result["student"] = Student(30, 5, 0.5);
+  const absl::StatusOr<std::string> page = ReportPage(files);
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_THAT(*page, HasSubstr("<td>0.250</td><td>–</td><td>7.50</td>"));
+  EXPECT_THAT(*page, HasSubstr("<tr><td>0 (kept)</td><td style='background:#440154;color:#fff'>0</td>"));
+  EXPECT_THAT(*page, HasSubstr("<td style='background:#440154;color:#fff'>0.5</td>"));
+  EXPECT_THAT(*page, HasSubstr("<tr><td>1</td>"));
+}
+
 TEST(ReportPage, NeedsNothingBesideItAndRunsNothing) {
   const absl::StatusOr<std::string> page = ReportPage(Files());
   ASSERT_TRUE(page.ok()) << page.status();
@@ -112,12 +123,24 @@ TEST(ReportPage, TakesARunWithoutStagesMatricesAndSamples) {
                            Not(HasSubstr("One head")), Not(HasSubstr("How they write"))));
 }
 
-TEST(ReportPage, RefusesWhatIsNoResult) {
+TEST(ReportPage, NamesTheFileAndThePlaceOfWhatIsNoResult) {
   RunFiles files = Files();
-  files.result.erase("teacher");
-  const absl::Status status = ReportPage(files).status();
-  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
-  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("teacher"), HasSubstr("fetch the run again")));
+  files.result["stages"][1]["seconds"] = "long";
+  EXPECT_EQ(
+      ReportPage(files).status(),
+      absl::DataLossError("result.json: \"stages/1/seconds\" is \"long\", not a number from 0 to 1e15; it "
+                          "is not what this version leaves: fetch the run again"));
+  files = Files();
+  files.shown["samples"][0].erase("student");
+  EXPECT_EQ(ReportPage(files).status(),
+            absl::DataLossError("report.json: \"samples/0/student\" is missing; it is not what this version "
+                                "leaves: fetch the run again"));
+  files = Files();
+  files.result["student"]["hidden_distance"].push_back(1);
+  EXPECT_EQ(
+      ReportPage(files).status(),
+      absl::DataLossError("result.json: in \"student\": \"hidden_distance\" has 4 numbers, \"layer_types\" 3 "
+                          "layers; fetch the run again"));
 }
 
 TEST(ReportPage, DrawsAMatrixThatIsNotFinite) {
@@ -185,6 +208,10 @@ TEST_F(WriteReportTest, NamesTheFileAndPlaceOfWhatIsWrong) {
   status = WriteReport(directory_);
   EXPECT_TRUE(absl::IsDataLoss(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("result.json"));
+  for (const std::string& text : {std::string(1'000'000, '['), std::string(R"({"job": 1, "job": 2})")}) {
+    Put("result.json", text);
+    EXPECT_TRUE(absl::IsDataLoss(WriteReport(directory_))) << text.substr(0, 50);
+  }
   std::filesystem::remove(directory_ / "result.json");
   status = WriteReport(directory_);
   EXPECT_TRUE(absl::IsNotFound(status)) << status;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
+#include "core/base/json_text.h"
 #include "core/base/status_macros.h"
 
 namespace retort {
@@ -22,10 +23,11 @@ absl::StatusOr<std::string> ReadOf(const std::filesystem::path& directory, const
 
 absl::StatusOr<json> ReadObject(const std::filesystem::path& directory, const char* name) {
   ASSIGN_OR_RETURN(const std::string text, ReadOf(directory, name));
-  json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (object.is_object()) return object;
-  return absl::DataLossError(
-      absl::StrCat((directory / name).string(), " is not what a run leaves: no JSON object; fetch it again"));
+  absl::StatusOr<json> object = ParseJson(text);
+  if (object.ok() && object->is_object()) return object;
+  return absl::DataLossError(absl::StrCat(
+      (directory / name).string(), " is not what a run leaves: ",
+      object.ok() ? "no JSON object" : std::string(object.status().message()), "; fetch it again"));
 }
 
 bool IsMetric(const json& line) {
@@ -46,7 +48,7 @@ absl::StatusOr<RunFiles> ReadRunFiles(const std::filesystem::path& directory) {
   size_t number = 0;
   for (std::string text; std::getline(lines, text);) {
     ++number;
-    const json line = json::parse(text, nullptr, /*allow_exceptions=*/false);
+    const json line = ParseJson(text).value_or(json());
     std::vector<double>* losses = nullptr;
     if (IsMetric(line)) {
       const int64_t layer = line["layer"].is_null() ? -1 : line["layer"].get<int64_t>();

@@ -1,5 +1,6 @@
 #include "cli/show/result_table.h"
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace retort {
@@ -12,11 +13,13 @@ TEST(RenderResult, HasARowPerModelAndOnePerStage) {
                         {"kl", 0.51},
                         {"top1_agreement", 0.6},
                         {"free_running_agreement", 0.25},
-                        {"hidden_distance", {0.0, 2.0, nullptr, 4.0}},  // null: not finite
+                        {"hidden_distance", {1.0, 2.0, nullptr, 4.0}},  // null: not finite
                         {"off_domain", {{"perplexity", 50.0}}}};
   const json result = {
+      {"layer_types",
+       {"attention", "mamba2", "mamba2", "mamba2"}},  // the first was kept, but stage 3 moved it
       {"teacher", {{"perplexity", 20.0}}},
-      {"initial", {{"perplexity", nullptr}, {"kl", 9.0}, {"hidden_distance", {0.0, 0.0, 0.0}}}},
+      {"initial", {{"perplexity", nullptr}, {"kl", 9.0}, {"hidden_distance", {0.0, 0.0, 0.0, 0.0}}}},
       {"stages",
        {{{"name", "end_to_end"},
          {"tokens", 5120},

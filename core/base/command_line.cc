@@ -15,6 +15,7 @@
 #include "absl/strings/strip.h"
 #include "core/base/exit_code.h"
 #include "core/base/nearest.h"
+#include "core/base/plain_text.h"
 #include "core/base/terminal.h"
 #include "core/base/version.h"
 
@@ -199,7 +200,7 @@ int ReportError(std::string_view command, const absl::Status& status, std::ostre
   const bool colour = &err == &std::cerr && WantsColour(2);
   const bool one_line = status.message().find('\n') == absl::string_view::npos;
   err << command << ": " << (colour ? "\033[31merror:\033[0m" : "error:") << (one_line ? " " : "\n")
-      << status.message() << "\n";
+      << PlainText({status.message().data(), status.message().size()}) << "\n";
   return ExitCode(status);
 }
 

@@ -177,6 +177,12 @@ TEST(ReportError, KeepsTheLinesOfAListOfErrorsApart) {
   EXPECT_EQ(err.str(), "retort run: error:\na.yaml:1:2: x\na.yaml:3:4: y\n");
 }
 
+TEST(ReportError, LetsNoFileSpeakToTheTerminal) {
+  std::ostringstream err;
+  ReportError("retort run", absl::DataLossError("tensor \033]0;owned\x07 is\u009b2J broken"), err);
+  EXPECT_EQ(err.str(), "retort run: error: tensor ?]0;owned? is?2J broken\n");
+}
+
 TEST(FinishOutput, KeepsTheCodeWhenAllWasWritten) {
   std::ostringstream out, err;
   EXPECT_EQ(FinishOutput("retort", 0, out, err), 0);

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/plain_text.h"
 
 namespace retort {
 namespace {
@@ -31,11 +32,11 @@ class StrictReader : public nlohmann::json_sax<nlohmann::json> {
   bool end_array() override { return Close(); }
   bool key(string_t& name) override {
     if (open_.back().insert(name).second) return true;
-    error_ = absl::StrCat("member '", name, "' stands twice in one object; remove one of them");
+    error_ = absl::StrCat("member '", Shown(name), "' stands twice in one object; remove one of them");
     return false;
   }
   bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& error) override {
-    error_ = absl::StrCat("not JSON: ", error.what());
+    error_ = absl::StrCat("not JSON: ", JsonComplaint(error));
     return false;
   }
 
@@ -61,6 +62,18 @@ absl::StatusOr<nlohmann::json> ParseJson(std::string_view text) {
   StrictReader reader;
   if (!nlohmann::json::sax_parse(text, &reader)) return absl::InvalidArgumentError(reader.error());
   return nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+}
+
+std::string JsonComplaint(const nlohmann::json::exception& error) {
+  std::string_view what = error.what();  // "[json.exception.parse_error.101] parse error at line 1, ..."
+  const size_t end = what.find("] ");
+  if (what.starts_with("[json.exception.") && end != std::string_view::npos) what.remove_prefix(end + 2);
+  constexpr size_t kLongest = 240;  // it ends in the whole token that was read last
+  return Shown(what, kLongest);
+}
+
+std::string Brief(const nlohmann::json& value) {
+  return Shown(value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
 }
 
 }  // namespace retort

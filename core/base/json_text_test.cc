@@ -9,6 +9,7 @@ namespace retort {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 std::string Refusal(const std::string& text) {
   const absl::Status status = ParseJson(text).status();
@@ -30,6 +31,15 @@ TEST(ParseJson, SaysWhereTextIsNoJson) {
   EXPECT_THAT(Refusal(""), HasSubstr("not JSON"));
   EXPECT_THAT(Refusal("\"\xff\""), HasSubstr("ill-formed UTF-8"));
   EXPECT_THAT(Refusal("1e999"), HasSubstr("1e999"));
+}
+
+TEST(ParseJson, ComplainsBrieflyInPlainWords) {
+  EXPECT_EQ(
+      Refusal("{]"),
+      "not JSON: parse error at line 1, column 2: syntax error while parsing object key - unexpected ']'; "
+      "expected string literal");
+  EXPECT_LT(Refusal("[\"" + std::string(1'000'000, 'a')).size(), 300u);
+  EXPECT_THAT(Refusal("[\"\033[2J\xff"), Not(HasSubstr("\033")));
 }
 
 TEST(ParseJson, RefusesAMemberGivenTwice) {

@@ -1,13 +1,10 @@
 #include "core/base/log.h"
 
-#include <algorithm>
 #include <ostream>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/time/time.h"
-#include "core/base/check.h"
+#include "core/base/plain_text.h"
 #include "core/base/work_names.h"
 
 namespace retort {
@@ -16,22 +13,6 @@ namespace {
 // Limits of a ShipLogs (docs/protocol.md).
 constexpr size_t kMaxBatchLines = 1000;
 constexpr size_t kMaxBatchBytes = size_t{1} << 20;
-
-// Bytes of the UTF-8 character at the start of `text`; 0 when there is none.
-size_t CharacterBytes(absl::string_view text) {
-  const auto lead = static_cast<uint8_t>(text[0]);
-  if (lead < 0x80) return 1;
-  const size_t size = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-  if (lead < 0xc2 || lead > 0xf4 || text.size() < size) return 0;
-  for (size_t i = 1; i < size; ++i) {
-    if ((static_cast<uint8_t>(text[i]) & 0xc0) != 0x80) return 0;
-  }
-  const auto second = static_cast<uint8_t>(text[1]);
-  const bool overlong = (lead == 0xe0 && second < 0xa0) || (lead == 0xf0 && second < 0x90);
-  const bool surrogate = lead == 0xed && second >= 0xa0;
-  const bool too_large = lead == 0xf4 && second >= 0x90;
-  return overlong || surrogate || too_large ? 0 : size;
-}
 
 const char* LevelName(v1::LogLevel level) {
   switch (level) {
@@ -63,20 +44,7 @@ void Log::Write(v1::LogLevel level, absl::string_view text, const LogContext& co
 }
 
 std::string LogText(absl::string_view text, size_t max_bytes) {
-  RETORT_CHECK(max_bytes > 3) << max_bytes;
-  std::string clean;
-  size_t cut = 0;  // where a character ends that "..." still fits behind
-  while (!text.empty()) {
-    const size_t size = CharacterBytes(text);
-    const absl::string_view character = size == 0                            ? "?"
-                                        : text[0] == '\n' || text[0] == '\r' ? " "
-                                                                             : text.substr(0, size);
-    if (clean.size() + character.size() > max_bytes) return clean.substr(0, cut) + "...";
-    absl::StrAppend(&clean, character);
-    if (clean.size() + 3 <= max_bytes) cut = clean.size();
-    text.remove_prefix(std::max<size_t>(size, 1));
-  }
-  return clean;
+  return Shown({text.data(), text.size()}, max_bytes);
 }
 
 std::string RenderLogLine(const v1::LogLine& line) {

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <limits>
-#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"

@@ -6,13 +6,13 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
-#include <cstdint>
 #include <optional>
 #include <sstream>
 #include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/plain_text.h"
 #include "core/base/status_macros.h"
 
 namespace retort {
@@ -24,26 +24,10 @@ absl::Status ErrorAt(const std::string& name, TextPosition position, const std::
   return absl::InvalidArgumentError(absl::StrCat(name, ":", position.line, ":", position.column, ": ", what));
 }
 
-// The bytes of the UTF-8 character at the start of `text`, 0 when there is none.
-size_t Utf8Length(std::string_view text) {
-  const auto first = static_cast<unsigned char>(text[0]);
-  if (first < 0x80) return 1;
-  const size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-  if (first < 0xc2 || first > 0xf4 || text.size() < length) return 0;
-  uint32_t character = first & (0xffu >> (length + 1));
-  for (size_t i = 1; i < length; ++i) {
-    if (!IsContinuation(text[i])) return 0;
-    character = (character << 6) | (static_cast<unsigned char>(text[i]) & 0x3f);
-  }
-  const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool surrogate = character >= 0xd800 && character <= 0xdfff;
-  return character < smallest[length] || character > 0x10ffff || surrogate ? 0 : length;
-}
-
 absl::Status CheckText(std::string_view text, const std::string& name) {
   TextPosition position;
   while (!text.empty()) {
-    const size_t length = Utf8Length(text);
+    const size_t length = Utf8CharacterBytes(text);
     if (length == 0) return ErrorAt(name, position, "not UTF-8 text; save the file in UTF-8");
     const auto first = static_cast<unsigned char>(text[0]);
     if (first == 0x7f || (first < 0x20 && first != '\n' && first != '\r' && first != '\t')) {
@@ -73,13 +57,20 @@ class TreeBuilder : public YAML::EventHandler {
   const std::optional<std::pair<TextPosition, std::string>>& error() const { return error_; }
 
   // yaml-cpp counts from 0, and columns in bytes.
-  TextPosition PositionOf(const YAML::Mark& mark) const {
+  TextPosition PositionOf(const YAML::Mark& mark) {
     if (mark.is_null() || static_cast<size_t>(mark.line) >= line_starts_.size()) return {};
     const size_t start = line_starts_[static_cast<size_t>(mark.line)];
     const size_t end = std::min(text_.size(), start + static_cast<size_t>(mark.column));
-    const auto continuations = std::count_if(text_.begin() + static_cast<ptrdiff_t>(start),
-                                             text_.begin() + static_cast<ptrdiff_t>(end), IsContinuation);
-    return {mark.line + 1, mark.column + 1 - static_cast<int>(continuations)};
+    // Marks mostly go forward, so a long line is counted once.
+    if (counted_to_ < start || counted_to_ > end) {
+      counted_to_ = start;
+      continuations_ = 0;
+    }
+    continuations_ +=
+        static_cast<int>(std::count_if(text_.begin() + static_cast<ptrdiff_t>(counted_to_),
+                                       text_.begin() + static_cast<ptrdiff_t>(end), IsContinuation));
+    counted_to_ = end;
+    return {mark.line + 1, mark.column + 1 - continuations_};
   }
 
   void OnDocumentStart(const YAML::Mark&) override {}
@@ -124,6 +115,8 @@ class TreeBuilder : public YAML::EventHandler {
 
   const std::string& text_;
   std::vector<size_t> line_starts_;
+  size_t counted_to_ = 0;  // a byte of the line that PositionOf looked at last
+  int continuations_ = 0;  // from that line's start to there
   YamlNode root_;
   std::vector<YamlNode*> open_;
   std::optional<std::pair<TextPosition, std::string>> error_;

@@ -29,6 +29,20 @@ TEST(YamlTree, CountsCharactersNotBytes) {
   EXPECT_EQ(ParseYaml("{é: 1, a: 2}", "f")->items[2].position, (TextPosition{1, 8}));
 }
 
+// Counting each position from the line's start would take minutes.
+TEST(ParseYaml, GivesPositionsInALongLine) {
+  constexpr size_t kItems = 300'000;
+  std::string line = "{é: [";
+  for (size_t i = 0; i < kItems; ++i) line += "é, ";
+  const absl::StatusOr<YamlNode> root = ParseYaml(line + "]}", "f");
+  ASSERT_TRUE(root.ok()) << root.status();
+  const YamlNode& list = root->items.at(1);
+  ASSERT_EQ(list.items.size(), kItems);
+  EXPECT_EQ(list.items[0].position, (TextPosition{1, 6}));
+  EXPECT_EQ(list.items[kItems - 1].position, (TextPosition{1, 6 + 3 * (static_cast<int>(kItems) - 1)}));
+  EXPECT_EQ(root->position, (TextPosition{1, 1}));
+}
+
 TEST(YamlTree, SkipsAByteOrderMark) {
   EXPECT_EQ(ParseYaml("\xef\xbb\xbf"
                       "a: 1",

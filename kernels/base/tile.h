@@ -112,6 +112,29 @@ struct Tile {
     }
   }
 
+  // Column j times factor[j].
+  __attribute__((always_inline)) void ScaleColumns(const float* factor) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kVectors; ++j) {
+      const Float f = RETORT_ISA::Load(factor + j * kLanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) sum[i][j] = sum[i][j] * f;
+    }
+  }
+
+  // sums[j] += <column j, column j of c>.
+  __attribute__((always_inline)) void AddColumnDots(const float* c, int64_t row, float* sums) const {
+#pragma GCC unroll 16
+    for (int j = 0; j < kVectors; ++j) {
+      Float dot = RETORT_ISA::Load(sums + j * kLanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) {
+        dot = MulAdd(sum[i][j], RETORT_ISA::Load(c + i * row + j * kLanes), dot);
+      }
+      RETORT_ISA::Store(sums + j * kLanes, dot);
+    }
+  }
+
   __attribute__((always_inline)) void Store(float* c, int64_t row) const {
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
@@ -152,8 +175,9 @@ constexpr int kTileVectors = kLanes == 16 ? 4 : 2;
 
 template <int kVectors, class Body>
 __attribute__((always_inline)) inline void ForEachRowTile(int64_t rows, int64_t column, const Body& body) {
-  // 4 x 4 sums are enough to hide the latency of a multiply-add, and 32 or 64 rows leave no remainder.
-  constexpr int kRows = kVectors == 4 ? 4 : 6;
+  // 16 sums are enough to hide the latency of a multiply-add, and 32 or 64 rows leave no remainder; 6 x 2 are
+  // what 16 registers hold.
+  constexpr int kRows = kVectors == 4 ? 4 : kLanes == 16 ? 8 : 6;
   int64_t row = 0;
   for (; row + kRows <= rows; row += kRows) body(Tile<kRows, kVectors>(), row, column);
   if (row + 4 <= rows) {

@@ -4,8 +4,8 @@
 // The rows before the sequence, x_{-(K-1)} ... x_{-1}, are `initial`, or zero. Backward, with
 // g_t = dy_t SiLU'(u_t) and u recomputed from x:
 //     dx_t = sum_w weight[w] g_{t+(K-1)-w}     dweight[w] = sum_t g_t x_{t-(K-1)+w}     dbias = sum_t g_t
-// Legend: B batch, T tokens, C channels, K taps. float32; the caller owns every array. Outputs are contiguous
-// and must not overlap inputs; what is contiguous has no stride beside it. Channels lie side by side
+// Legend: B batch, T tokens, C channels, K taps. float32; the caller owns every array. Outputs must not
+// overlap inputs; what is contiguous has no stride beside it. Channels lie side by side
 // everywhere. Bits do not depend on the executor. A NaN in token t reaches no output before t. Thread-safe.
 #pragma once
 
@@ -41,6 +41,12 @@ struct Conv1dForwardArgs {
 };
 void Conv1dForward(const Conv1dForwardArgs& args, const Executor& executor, InstructionSet set);
 
+// The same, written: a slice of the gradient of a projection's output.
+struct Conv1dGradientRows {
+  float* data;
+  int64_t batch_stride, token_stride;
+};
+
 struct Conv1dBackwardArgs {
   Conv1dShape shape;
   Conv1dRows x;
@@ -49,7 +55,7 @@ struct Conv1dBackwardArgs {
   const float* initial_BKC;  // or null
   Conv1dRows dy;
   const float* dfinal_BKC;  // gradient of final_state, or null for zeros
-  float* dx_BTC;
+  Conv1dGradientRows dx;
   float* dweight_CK;
   float* dbias_C;       // or null
   float* dinitial_BKC;  // or null

@@ -52,7 +52,7 @@ void AddFinalGradient(const Conv1dBackwardArgs& args) {
   const float* from = args.dfinal_BKC;
   for (int64_t b = 0; b < batch; ++b) {
     for (int64_t t = tokens - (taps - 1); t < tokens; ++t, from += channels) {
-      float* to = t >= 0 ? args.dx_BTC + (b * tokens + t) * channels
+      float* to = t >= 0 ? args.dx.data + b * args.dx.batch_stride + t * args.dx.token_stride
                   : args.dinitial_BKC != nullptr
                       ? args.dinitial_BKC + (b * (taps - 1) + t + taps - 1) * channels
                       : nullptr;

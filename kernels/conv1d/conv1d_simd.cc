@@ -141,7 +141,7 @@ void BackwardQuad(const Weights& weights, int64_t channels, int64_t q, const flo
 float* GradientRow(const Conv1dBackwardArgs& args, const Conv1dItem& item, int64_t t, float* scratch) {
   const Conv1dShape& shape = args.shape;
   if (t >= item.token_begin && t < item.token_end) {
-    return args.dx_BTC + (item.batch * shape.tokens + t) * shape.channels + item.channel_begin;
+    return args.dx.data + item.batch * args.dx.batch_stride + t * args.dx.token_stride + item.channel_begin;
   }
   if (t >= 0 || item.token_begin > 0 || args.dinitial_BKC == nullptr) return scratch;
   const int64_t rows = shape.taps - 1;

@@ -60,7 +60,8 @@ std::vector<float> Widened(const std::vector<double>& rows, int64_t channels, in
   return wide;
 }
 
-Results RunKernel(const Case& given, InstructionSet set, const Executor& executor, int64_t gap = 0) {
+Results RunKernel(const Case& given, InstructionSet set, const Executor& executor, int64_t gap = 0,
+                  bool weight_wanted = true) {
   const RmsNormShape& shape = given.inputs.shape;
   const int64_t channels = shape.groups * shape.width, stride = channels + gap;
   const std::vector<float> x = Widened(given.inputs.x_RM, channels, gap),
@@ -79,7 +80,7 @@ Results RunKernel(const Case& given, InstructionSet set, const Executor& executo
                    rstd.data(),
                    dx.data(),
                    dz.data(),
-                   dweight.data()},
+                   weight_wanted ? dweight.data() : nullptr},
                   executor, set);
   const auto doubles = [](const std::vector<float>& v) { return std::vector<double>(v.begin(), v.end()); };
   return {doubles(y), {doubles(dx), doubles(dz), doubles(dweight)}};
@@ -197,6 +198,14 @@ TEST_P(RmsNorm, IsTheReferenceForAllNumbersOfRows) {
 TEST_P(RmsNorm, ReadsRowsOfWiderArrays) {
   const Case given = Make(9, 2, 20);
   ExpectAsReference(RunKernel(given, Set(), SerialExecutor(), /*gap=*/3), given);
+}
+
+TEST_P(RmsNorm, LeavesOutTheWeightsGradientWhereItIsFrozen) {
+  const Case given = Make(9, 2, 20);
+  const Results wanted = RunKernel(given, Set(), SerialExecutor()),
+                frozen = RunKernel(given, Set(), SerialExecutor(), /*gap=*/0, /*weight_wanted=*/false);
+  EXPECT_EQ(frozen.grad.x_RM, wanted.grad.x_RM);
+  for (const double untouched : frozen.grad.weight_M) EXPECT_TRUE(std::isnan(untouched));
 }
 
 TEST_P(RmsNorm, GivesTheSameBitsOnAnyNumberOfThreads) {

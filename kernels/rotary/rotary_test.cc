@@ -34,23 +34,24 @@ Case MakeCase(const RotaryShape& shape) {
   return given;
 }
 
-// x as [B, T, H, D] with `gap` floats after each token, as heads lie in a projection's output.
+// x as [B, T, H, D] with `gap` floats after each head and as many after each token, as heads lie in a
+// projection's output.
 std::vector<double> RunKernel(const Case& given, bool back, InstructionSet set, const Executor& executor,
                               int64_t gap = 0) {
   const auto& [batch, heads, tokens, width] = given.shape;
-  const int64_t token = heads * width + gap;
+  const int64_t head = width + gap, token = heads * head + gap;
   std::vector<float> x(batch * tokens * token, NAN), y(given.x_BHTD.size(), NAN);
   for (int64_t b = 0, from = 0; b < batch; ++b) {
     for (int64_t h = 0; h < heads; ++h) {
       for (int64_t t = 0; t < tokens; ++t) {
         for (int64_t i = 0; i < width; ++i) {
-          x[(b * tokens + t) * token + h * width + i] = static_cast<float>(given.x_BHTD[from++]);
+          x[(b * tokens + t) * token + h * head + i] = static_cast<float>(given.x_BHTD[from++]);
         }
       }
     }
   }
   const std::vector<float> cos(given.cos.begin(), given.cos.end()), sin(given.sin.begin(), given.sin.end());
-  Rotary({given.shape, {x.data(), tokens * token, width, token}, cos.data(), sin.data(), back, y.data()},
+  Rotary({given.shape, {x.data(), tokens * token, head, token}, cos.data(), sin.data(), back, y.data()},
          executor, set);
   return {y.begin(), y.end()};
 }

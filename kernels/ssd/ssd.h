@@ -29,12 +29,11 @@ struct SsdArray {
   int64_t batch, token, head;
 };
 
-// The forward pass keeps the states that enter segments of this many tokens for the backward pass,
-// [B,H,S,P,N].
-constexpr int64_t kSsdSegment = 256;
-constexpr int64_t SsdSegments(const SsdShape& shape) {
-  return (shape.tokens + kSsdSegment - 1) / kSsdSegment;
-}
+// The forward pass keeps the states that enter chunks of this many tokens for the backward pass, transposed:
+// [B,H,C,N,P]. Products of [chunk, chunk] grow with it, passes over the state shrink; 32 is the best of 16,
+// 32 and 64 (docs/kernels.md).
+constexpr int64_t kSsdChunk = 32;
+constexpr int64_t SsdChunks(const SsdShape& shape) { return (shape.tokens + kSsdChunk - 1) / kSsdChunk; }
 
 // States [B,H,P,N] are contiguous.
 template <class Real>
@@ -45,18 +44,17 @@ struct SsdForwardArguments {
   const Real* initial_state_BHPN;    // null: zero
   SsdArray<Real> y_BTHP;             // out
   Real* final_state_BHPN;            // out: the state after the last token
-  Real* segment_states_BHSPN;        // out; null: not wanted
+  Real* chunk_states_BHCNP;          // out; null: not wanted
   SsdArray<const Real> dt_BTH = {};  // null: 1
 };
 
-// Gradients of a scalar, given those of y and of the final state. Of the forward pass it needs the segments'
-// states; those within a segment are computed again.
+// Gradients of a scalar, given those of y and of the final state and the states that the forward pass kept.
 template <class Real>
 struct SsdBackwardArguments {
   SsdShape shape;
   SsdArray<const Real> x_BTHP, log_decay_BTH, b_BTGN, c_BTGN;
   const Real* d_H;  // null: no D
-  const Real* segment_states_BHSPN;
+  const Real* chunk_states_BHCNP;
   SsdArray<const Real> dy_BTHP;
   const Real* dfinal_state_BHPN;                             // null: zero
   SsdArray<Real> dx_BTHP, dlog_decay_BTH, db_BTGN, dc_BTGN;  // out

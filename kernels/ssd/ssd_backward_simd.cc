@@ -1,132 +1,145 @@
-// The gradient of the chunked scan, one batch entry and head at a time: a sweep that computes the state S [P,
-// N] entering each chunk again, then the chunks in reverse. With ssd_forward_simd.cc's letters, K = dY X^T,
-// dG = L K dt, M = L G (causal) and R the gradient of the state that leaves the chunk:
+// The gradient of the chunked scan, a few pieces of heads at a time, the chunks in reverse. With
+// ssd_forward_simd.cc's letters, K = dY X^T, dG = L K dt, M = L G (causal) and R the gradient of the state
+// that leaves the chunk:
 //     dX = dt Z + D dY,  Z = M^T dY + o (B R^T),  ddt_t = <z_t, x_t>
 //     dB = dG^T C + dB',  dB' = o dt (X R)     dC = dG B + dC',  dC' = e (dY S)
 //     dl_t = sum_{i >= t > j} dG_ij G_ij + sum_{i >= t} <c_i, dC'_i> + sum_{j < t} <b_j, dB'_j>
 //            + exp(cs_{Q-1}) <S, R>
 //     R <- exp(cs_{Q-1}) R + (e dY)^T C
-// dl is a sum of products without differences of large sums (the shortcut <c, dC> - <b, dB> has them).
+// dl is a sum of products without differences of large sums (the shortcut <c, dC> - <b, dB> has them). Pieces
+// of one group add up dG, dB' and dC' of a chunk before they take the products of dG.
 #include "kernels/ssd/ssd_chunk.h"
 
 namespace retort::RETORT_ISA {
 namespace {
 
+constexpr int64_t kQ = kSsdChunk;
+constexpr int64_t kLinesAtATime = 24;  // of 1152 in 8 arrays, between 56 tiles where P = N = 64
+
+// [N, P], N and P padded.
+struct State {
+  const float* data_NP;
+  int64_t row;
+};
+
+void ScaleRow(float factor, int64_t count, float* row) {
+  for (int64_t j = 0; j < count; j += kLanes) Store(row + j, Broadcast(factor) * Load(row + j));
+}
+
 struct BackwardItem {
   const SsdBackwardArguments<float>& arguments;
   const float* group_chunks;  // or null
-  const SsdHeadGradients& gradients;
+  const SsdItemGradients& gradients;
   int64_t batch;
-  int64_t p, n;        // padded
-  float *x_SP, *b_SN;  // the segment's
-  float *dy_QP, *xt_PQ, *c_QN, *bt_NQ, *m_QQ, *k_QQ, *out, *rt_NP;
+  int64_t n;  // padded
+  float *x_QP, *xt_PQ, *dy_QP, *dyt_PQ, *out;
+  float *b_QN, *c_QN, *bt_NQ, *ct_NQ, *dbt_NQ, *dct_NQ, *row_QN;
+  float *m_QQ, *k_QQ, *dg_QQ, *state_NP;
 
   int64_t Count(int64_t t0) const {
     return arguments.shape.tokens - t0 < kQ ? arguments.shape.tokens - t0 : kQ;
   }
   int64_t Group(int64_t head) const { return head / (arguments.shape.heads / arguments.shape.groups); }
+  int64_t HeadIndex(const SsdPiece& piece) const { return batch * arguments.shape.heads + piece.head; }
   template <class Real>
   Real* Row(const SsdArray<Real>& array, int64_t t, int64_t h) const {
     return array.data + batch * array.batch + t * array.token + h * array.head;
   }
-  ChunkDecays Decays(int64_t t0, int64_t head) const {
+  ChunkDecays<kQ> Decays(int64_t t0, int64_t head) const {
     const float* const dt = arguments.dt_BTH.data != nullptr ? Row(arguments.dt_BTH, t0, head) : nullptr;
-    return ChunkDecays(Row(arguments.log_decay_BTH, t0, head), arguments.log_decay_BTH.token, dt,
-                       arguments.dt_BTH.token, Count(t0));
+    return ChunkDecays<kQ>(Row(arguments.log_decay_BTH, t0, head), arguments.log_decay_BTH.token, dt,
+                           arguments.dt_BTH.token, Count(t0));
   }
   // Rows of a chunk of x or dy, or, by group, of b or c.
-  void PackHead(const SsdArray<const float>& array, int64_t t0, int64_t head, float* to) const {
-    PackRows(Row(array, t0, head), array.token, Count(t0), arguments.shape.width, p, to);
+  void PackPiece(const SsdArray<const float>& array, int64_t t0, const SsdPiece& piece, float* to) const {
+    PackRows(kQ, Row(array, t0, piece.head) + piece.first, array.token, Count(t0), piece.width,
+             PaddedTo16(piece.width), to);
   }
   void PackGroup(const SsdArray<const float>& array, int64_t t0, int64_t head, float* to) const {
-    PackRows(Row(array, t0, Group(head)), array.token, Count(t0), arguments.shape.state, n, to);
+    PackRows(kQ, Row(array, t0, Group(head)), array.token, Count(t0), arguments.shape.state, n, to);
   }
-  // What PackSegment reads of a chunk, and what AddChunk touches.
-  void AddSegmentRows(int64_t t0, int64_t head, RowPrefetcher& rows) const {
-    rows.Add(Row(arguments.x_BTHP, t0, head), arguments.x_BTHP.token, arguments.shape.width);
-    if (group_chunks != nullptr) return;
-    rows.Add(Row(arguments.b_BTGN, t0, Group(head)), arguments.b_BTGN.token, arguments.shape.state);
+  // The state that enters a chunk, rows of all columns.
+  const float* KeptState(int64_t t0, const SsdPiece& piece) const {
+    const SsdShape& shape = arguments.shape;
+    return arguments.chunk_states_BHCNP +
+           (HeadIndex(piece) * SsdChunks(shape) + t0 / kQ) * shape.state * shape.width + piece.first;
   }
-  void AddChunkRows(int64_t t0, int64_t head, RowPrefetcher& rows) const {
-    if (group_chunks == nullptr) {
-      rows.Add(Row(arguments.c_BTGN, t0, Group(head)), arguments.c_BTGN.token, arguments.shape.state);
+  // What AddChunk touches; `last` of the pieces that share dB and dC.
+  void AddChunkRows(int64_t t0, const SsdPiece& piece, bool first, bool last, RowPrefetcher& rows) const {
+    const SsdShape& shape = arguments.shape;
+    rows.Add(KeptState(t0, piece), shape.width, piece.width, shape.state);
+    rows.Add(Row(arguments.x_BTHP, t0, piece.head) + piece.first, arguments.x_BTHP.token, piece.width, kQ);
+    rows.Add(Row(arguments.dy_BTHP, t0, piece.head) + piece.first, arguments.dy_BTHP.token, piece.width, kQ);
+    rows.Add(Row(arguments.dx_BTHP, t0, piece.head) + piece.first, arguments.dx_BTHP.token, piece.width, kQ);
+    if (group_chunks != nullptr && first) {
+      rows.Add(SsdGroupChunkAt(shape, group_chunks, batch, Group(piece.head), t0 / kQ).b_QN,
+               SsdGroupChunkFloats(shape), SsdGroupChunkFloats(shape), 1);
     }
-    rows.Add(Row(arguments.dy_BTHP, t0, head), arguments.dy_BTHP.token, arguments.shape.width);
-    rows.Add(Row(arguments.dx_BTHP, t0, head), arguments.dx_BTHP.token, arguments.shape.width);
-    rows.Add(Row(gradients.dc_BTHN, t0, head), gradients.dc_BTHN.token, arguments.shape.state);
-    rows.Add(Row(gradients.db_BTHN, t0, head), gradients.db_BTHN.token, arguments.shape.state);
-  }
-  // b's rows of a chunk that PackSegment has met.
-  const float* PackedB(int64_t t0, int64_t head) const {
-    if (group_chunks == nullptr) return b_SN + t0 % kSsdSegment * n;
-    return SsdGroupChunkAt(arguments.shape, group_chunks, batch, Group(head), t0 / kQ).b_QN;
+    if (group_chunks == nullptr) {
+      rows.Add(Row(arguments.b_BTGN, t0, Group(piece.head)), arguments.b_BTGN.token, shape.state, kQ);
+      rows.Add(Row(arguments.c_BTGN, t0, Group(piece.head)), arguments.c_BTGN.token, shape.state, kQ);
+    }
+    if (!last) return;
+    rows.Add(Row(gradients.dc_BTGN, t0, Group(piece.head)), gradients.dc_BTGN.token, shape.state, kQ);
+    rows.Add(Row(gradients.db_BTGN, t0, Group(piece.head)), gradients.db_BTGN.token, shape.state, kQ);
   }
   // Of the chunk from t0 on: what was packed before, or now.
   SsdGroupChunk GroupChunk(int64_t t0, int64_t head) const;
-  // One of the arguments' states, [P, N].
-  void LoadState(const float* from_PN, float* state_PN) const {
-    for (int64_t i = 0; i < p * n; i += kLanes) Store(state_PN + i, Broadcast(0.0f));
-    CopyRows(from_PN, arguments.shape.state, arguments.shape.width, arguments.shape.state, state_PN, n);
+  // The state that enters a chunk, [N, P] padded.
+  State StateBefore(int64_t t0, const SsdPiece& piece) const;
+  // A piece's rows of one of the arguments' states [index, P, N], and back.
+  void LoadGradient(const SsdPiece& piece, const float* from, float* r_NP) const;
+  void StoreGradient(const SsdPiece& piece, const float* r_NP, float* to) const;
+  template <class Real>
+  Real* PieceOf(const SsdPiece& piece, Real* states_BHPN) const {
+    return states_BHPN + (HeadIndex(piece) * arguments.shape.width + piece.first) * arguments.shape.state;
   }
-  int64_t StateOffset(int64_t index) const { return index * arguments.shape.width * arguments.shape.state; }
 
-  void PackSegment(int64_t segment, int64_t head, const ChunkDecays* chunk_decays, float* states) const;
-  float AddChunk(int64_t t0, int64_t head, const ChunkDecays& decays, const float* state_PN, float* r_PN,
+  float AddChunk(int64_t t0, const SsdPiece& piece, bool first, bool last, float* r_NP,
                  RowPrefetcher& ahead) const;
+  void FinishGroup(int64_t t0, int64_t head, const SsdGroupChunk& shared, const float* dg,
+                   RowPrefetcher& ahead) const;
 };
 
 SsdGroupChunk BackwardItem::GroupChunk(int64_t t0, int64_t head) const {
   if (group_chunks != nullptr) {
     return SsdGroupChunkAt(arguments.shape, group_chunks, batch, Group(head), t0 / kQ);
   }
-  const float* const b_QN = PackedB(t0, head);
-  Transpose(kQ, n, b_QN, n, bt_NQ, kQ);
+  PackGroup(arguments.b_BTGN, t0, head, b_QN);
   PackGroup(arguments.c_BTGN, t0, head, c_QN);
-  LowerProduct(n, c_QN, bt_NQ, m_QQ);
-  return {b_QN, c_QN, bt_NQ, m_QQ};
+  Transpose(kQ, n, b_QN, n, bt_NQ, kQ);
+  Transpose(kQ, n, c_QN, n, ct_NQ, kQ);
+  LowerProduct<kQ>(n, c_QN, bt_NQ, m_QQ);
+  return {b_QN, c_QN, bt_NQ, ct_NQ, m_QQ};
 }
 
-// Packs x and b of a segment, which AddChunk finds in the second-level cache: their rows cannot stay there
-// where they lie, since a page has but a few sets for one head's columns. Computes the state that enters each
-// chunk, states[chunks, P, N].
-void BackwardItem::PackSegment(int64_t segment, int64_t head, const ChunkDecays* chunk_decays,
-                               float* states) const {
+State BackwardItem::StateBefore(int64_t t0, const SsdPiece& piece) const {
   const SsdShape& shape = arguments.shape;
-  const int64_t index = (batch * shape.heads + head) * SsdSegments(shape) + segment;
-  LoadState(arguments.segment_states_BHSPN + StateOffset(index), states);
-  const int64_t first = segment * kSsdSegment;
-  const int64_t end = first + kSsdSegment < shape.tokens ? first + kSsdSegment : shape.tokens;
-  RowPrefetcher last;
-  AddChunkRows((end - 1) / kQ * kQ, head, last);
-  for (int64_t t0 = first; t0 < end; t0 += kQ) {
-    float* const x_QP = x_SP + (t0 - first) * p;
-    PackHead(arguments.x_BTHP, t0, head, x_QP);
-    if (group_chunks == nullptr) PackGroup(arguments.b_BTGN, t0, head, b_SN + (t0 - first) * n);
-    const float* const b_QN = PackedB(t0, head);
-    if (t0 + kQ >= end) break;
-    const ChunkDecays& decays = chunk_decays[(t0 - first) / kQ];
-    const float* const from = states + (t0 - first) / kQ * p * n;
-    float* const to = states + ((t0 - first) / kQ + 1) * p * n;
-    float* const decayed_x_QP = out;
-    ScalePackedRows(decays.to_end_dt, p, x_QP, decayed_x_QP);
-    RowPrefetcher next;
-    AddSegmentRows(t0 + kQ, head, next);
-    ForEachTile(
-        p, n, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
-          next.Fetch(4);  // of 64 rows, in 16 tiles where P = N = 64; of 160 in up to 112
-          last.Fetch(2);
-          tile.Load(from + i * n + column, n);
-          tile.Scale(decays.total);
-          tile.AddProduct(kQ, {decayed_x_QP + i, 1, p}, b_QN + column, n);
-          tile.Store(to + i * n + column, n);
-        });
-  }
+  const float* const kept = KeptState(t0, piece);
+  const int64_t p = PaddedTo16(piece.width);
+  if (shape.state == n && piece.width == p) return {kept, shape.width};
+  for (int64_t i = 0; i < n * p; i += kLanes) Store(state_NP + i, Broadcast(0.0f));
+  CopyRows(kept, shape.width, shape.state, piece.width, state_NP, p);
+  return {state_NP, p};
+}
+
+void BackwardItem::LoadGradient(const SsdPiece& piece, const float* from, float* r_NP) const {
+  const int64_t p = PaddedTo16(piece.width), state = arguments.shape.state;
+  for (int64_t i = 0; i < p * n; i += kLanes) Store(state_NP + i, Broadcast(0.0f));
+  if (from != nullptr) CopyRows(from, state, piece.width, state, state_NP, n);
+  Transpose(p, n, state_NP, n, r_NP, p);
+}
+
+void BackwardItem::StoreGradient(const SsdPiece& piece, const float* r_NP, float* to) const {
+  const int64_t p = PaddedTo16(piece.width), state = arguments.shape.state;
+  Transpose(n, p, r_NP, p, state_NP, n);
+  CopyRows(state_NP, n, piece.width, state, to, state);
 }
 
 // In: G and K, of which only the lower triangles matter. Out: M = L G, dG = L K dt in K's place, and
 // span[t] = sum_{i >= t > j} dG_ij G_ij. Rows come last to first, so when row t's turn comes `below` holds,
 // at each column j < t, the sum of the rows from t on.
-void ApplyDecays(const ChunkDecays& decays, const float* g_QQ, float* k_QQ, float* m_QQ, float* span_Q) {
+void ApplyDecays(const ChunkDecays<kQ>& decays, const float* g_QQ, float* k_QQ, float* m_QQ, float* span_Q) {
   Float below[kQ / kLanes];
   for (Float& sum : below) sum = Broadcast(0.0f);
   int64_t last_row = kQ;
@@ -146,14 +159,24 @@ void ApplyDecays(const ChunkDecays& decays, const float* g_QQ, float* k_QQ, floa
   span_Q[0] = 0.0f;  // no j < 0
 }
 
-float Dot(int64_t count, const float* a, const float* b) {
+// Of rows of `columns`, a multiple of 16; those of b lie side by side, of `rows` a multiple of 4.
+float Dot(int64_t rows, int64_t columns, const float* a, int64_t a_row, const float* b) {
   Float sums[4] = {Broadcast(0.0f), Broadcast(0.0f), Broadcast(0.0f), Broadcast(0.0f)};
-  for (int64_t i = 0; i < count; i += 4 * kLanes) {
-    for (int64_t j = 0; j < 4; ++j) {
-      sums[j] = MulAdd(Load(a + i + j * kLanes), Load(b + i + j * kLanes), sums[j]);
+  for (int64_t i = 0; i < rows; i += 4) {
+    for (int64_t j = 0; j < columns; j += kLanes) {
+      for (int64_t k = 0; k < 4; ++k) {
+        sums[k] = MulAdd(Load(a + (i + k) * a_row + j), Load(b + (i + k) * columns + j), sums[k]);
+      }
     }
   }
   return Sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+// Adds up what pieces add to; the first replaces what is there.
+void AddTo(bool first, int64_t count, const float* from, float* to) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    Store(to + i, first ? Load(from + i) : Load(to + i) + Load(from + i));
+  }
 }
 
 // out[t] = span[t] + sum_{i >= t} dc_dots[i] + sum_{j < t} db_dots[j] + carried.
@@ -168,45 +191,35 @@ void StoreLogDecayGradient(int64_t count, float* span_Q, const float* dc_dots_Q,
   }
 }
 
-// Writes the gradients of one chunk and moves R [P, N] from its end to its beginning. Returns its part of dD.
-float BackwardItem::AddChunk(int64_t t0, int64_t head, const ChunkDecays& decays, const float* state_PN,
-                             float* r_PN, RowPrefetcher& ahead) const {
-  constexpr int64_t kRowsAtATime = 5;  // of at most 5 arrays, between 40 tiles where P = N = 64
-  const SsdShape& shape = arguments.shape;
-  const int64_t count = Count(t0);
-  const float* const x_QP = x_SP + t0 % kSsdSegment * p;
+// The gradients of one chunk; moves the piece's R^T from its end to its beginning. `first` and `last` of the
+// pieces whose dB and dC add up. Returns its part of dD.
+float BackwardItem::AddChunk(int64_t t0, const SsdPiece& piece, bool first, bool last, float* r_NP,
+                             RowPrefetcher& ahead) const {
+  const int64_t head = piece.head, p = PaddedTo16(piece.width), count = Count(t0);
+  const ChunkDecays<kQ> decays = Decays(t0, head);
   const SsdGroupChunk shared = GroupChunk(t0, head);
-  const float *const b_QN = shared.b_QN, *const c_rows_QN = shared.c_QN;
+  const State state = StateBefore(t0, piece);
+  PackPiece(arguments.x_BTHP, t0, piece, x_QP);
+  PackPiece(arguments.dy_BTHP, t0, piece, dy_QP);
   Transpose(kQ, p, x_QP, p, xt_PQ, kQ);
-  PackHead(arguments.dy_BTHP, t0, head, dy_QP);
-  LowerProduct(p, dy_QP, xt_PQ, k_QQ);
-  Transpose(p, n, r_PN, n, rt_NP, p);
+  Transpose(kQ, p, dy_QP, p, dyt_PQ, kQ);
+  LowerProduct<kQ>(p, dy_QP, xt_PQ, k_QQ);
   float dd = 0;
   for (int64_t i = 0; i < count; ++i) dd += k_QQ[i * kQ + i];
   float span_Q[kQ], dc_dots_Q[kQ] = {}, db_dots_Q[kQ] = {}, ddt_Q[kQ] = {};
   ApplyDecays(decays, shared.g_QQ, k_QQ, m_QQ, span_Q);
-  const float* const dg_QQ = k_QQ;
+  if (!last || !first) AddTo(first, kQ * kQ, k_QQ, dg_QQ);
 
   // Full chunks of full vectors go straight to where they belong.
-  const auto store = [&](int64_t width, int64_t padded, float* target, int64_t target_row,
-                         const auto& compute) __attribute__((always_inline)) {
-    const bool direct = count == kQ && width == padded;
-    float* const to = direct ? target : out;
-    const int64_t to_row = direct ? target_row : padded;
-    ForEachTile(
-        kQ, padded, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
-          ahead.Fetch(kRowsAtATime);
-          compute(tile, i, column);
-          tile.Store(to + i * to_row + column, to_row);
-        });
-    if (!direct) CopyRows(out, padded, count, width, target, target_row);
-  };
-  store(
-      shape.width, p, Row(arguments.dx_BTHP, t0, head),
-      arguments.dx_BTHP.token, [&](auto& tile, int64_t j, int64_t column) __attribute__((always_inline)) {
+  float* const dx = Row(arguments.dx_BTHP, t0, head) + piece.first;
+  const bool direct = count == kQ && piece.width == p;
+  const int64_t dx_row = direct ? arguments.dx_BTHP.token : p;
+  ForEachTile(
+      kQ, p, [&](auto tile, int64_t j, int64_t column) __attribute__((always_inline)) {
         const int64_t end = j + tile.kRows;
+        ahead.Fetch(kLinesAtATime);
         tile.SetZero();
-        tile.AddProduct(n, {b_QN + j * n, n, 1}, rt_NP + column, p);
+        tile.AddProduct(n, {shared.b_QN + j * n, n, 1}, r_NP + column, p);
         tile.ScaleRows(decays.to_end + j);
         tile.AddUpperProduct({m_QQ + j * kQ + j, 1, kQ}, dy_QP + j * p + column, p);
         tile.AddProduct(kQ - end, {m_QQ + end * kQ + j, 1, kQ}, dy_QP + end * p + column, p);
@@ -217,115 +230,137 @@ float BackwardItem::AddChunk(int64_t t0, int64_t head, const ChunkDecays& decays
         if (arguments.d_H != nullptr) {
           tile.AddScaled(arguments.d_H[head], dy_QP + j * p + column, p);
         }
+        tile.Store((direct ? dx : out) + j * dx_row + column, dx_row);
       });
-  if (arguments.ddt_BTH.data != nullptr) {
-    float* const ddt = Row(arguments.ddt_BTH, t0, head);
-    for (int64_t t = 0; t < count; ++t) ddt[t * arguments.ddt_BTH.token] = ddt_Q[t];
+  if (!direct) CopyRows(out, p, count, piece.width, dx, arguments.dx_BTHP.token);
+  const SsdArray<float>& ddt_BTH = piece.first == 0 ? arguments.ddt_BTH : gradients.later.ddt_BTH;
+  if (ddt_BTH.data != nullptr) {
+    float* const ddt = Row(ddt_BTH, t0, head);
+    for (int64_t t = 0; t < count; ++t) ddt[t * ddt_BTH.token] = ddt_Q[t];
   }
-  store(
-      shape.state, n, Row(gradients.dc_BTHN, t0, head),
-      gradients.dc_BTHN.token, [&](auto& tile, int64_t i, int64_t column) __attribute__((always_inline)) {
-        tile.SetZero();
-        tile.AddProduct(p, {dy_QP + i * p, p, 1}, state_PN + column, n);
-        tile.ScaleRows(decays.from_start + i);
-        tile.AddRowDots(c_rows_QN + i * n + column, n, dc_dots_Q + i);
-        tile.AddProduct(i, {dg_QQ + i * kQ, kQ, 1}, b_QN + column, n);
-        tile.AddLowerProduct({dg_QQ + i * kQ + i, kQ, 1}, b_QN + i * n + column, n);
-      });
-  store(
-      shape.state, n, Row(gradients.db_BTHN, t0, head),
-      gradients.db_BTHN.token, [&](auto& tile, int64_t j, int64_t column) __attribute__((always_inline)) {
-        const int64_t end = j + tile.kRows;
-        tile.SetZero();
-        tile.AddProduct(p, {x_QP + j * p, p, 1}, r_PN + column, n);
-        tile.ScaleRows(decays.to_end_dt + j);
-        tile.AddRowDots(b_QN + j * n + column, n, db_dots_Q + j);
-        tile.AddUpperProduct({dg_QQ + j * kQ + j, 1, kQ}, c_rows_QN + j * n + column, n);
-        tile.AddProduct(kQ - end, {dg_QQ + end * kQ + j, 1, kQ}, c_rows_QN + end * n + column, n);
-      });
-  StoreLogDecayGradient(count, span_Q, dc_dots_Q, db_dots_Q, decays.total * Dot(p * n, state_PN, r_PN),
-                        Row(arguments.dlog_decay_BTH, t0, head), arguments.dlog_decay_BTH.token);
 
-  ScalePackedRows(decays.from_start, p, dy_QP, dy_QP);
+  // to^T (+)= factor (states^T columns^T), the dot products with `rows` on the way.
+  const auto add_transposed = [&](const float* states, int64_t states_row, const float* columns_PQ,
+                                  const float* factor, const float* rows_NQ, float* dots_Q, float* to_NQ)
+      __attribute__((always_inline)) {
+    ForEachTile(
+        n, kQ, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
+          ahead.Fetch(kLinesAtATime);
+          tile.SetZero();
+          tile.AddProduct(p, {states + i * states_row, states_row, 1}, columns_PQ + column, kQ);
+          tile.ScaleColumns(factor + column);
+          tile.AddColumnDots(rows_NQ + i * kQ + column, kQ, dots_Q + column);
+          if (!first) tile.AddScaled(1.0f, to_NQ + i * kQ + column, kQ);
+          tile.Store(to_NQ + i * kQ + column, kQ);
+        });
+  };
+  add_transposed(state.data_NP, state.row, dyt_PQ, decays.from_start, shared.ct_NQ, dc_dots_Q, dct_NQ);
+  add_transposed(r_NP, p, xt_PQ, decays.to_end_dt, shared.bt_NQ, db_dots_Q, dbt_NQ);
+  if (last) FinishGroup(t0, head, shared, first ? k_QQ : dg_QQ, ahead);
+
+  const SsdArray<float>& dl_BTH =
+      piece.first == 0 ? arguments.dlog_decay_BTH : gradients.later.dlog_decay_BTH;
+  StoreLogDecayGradient(count, span_Q, dc_dots_Q, db_dots_Q,
+                        decays.total * Dot(n, p, state.data_NP, state.row, r_NP), Row(dl_BTH, t0, head),
+                        dl_BTH.token);
+  for (int64_t t = 0; t < kQ; ++t) ScaleRow(decays.from_start[t], p, dy_QP + t * p);
   ForEachTile(
-      p, n, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
-        ahead.Fetch(kRowsAtATime);
-        float* const r = r_PN + i * n + column;
-        tile.Load(r, n);
+      n, p, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
+        ahead.Fetch(kLinesAtATime);
+        float* const r = r_NP + i * p + column;
+        tile.Load(r, p);
         tile.Scale(decays.total);
-        tile.AddProduct(kQ, {dy_QP + i, 1, p}, c_rows_QN + column, n);
-        tile.Store(r, n);
+        tile.AddProduct(kQ, {shared.c_QN + i, 1, n}, dy_QP + column, p);
+        tile.Store(r, p);
       });
   return dd;
 }
 
+// dB and dC of a chunk from dB'^T, dC'^T and dG.
+void BackwardItem::FinishGroup(int64_t t0, int64_t head, const SsdGroupChunk& shared, const float* dg,
+                               RowPrefetcher& ahead) const {
+  const int64_t count = Count(t0), state = arguments.shape.state;
+  const auto finish = [&](const float* transposed_NQ, const SsdArray<float>& to, const auto& add)
+      __attribute__((always_inline)) {
+    float* const target = Row(to, t0, Group(head));
+    const bool direct = count == kQ && state == n;
+    const int64_t row = direct ? to.token : n;
+    Transpose(n, kQ, transposed_NQ, kQ, row_QN, n);
+    ForEachTile(
+        kQ, n, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
+          ahead.Fetch(kLinesAtATime);
+          tile.Load(row_QN + i * n + column, n);
+          add(tile, i, column);
+          tile.Store((direct ? target : row_QN) + i * row + column, row);
+        });
+    if (!direct) CopyRows(row_QN, n, count, state, target, to.token);
+  };
+  finish(
+      dct_NQ, gradients.dc_BTGN, [&](auto& tile, int64_t i, int64_t column) __attribute__((always_inline)) {
+        tile.AddProduct(i, {dg + i * kQ, kQ, 1}, shared.b_QN + column, n);
+        tile.AddLowerProduct({dg + i * kQ + i, kQ, 1}, shared.b_QN + i * n + column, n);
+      });
+  finish(
+      dbt_NQ, gradients.db_BTGN, [&](auto& tile, int64_t j, int64_t column) __attribute__((always_inline)) {
+        const int64_t end = j + tile.kRows;
+        tile.AddUpperProduct({dg + j * kQ + j, 1, kQ}, shared.c_QN + j * n + column, n);
+        tile.AddProduct(kQ - end, {dg + end * kQ + j, 1, kQ}, shared.c_QN + end * n + column, n);
+      });
+}
+
 }  // namespace
 
-void SsdBackwardHeads(const SsdBackwardArguments<float>& arguments, const float* group_chunks, int64_t batch,
-                      int64_t first_head, int64_t heads, const SsdHeadGradients& gradients,
-                      float* workspace) {
+void SsdBackwardItem(const SsdBackwardArguments<float>& arguments, const float* group_chunks,
+                     const SsdItem& item, const SsdItemGradients& gradients, float* workspace) {
   const SsdShape& shape = arguments.shape;
   const int64_t p = PaddedTo16(shape.width), n = PaddedTo16(shape.state);
-  BackwardItem item = {arguments, group_chunks, gradients, batch, p,  n,  workspace, {},
-                       {},        {},           {},        {},    {}, {}, {},        {}};
-  item.b_SN = item.x_SP + kSsdSegment * p;
-  item.dy_QP = item.b_SN + kSsdSegment * n;
-  item.xt_PQ = item.dy_QP + kQ * p;
-  item.c_QN = item.xt_PQ + kQ * p;
-  item.bt_NQ = item.c_QN + kQ * n;
-  item.m_QQ = item.bt_NQ + kQ * n;
-  item.k_QQ = item.m_QQ + kQ * kQ;
-  item.out = item.k_QQ + kQ * kQ;  // [Q, P] or [Q, N]
-  item.rt_NP = item.out + kQ * (p + n);
-  float* const r_HPN = item.rt_NP + p * n;
-  float* const states = r_HPN + kSsdHeads * p * n;
+  BackwardItem own = {arguments, group_chunks, gradients, item.batch, n,  {}, {}, {}, {}, {}, {},
+                      {},        {},           {},        {},         {}, {}, {}, {}, {}, {}};
+  const auto take = [&workspace](int64_t floats) {
+    float* const taken = workspace;
+    workspace += floats;
+    return taken;
+  };
+  for (float** array : {&own.x_QP, &own.xt_PQ, &own.dy_QP, &own.dyt_PQ, &own.out}) *array = take(kQ * p);
+  for (float** array :
+       {&own.b_QN, &own.c_QN, &own.bt_NQ, &own.ct_NQ, &own.dbt_NQ, &own.dct_NQ, &own.row_QN}) {
+    *array = take(kQ * n);
+  }
+  for (float** array : {&own.m_QQ, &own.k_QQ, &own.dg_QQ}) *array = take(kQ * kQ);
+  own.state_NP = take(p * n);
+  float* const r_INP = take(item.count * p * n);
 
-  float dd[kSsdHeads] = {};
-  for (int64_t h = 0; h < heads; ++h) {
-    float* const r_PN = r_HPN + h * p * n;
-    if (arguments.dfinal_state_BHPN != nullptr) {
-      const int64_t index = batch * shape.heads + first_head + h;
-      item.LoadState(arguments.dfinal_state_BHPN + item.StateOffset(index), r_PN);
-    } else {
-      for (int64_t i = 0; i < p * n; i += kLanes) Store(r_PN + i, Broadcast(0.0f));
+  // Pieces of one group go through a chunk together, others one after the other through all.
+  const int64_t together = group_chunks != nullptr ? item.count : 1;
+  float dd[kSsdPieces] = {};
+  for (int64_t i = 0; i < item.count; ++i) {
+    const float* const dfinal = arguments.dfinal_state_BHPN;
+    own.LoadGradient(item.pieces[i], dfinal == nullptr ? nullptr : own.PieceOf(item.pieces[i], dfinal),
+                     r_INP + i * p * n);
+  }
+  for (int64_t t0 = (SsdChunks(shape) - 1) * kQ; t0 >= 0; t0 -= kQ) {
+    for (int64_t i = 0; i < item.count; ++i) {
+      const bool end = i + 1 == item.count;
+      RowPrefetcher ahead;
+      if (!end || t0 > 0) {
+        const int64_t next = end ? 0 : i + 1;
+        own.AddChunkRows(end ? t0 - kQ : t0, item.pieces[next], next % together == 0,
+                         (next + 1) % together == 0, ahead);
+      }
+      dd[i] += own.AddChunk(t0, item.pieces[i], i % together == 0, (i + 1) % together == 0, r_INP + i * p * n,
+                            ahead);
     }
   }
-  for (int64_t segment = SsdSegments(shape) - 1; segment >= 0; --segment) {
-    const int64_t first = segment * kSsdSegment;
-    const int64_t tokens = shape.tokens - first < kSsdSegment ? shape.tokens - first : kSsdSegment;
-    for (int64_t h = 0; h < heads; ++h) {
-      const bool last = h == heads - 1;
-      const int64_t next_first = last ? first - kSsdSegment : first,
-                    next_head = first_head + (last ? 0 : h + 1);
-      const int64_t chunks = (tokens + kQ - 1) / kQ;
-      ChunkDecays decays[kSsdSegment / kQ];
-      for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-        decays[chunk] = item.Decays(first + chunk * kQ, first_head + h);
-      }
-      item.PackSegment(segment, first_head + h, decays, states);
-      for (int64_t chunk = chunks - 1; chunk >= 0; --chunk) {
-        RowPrefetcher ahead;
-        if (chunk > 0) {
-          item.AddChunkRows(first + (chunk - 1) * kQ, first_head + h, ahead);
-        } else if (next_first >= 0) {
-          item.AddSegmentRows(next_first, next_head, ahead);
-        }
-        dd[h] += item.AddChunk(first + chunk * kQ, first_head + h, decays[chunk], states + chunk * p * n,
-                               r_HPN + h * p * n, ahead);
-      }
-    }
-  }
-  for (int64_t h = 0; h < heads; ++h) {
-    const int64_t index = batch * shape.heads + first_head + h;
-    gradients.dd_BH[index] = dd[h];
+  for (int64_t i = 0; i < item.count; ++i) {
+    const SsdPiece& piece = item.pieces[i];
+    gradients.dd_BH2[2 * own.HeadIndex(piece) + (piece.first != 0)] = dd[i];
     if (arguments.dinitial_state_BHPN != nullptr) {
-      CopyRows(r_HPN + h * p * n, n, shape.width, shape.state,
-               arguments.dinitial_state_BHPN + item.StateOffset(index), shape.state);
+      own.StoreGradient(piece, r_INP + i * p * n, own.PieceOf(piece, arguments.dinitial_state_BHPN));
     }
   }
 }
 
-void SsdSumHeads(int64_t count, int64_t terms, const float* from, int64_t stride, float* to) {
+void SsdSumRows(int64_t count, int64_t terms, const float* from, int64_t stride, float* to) {
   for (int64_t j = 0; j < count; j += kLanes) {
     const int64_t here = count - j < kLanes ? count - j : kLanes;
     Float sum = LoadFirst(from + j, here);

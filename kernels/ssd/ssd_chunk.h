@@ -1,6 +1,7 @@
-// What the forward and the backward kernel do to one chunk of Q = kSsdChunk tokens before its products. For
-// SIMD sources. Rows are tokens; packed rows are padded with zeros to a multiple of 16 columns, and a short
-// last chunk with zero tokens of log-decay 0, which leave the state alone.
+// What the forward and the backward kernel do to one chunk of Q tokens before its products: 32 backwards
+// (kSsdChunk), 16 forwards, where all that a chunk of P = N = 64 touches then stays in the first-level cache.
+// For SIMD sources. Rows are tokens; packed rows are padded with zeros to a multiple of 16 columns, and a
+// short last chunk with zero tokens of log-decay 0, which leave the state alone.
 #pragma once
 
 #include "kernels/base/tile.h"
@@ -8,12 +9,11 @@
 
 namespace retort::RETORT_ISA {
 
-constexpr int64_t kQ = kSsdChunk;
 constexpr int64_t kBlock = 16;
 
-// Copies `count` <= kQ rows of `width` floats to to[kQ, padded].
-inline void PackRows(const float* from, int64_t from_row, int64_t count, int64_t width, int64_t padded,
-                     float* to) {
+// Copies `count` <= rows rows of `width` floats to to[rows, padded].
+inline void PackRows(int64_t rows, const float* from, int64_t from_row, int64_t count, int64_t width,
+                     int64_t padded, float* to) {
   for (int64_t t = 0; t < count; ++t) {
     const float* const row = from + t * from_row;
     int64_t j = 0;
@@ -21,39 +21,38 @@ inline void PackRows(const float* from, int64_t from_row, int64_t count, int64_t
     if (j < width) Store(to + t * padded + j, LoadFirst(row + j, width - j));
     for (j += j < width ? kLanes : 0; j < padded; j += kLanes) Store(to + t * padded + j, Broadcast(0.0f));
   }
-  for (int64_t i = count * padded; i < kQ * padded; i += kLanes) Store(to + i, Broadcast(0.0f));
+  for (int64_t i = count * padded; i < rows * padded; i += kLanes) Store(to + i, Broadcast(0.0f));
 }
 
-// Fetches the rows of the chunk after this one into the second-level cache, a few at a time between this
+// Fetches what the chunk after this one reads into the second-level cache, some lines at a time between this
 // one's products: rows of one head lie a page apart, which no hardware prefetcher foresees, and all at once
 // they would fill the core's queue of outstanding misses and stall it.
 class RowPrefetcher {
  public:
-  // kQ rows of `width` floats; at most kArrays calls.
-  void Add(const float* from, int64_t from_row, int64_t width) {
-    arrays_[count_++] = {from, from_row, width};
+  // `rows` rows of `width` floats; at most kArrays calls.
+  void Add(const float* from, int64_t from_row, int64_t width, int64_t rows) {
+    arrays_[count_++] = {from, from_row, width, rows};
   }
-  void Fetch(int64_t rows) {
-    for (; rows > 0 && array_ < count_; --rows) {
-      const Array& array = arrays_[array_];
-      for (int64_t j = 0; j < array.width; j += 16) {
-        __builtin_prefetch(array.from + row_ * array.row + j, 0, /*locality=*/2);
-      }
-      if (++row_ == kQ) {
-        row_ = 0;
-        ++array_;
-      }
+  void Fetch(int64_t lines) {
+    for (; lines > 0 && array_ < count_; --lines) {
+      Array& array = arrays_[array_];
+      __builtin_prefetch(array.from + column_, 0, /*locality=*/2);
+      column_ += kLine;
+      if (column_ < array.width) continue;
+      column_ = 0;
+      array.from += array.row;
+      if (--array.rows == 0) ++array_;
     }
   }
 
  private:
   struct Array {
     const float* from;
-    int64_t row, width;
+    int64_t row, width, rows;
   };
-  static constexpr int64_t kArrays = 7;
+  static constexpr int64_t kArrays = 8, kLine = 16;
   Array arrays_[kArrays];
-  int64_t count_ = 0, array_ = 0, row_ = 0;
+  int64_t count_ = 0, array_ = 0, column_ = 0;
 };
 
 // Copies `count` rows of `width` floats.
@@ -66,19 +65,11 @@ inline void CopyRows(const float* from, int64_t from_row, int64_t count, int64_t
   }
 }
 
-// to[t] = factor[t] from[t] for kQ packed rows; in place too.
-inline void ScalePackedRows(const float* factor, int64_t padded, const float* from, float* to) {
-  for (int64_t t = 0; t < kQ; ++t) {
-    const Float f = Broadcast(factor[t]);
-    for (int64_t j = 0; j < padded; j += kLanes) {
-      Store(to + t * padded + j, f * Load(from + t * padded + j));
-    }
-  }
-}
-
 // Decays within a chunk, cs_i = l_0 + ... + l_i. Sums are kept as high + low so that a difference of two is
 // exact to float's precision relative to itself: a hard reset does not cost its neighbours their digits.
+template <int64_t kTokens>
 struct ChunkDecays {
+  static constexpr int64_t kQ = kTokens;
   float from_start[kQ];         // exp(cs_i)
   float to_end[kQ];             // exp(cs_{Q-1} - cs_i)
   float total;                  // exp(cs_{Q-1})
@@ -138,6 +129,7 @@ struct ChunkDecays {
 };
 
 // to[kQ, kQ] = a b for its lower blocks; a [kQ, k], b [k, kQ].
+template <int64_t kQ>
 inline void LowerProduct(int64_t k, const float* a, const float* b, float* to) {
   for (int64_t block = 0; block < kQ; block += kBlock) {
     if constexpr (kLanes == kBlock) {

@@ -7,30 +7,57 @@
 namespace retort {
 namespace {
 
-// Sums the heads of each group: per_head [B, T, H, N] contiguous, to [B, T, G, N].
-void SumHeads(const SsdShape& shape, const float* per_head_BTHN, const SsdArray<float>& to,
-              const Executor& executor, InstructionSet set) {
-  constexpr int64_t kTokens = 64;  // of a work item
-  const int64_t shared = shape.heads / shape.groups, blocks = (shape.tokens + kTokens - 1) / kTokens;
-  const auto sum = RETORT_SIMD_CHOOSE(set, SsdSumHeads);
-  executor.Run(shape.batch * blocks, [&](int64_t item) {
-    const int64_t batch = item / blocks, first = item % blocks * kTokens;
-    for (int64_t t = first; t < shape.tokens && t < first + kTokens; ++t) {
-      const float* const heads_HN = per_head_BTHN + (batch * shape.tokens + t) * shape.heads * shape.state;
-      for (int64_t g = 0; g < shape.groups; ++g) {
-        sum(shape.state, shared, heads_HN + g * shared * shape.state, shape.state,
-            to.data + batch * to.batch + t * to.token + g * to.head);
-      }
+// How the heads are shared out, by the shape alone.
+class Items {
+ public:
+  explicit Items(const SsdShape& shape) : shape_(shape) {
+    // Neighbours share the pages that their rows lie on, where that leaves enough items to share out.
+    units_ = 2 * (shape.batch * shape.heads >= 4 * kSsdPieces ? kSsdPieces : 1);
+    if (!SsdSharesGroups(shape)) return;
+    // Pieces of a group add up dB and dC before they leave the caches; an even number of equal items suits
+    // two, four and six threads.
+    const bool cuts = shape.width % 32 == 0;  // a tile's columns are a multiple of 16
+    const int64_t group_units = 2 * shape.heads / shape.groups;
+    for (units_ = 4; units_ > 1; --units_) {
+      if (units_ % 2 != 0 && !cuts) continue;
+      if (units_ == 2 && !cuts) break;
+      if (group_units % units_ == 0 && group_units / units_ % 2 == 0) break;
     }
-  });
-}
+  }
+
+  // Of the heads that share dB and dC, or of all.
+  int64_t in_set() const { return (2 * set_heads() + units_ - 1) / units_; }
+  int64_t count() const { return shape_.batch * shape_.heads / set_heads() * in_set(); }
+
+  SsdItem operator[](int64_t item) const {
+    const int64_t set = item / in_set(), sets = shape_.heads / set_heads();
+    SsdItem result = {set / sets, 0, {}};
+    const int64_t first_head = set % sets * set_heads(), half = shape_.width / 2;
+    const int64_t begin = item % in_set() * units_, end = std::min(begin + units_, 2 * set_heads());
+    for (int64_t unit = begin; unit < end;) {
+      const int64_t units = unit % 2 == 0 && unit + 2 <= end ? 2 : 1;
+      result.pieces[result.count++] = {first_head + unit / 2, unit % 2 * half,
+                                       units == 2 ? shape_.width : half};
+      unit += units;
+    }
+    return result;
+  }
+
+  bool Cuts(int64_t head) const { return (2 * (head % set_heads()) + 1) % units_ == 0; }
+
+ private:
+  int64_t set_heads() const { return SsdSharesGroups(shape_) ? shape_.heads / shape_.groups : shape_.heads; }
+
+  const SsdShape& shape_;
+  int64_t units_;  // half heads of an item
+};
 
 // Every group's chunks, packed once for all its heads; nothing where each head is a group.
 class GroupChunks {
  public:
   GroupChunks(const SsdShape& shape, const SsdArray<const float>& b_BTGN, const SsdArray<const float>& c_BTGN,
               const Executor& executor, InstructionSet set)
-      : count_(shape.heads == shape.groups ? 0 : shape.batch * shape.groups * SsdChunks(shape)),
+      : count_(!SsdSharesGroups(shape) ? 0 : shape.batch * shape.groups * SsdChunks(shape)),
         memory_(count_ * SsdGroupChunkFloats(shape)) {
     const auto pack = RETORT_SIMD_CHOOSE(set, SsdPackGroupChunk);
     executor.Run(count_, [&](int64_t item) {
@@ -46,54 +73,116 @@ class GroupChunks {
   Workspace memory_;
 };
 
-// body(batch, first head, heads) over all heads, in work items that depend on the shape only.
-template <class Body>
-void RunHeads(const SsdShape& shape, const Executor& executor, const Body& body) {
-  const int64_t per_item = SsdHeadsPerItem(shape), items = (shape.heads + per_item - 1) / per_item;
-  executor.Run(shape.batch * items, [&](int64_t item) {
-    const int64_t first = item % items * per_item;
-    body(item / items, first, std::min(per_item, shape.heads - first));
-  });
-}
-
 }  // namespace
 
 void SsdForward(const SsdForwardArguments<float>& arguments, const Executor& executor, InstructionSet set) {
-  const auto forward_heads = RETORT_SIMD_CHOOSE(set, SsdForwardHeads);
+  const auto forward_item = RETORT_SIMD_CHOOSE(set, SsdForwardItem);
   const GroupChunks packed(arguments.shape, arguments.b_BTGN, arguments.c_BTGN, executor, set);
-  RunHeads(arguments.shape, executor, [&](int64_t batch, int64_t first_head, int64_t heads) {
+  const Items items(arguments.shape);
+  executor.Run(items.count(), [&](int64_t item) {
     const Workspace workspace(SsdForwardWorkspace(arguments.shape));
-    forward_heads(arguments, packed.data(), batch, first_head, heads, workspace.data());
+    forward_item(arguments, packed.data(), items[item], workspace.data());
   });
 }
 
+namespace {
+
+// What the items of a backward pass leave to be added up.
+class Parts {
+ public:
+  Parts(const SsdBackwardArguments<float>& arguments, const Items& items)
+      : arguments_(arguments),
+        items_(items),
+        shape_(arguments.shape),
+        shares_(SsdSharesGroups(shape_)),
+        rows_(shares_ ? shape_.tokens * shape_.state : 0),
+        db_ITN_(items.count() * rows_),
+        dc_ITN_(items.count() * rows_),
+        dlog_decay_BTH_(shares_ ? shape_.batch * shape_.tokens * shape_.heads : 0),
+        ddt_BTH_(shares_ ? shape_.batch * shape_.tokens * shape_.heads : 0),
+        dd_BH2_(2 * shape_.batch * shape_.heads) {
+    std::fill_n(dd_BH2_.data(), 2 * shape_.batch * shape_.heads, 0.0f);
+  }
+
+  SsdItemGradients Of(int64_t item) const {
+    const auto own = [&](const SsdArray<float>& array, const Workspace& parts) {
+      return shares_ ? SsdArray<float>{parts.data() + item * rows_, 0, shape_.state, 0} : array;
+    };
+    const auto later = [&](const SsdArray<float>& array, const Workspace& parts) {
+      if (array.data == nullptr) return array;
+      return SsdArray<float>{parts.data(), shape_.tokens * shape_.heads, shape_.heads, 1};
+    };
+    return {own(arguments_.db_BTGN, db_ITN_),
+            own(arguments_.dc_BTGN, dc_ITN_),
+            {later(arguments_.dlog_decay_BTH, dlog_decay_BTH_), later(arguments_.ddt_BTH, ddt_BTH_)},
+            dd_BH2_.data()};
+  }
+
+  // All items being done.
+  void Sum(const Executor& executor, InstructionSet set) const {
+    constexpr int64_t kTokens = 64;  // of a work item
+    const int64_t blocks = (shape_.tokens + kTokens - 1) / kTokens;
+    const auto sum_rows = RETORT_SIMD_CHOOSE(set, SsdSumRows);
+    executor.Run(shares_ ? shape_.batch * blocks : 0, [&](int64_t item) {
+      const int64_t batch = item / blocks, first = item % blocks * kTokens;
+      for (int64_t t = first; t < std::min(first + kTokens, shape_.tokens); ++t) {
+        AddToken(batch, t, sum_rows);
+      }
+    });
+    for (int64_t h = 0; arguments_.dd_H != nullptr && h < shape_.heads; ++h) {
+      float sum = 0;
+      for (int64_t b = 0; b < shape_.batch; ++b) {
+        const float* const dd = dd_BH2_.data() + 2 * (b * shape_.heads + h);
+        sum += dd[0] + dd[1];
+      }
+      arguments_.dd_H[h] = sum;
+    }
+  }
+
+ private:
+  template <class SumRows>
+  void AddToken(int64_t batch, int64_t t, SumRows sum_rows) const {
+    for (int64_t g = 0; g < shape_.groups; ++g) {
+      const int64_t from = (batch * shape_.groups + g) * items_.in_set() * rows_ + t * shape_.state;
+      const auto sum = [&](const Workspace& parts, const SsdArray<float>& to) {
+        sum_rows(shape_.state, items_.in_set(), parts.data() + from, rows_,
+                 to.data + batch * to.batch + t * to.token + g * to.head);
+      };
+      sum(db_ITN_, arguments_.db_BTGN);
+      sum(dc_ITN_, arguments_.dc_BTGN);
+    }
+    for (int64_t h = 0; h < shape_.heads; ++h) {
+      if (!items_.Cuts(h)) continue;
+      const auto add = [&](const Workspace& later, const SsdArray<float>& to) {
+        if (to.data == nullptr) return;
+        to.data[batch * to.batch + t * to.token + h * to.head] +=
+            later.data()[(batch * shape_.tokens + t) * shape_.heads + h];
+      };
+      add(dlog_decay_BTH_, arguments_.dlog_decay_BTH);
+      add(ddt_BTH_, arguments_.ddt_BTH);
+    }
+  }
+
+  const SsdBackwardArguments<float>& arguments_;
+  const Items& items_;
+  const SsdShape& shape_;
+  const bool shares_;
+  const int64_t rows_;
+  const Workspace db_ITN_, dc_ITN_, dlog_decay_BTH_, ddt_BTH_, dd_BH2_;
+};
+
+}  // namespace
+
 void SsdBackward(const SsdBackwardArguments<float>& arguments, const Executor& executor, InstructionSet set) {
-  const SsdShape& shape = arguments.shape;
-  const bool shared = shape.heads != shape.groups;
-  const int64_t row = shape.heads * shape.state;
-  const Workspace db_BTHN(shared ? shape.batch * shape.tokens * row : 0);
-  const Workspace dc_BTHN(shared ? shape.batch * shape.tokens * row : 0);
-  const Workspace dd_BH(shape.batch * shape.heads);
-  const auto per_head = [&](const SsdArray<float>& array, const Workspace& own) {
-    return shared ? SsdArray<float>{own.data(), shape.tokens * row, row, shape.state} : array;
-  };
-  const SsdHeadGradients gradients = {per_head(arguments.db_BTGN, db_BTHN),
-                                      per_head(arguments.dc_BTGN, dc_BTHN), dd_BH.data()};
-  const auto backward_heads = RETORT_SIMD_CHOOSE(set, SsdBackwardHeads);
-  const GroupChunks packed(shape, arguments.b_BTGN, arguments.c_BTGN, executor, set);
-  RunHeads(shape, executor, [&](int64_t batch, int64_t first_head, int64_t heads) {
-    const Workspace workspace(SsdBackwardWorkspace(shape));
-    backward_heads(arguments, packed.data(), batch, first_head, heads, gradients, workspace.data());
+  const auto backward_item = RETORT_SIMD_CHOOSE(set, SsdBackwardItem);
+  const GroupChunks packed(arguments.shape, arguments.b_BTGN, arguments.c_BTGN, executor, set);
+  const Items items(arguments.shape);
+  const Parts parts(arguments, items);
+  executor.Run(items.count(), [&](int64_t item) {
+    const Workspace workspace(SsdBackwardWorkspace(arguments.shape));
+    backward_item(arguments, packed.data(), items[item], parts.Of(item), workspace.data());
   });
-  if (shared) {
-    SumHeads(shape, db_BTHN.data(), arguments.db_BTGN, executor, set);
-    SumHeads(shape, dc_BTHN.data(), arguments.dc_BTGN, executor, set);
-  }
-  for (int64_t h = 0; arguments.dd_H != nullptr && h < shape.heads; ++h) {
-    float sum = 0;
-    for (int64_t b = 0; b < shape.batch; ++b) sum += dd_BH.data()[b * shape.heads + h];
-    arguments.dd_H[h] = sum;
-  }
+  parts.Sum(executor, set);
 }
 
 void SsdStep(const SsdStepArguments& arguments, const Executor& executor, InstructionSet set) {

@@ -1,4 +1,4 @@
-// The chunked scan, a few heads at a time. In a chunk of Q tokens with cs_i = l_0 + ... + l_i,
+// The chunked scan, a few pieces of heads at a time. In a chunk of Q tokens with cs_i = l_0 + ... + l_i,
 // e_i = exp(cs_i), o_i = exp(cs_{Q-1} - cs_i), L_ij = exp(cs_i - cs_j) for j <= i:
 //     Y = e (C S^T) + (L G dt) X + D X,  G = C B^T;    S^T <- exp(cs_{Q-1}) S^T + (o dt B)^T X
 // The state is kept transposed, [N, P], so that both products read it by rows.
@@ -8,45 +8,70 @@ namespace retort::RETORT_ISA {
 
 namespace {
 
+constexpr int64_t kLinesAtATime = 16;  // of 512 in 4 arrays, between 40 tiles where P = N = 64
+
+// [N, P], N and P padded; perhaps the same before and after a chunk.
+struct State {
+  float* data_NP;
+  int64_t row;
+};
+
+// What the heads of a group need of a chunk: rows of c, b transposed, and c b^T up to its diagonal.
+struct GroupChunk {
+  const float *c_QN, *bt_NQ, *g_QQ;
+  int64_t bt_row, g_row;
+};
+
+// In chunks of kQ tokens: kSsdChunk, or a half of it.
+template <int64_t kQ>
 struct ForwardItem {
   const SsdForwardArguments<float>& arguments;
   const float* group_chunks;  // or null
   int64_t batch;
-  int64_t p, n;  // padded
+  int64_t n;  // padded
   bool streams;
-  float *x_QP, *y_QP, *b_QN, *c_QN, *bt_NQ, *scores_QQ, *state_PN;
+  float *x_QP, *y_QP, *b_QN, *c_QN, *bt_NQ, *decayed_bt_NQ, *g_QQ, *scores_QQ, *state_PN;
 
   template <class Real>
   Real* Row(const SsdArray<Real>& array, int64_t t, int64_t h) const {
     return array.data + batch * array.batch + t * array.token + h * array.head;
   }
   int64_t Group(int64_t head) const { return head / (arguments.shape.heads / arguments.shape.groups); }
-  int64_t StateOffset(int64_t head) const {
-    return (batch * arguments.shape.heads + head) * arguments.shape.width * arguments.shape.state;
+  // Of a piece's rows in states [index, P, N].
+  int64_t StateOffset(int64_t index, const SsdPiece& piece) const {
+    return (index * arguments.shape.width + piece.first) * arguments.shape.state;
   }
+  int64_t HeadIndex(const SsdPiece& piece) const { return batch * arguments.shape.heads + piece.head; }
 
-  void LoadState(int64_t head, float* state_NP) const {
-    const SsdShape& shape = arguments.shape;
+  void LoadState(const SsdPiece& piece, float* state_NP) const {
+    const int64_t p = PaddedTo16(piece.width), state = arguments.shape.state;
     for (int64_t i = 0; i < n * p; i += kLanes) Store(state_PN + i, Broadcast(0.0f));
     if (arguments.initial_state_BHPN != nullptr) {
-      CopyRows(arguments.initial_state_BHPN + StateOffset(head), shape.state, shape.width, shape.state,
+      CopyRows(arguments.initial_state_BHPN + StateOffset(HeadIndex(piece), piece), state, piece.width, state,
                state_PN, n);
     }
     Transpose(p, n, state_PN, n, state_NP, p);
   }
-  void StoreState(const float* state_NP, float* to_PN) const {
-    const SsdShape& shape = arguments.shape;
+  void StoreState(const SsdPiece& piece, const float* state_NP, float* to_PN) const {
+    const int64_t p = PaddedTo16(piece.width), state = arguments.shape.state;
     Transpose(n, p, state_NP, p, state_PN, n);
-    CopyRows(state_PN, n, shape.width, shape.state, to_PN, shape.state);
+    CopyRows(state_PN, n, piece.width, state, to_PN, state);
   }
 
   // Of the chunk from t0 on: what was packed before, or now.
-  SsdGroupChunk GroupChunk(int64_t t0, int64_t head) const;
-  // The chunk from token t0 on; (next_t, next_head) is what comes after it.
-  void Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_head, float* state_NP) const;
+  GroupChunk PackGroup(int64_t t0, int64_t head) const;
+  // Where the state that enters a chunk of kSsdChunk is kept; rows of all columns.
+  float* Kept(int64_t chunk, const SsdPiece& piece) const {
+    const SsdShape& shape = arguments.shape;
+    return arguments.chunk_states_BHCNP +
+           (HeadIndex(piece) * SsdChunks(shape) + chunk) * shape.state * shape.width + piece.first;
+  }
+  // What the kSsdChunk tokens from t0 on read and write; `first` of the item's pieces to come there.
+  void AddRows(int64_t t0, const SsdPiece& piece, bool first, RowPrefetcher& rows) const;
+  // The chunk from token t0 on.
+  void Scan(int64_t t0, const SsdPiece& piece, State from, State to, RowPrefetcher& next) const;
+  void Run(const SsdItem& item, float* states_INP) const;
 };
-
-constexpr int64_t kRowsAtATime = 6;  // of 4 arrays, between 24 tiles where P = N = 64
 
 // Outputs that no cache will hold until they are read go past the caches: writing a line there reads it
 // first.
@@ -58,53 +83,80 @@ bool Streams(const SsdForwardArguments<float>& arguments) {
          (reinterpret_cast<uintptr_t>(y.data) / sizeof(float) | y.batch | y.token | y.head) % kBlock == 0;
 }
 
-SsdGroupChunk ForwardItem::GroupChunk(int64_t t0, int64_t head) const {
+template <int64_t kQ>
+GroupChunk ForwardItem<kQ>::PackGroup(int64_t t0, int64_t head) const {
   const SsdShape& shape = arguments.shape;
   const int64_t group = Group(head), count = shape.tokens - t0 < kQ ? shape.tokens - t0 : kQ;
-  if (group_chunks != nullptr) return SsdGroupChunkAt(shape, group_chunks, batch, group, t0 / kQ);
+  if (group_chunks != nullptr) {
+    const SsdGroupChunk chunk = SsdGroupChunkAt(shape, group_chunks, batch, group, t0 / kSsdChunk);
+    const int64_t first = t0 % kSsdChunk;
+    return {chunk.c_QN + first * n, chunk.bt_NQ + first, chunk.g_QQ + first * kSsdChunk + first, kSsdChunk,
+            kSsdChunk};
+  }
   const SsdArray<const float>&b = arguments.b_BTGN, &c = arguments.c_BTGN;
   if (count == kQ && shape.state == n) {
     Transpose(kQ, n, Row(b, t0, group), b.token, bt_NQ, kQ);
   } else {
-    PackRows(Row(b, t0, group), b.token, count, shape.state, n, b_QN);
+    PackRows(kQ, Row(b, t0, group), b.token, count, shape.state, n, b_QN);
     Transpose(kQ, n, b_QN, n, bt_NQ, kQ);
   }
-  PackRows(Row(c, t0, group), c.token, count, shape.state, n, c_QN);
-  LowerProduct(n, c_QN, bt_NQ, scores_QQ);
-  return {b_QN, c_QN, bt_NQ, scores_QQ};
+  PackRows(kQ, Row(c, t0, group), c.token, count, shape.state, n, c_QN);
+  LowerProduct<kQ>(n, c_QN, bt_NQ, g_QQ);
+  return {c_QN, bt_NQ, g_QQ, kQ, kQ};
 }
 
-void ForwardItem::Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_head, float* state_NP) const {
+template <int64_t kQ>
+void ForwardItem<kQ>::AddRows(int64_t t0, const SsdPiece& piece, bool first, RowPrefetcher& rows) const {
   const SsdShape& shape = arguments.shape;
-  const int64_t count = shape.tokens - t0 < kQ ? shape.tokens - t0 : kQ;
-  const SsdArray<const float>&x = arguments.x_BTHP, &b = arguments.b_BTGN, &c = arguments.c_BTGN;
-  const float* const dt = arguments.dt_BTH.data != nullptr ? Row(arguments.dt_BTH, t0, head) : nullptr;
-  const ChunkDecays decays(Row(arguments.log_decay_BTH, t0, head), arguments.log_decay_BTH.token, dt,
-                           arguments.dt_BTH.token, count);
-  RowPrefetcher next;
-  if (group_chunks == nullptr) {
-    next.Add(Row(b, next_t, Group(next_head)), b.token, shape.state);
-    next.Add(Row(c, next_t, Group(next_head)), c.token, shape.state);
+  const int64_t end = t0 + kSsdChunk;
+  if (arguments.chunk_states_BHCNP != nullptr && end < shape.tokens) {
+    rows.Add(Kept(end / kSsdChunk, piece), shape.width, piece.width, shape.state);
   }
-  next.Add(Row(x, next_t, next_head), x.token, shape.width);
-  if (!streams) next.Add(Row(arguments.y_BTHP, next_t, next_head), arguments.y_BTHP.token, shape.width);
-  const SsdGroupChunk shared = GroupChunk(t0, head);
-  PackRows(Row(x, t0, head), x.token, count, shape.width, p, x_QP);
+  if (group_chunks != nullptr && first) {
+    const SsdGroupChunk group =
+        SsdGroupChunkAt(shape, group_chunks, batch, Group(piece.head), t0 / kSsdChunk);
+    rows.Add(group.c_QN, n, n, kSsdChunk);
+    rows.Add(group.bt_NQ, kSsdChunk, kSsdChunk, n);
+    rows.Add(group.g_QQ, kSsdChunk, kSsdChunk, kSsdChunk);
+  }
+  const SsdArray<const float>&x = arguments.x_BTHP, &b = arguments.b_BTGN, &c = arguments.c_BTGN;
+  if (group_chunks == nullptr) {
+    rows.Add(Row(b, t0, Group(piece.head)), b.token, shape.state, kSsdChunk);
+    rows.Add(Row(c, t0, Group(piece.head)), c.token, shape.state, kSsdChunk);
+  }
+  rows.Add(Row(x, t0, piece.head) + piece.first, x.token, piece.width, kSsdChunk);
+  if (!streams) {
+    rows.Add(Row(arguments.y_BTHP, t0, piece.head) + piece.first, arguments.y_BTHP.token, piece.width,
+             kSsdChunk);
+  }
+}
+
+template <int64_t kQ>
+void ForwardItem<kQ>::Scan(int64_t t0, const SsdPiece& piece, State from, State to,
+                           RowPrefetcher& next) const {
+  const SsdShape& shape = arguments.shape;
+  const int64_t head = piece.head, p = PaddedTo16(piece.width);
+  const int64_t count = shape.tokens - t0 < kQ ? shape.tokens - t0 : kQ;
+  const SsdArray<const float>& x = arguments.x_BTHP;
+  const float* const dt = arguments.dt_BTH.data != nullptr ? Row(arguments.dt_BTH, t0, head) : nullptr;
+  const ChunkDecays<kQ> decays(Row(arguments.log_decay_BTH, t0, head), arguments.log_decay_BTH.token, dt,
+                               arguments.dt_BTH.token, count);
+  const GroupChunk group = PackGroup(t0, head);
+  PackRows(kQ, Row(x, t0, head) + piece.first, x.token, count, piece.width, p, x_QP);
   decays.ForEachLower([&](int64_t i, int64_t j, Float decay) __attribute__((always_inline)) {
-    const int64_t at = i * kQ + j;
-    Store(scores_QQ + at, decay * Load(shared.g_QQ + at) * Load(decays.dt + j));
+    Store(scores_QQ + i * kQ + j, decay * Load(group.g_QQ + i * group.g_row + j) * Load(decays.dt + j));
   });
 
   // Full chunks of full vectors go straight to where they belong.
-  float* const target = Row(arguments.y_BTHP, t0, head);
-  const bool direct = count == kQ && shape.width == p;
+  float* const target = Row(arguments.y_BTHP, t0, head) + piece.first;
+  const bool direct = count == kQ && piece.width == p;
   float* const y = direct ? target : y_QP;
   const int64_t y_row = direct ? arguments.y_BTHP.token : p;
   ForEachTile(
       kQ, p, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
-        next.Fetch(kRowsAtATime);
+        next.Fetch(kLinesAtATime);
         tile.SetZero();
-        tile.AddProduct(n, {shared.c_QN + i * n, n, 1}, state_NP + column, p);
+        tile.AddProduct(n, {group.c_QN + i * n, n, 1}, from.data_NP + column, from.row);
         tile.ScaleRows(decays.from_start + i);
         tile.AddProduct(i, {scores_QQ + i * kQ, kQ, 1}, x_QP + column, p);
         tile.AddLowerProduct({scores_QQ + i * kQ + i, kQ, 1}, x_QP + i * p + column, p);
@@ -115,22 +167,76 @@ void ForwardItem::Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_he
           tile.Store(y + i * y_row + column, y_row);
         }
       });
-  if (!direct) CopyRows(y_QP, p, count, shape.width, target, arguments.y_BTHP.token);
+  if (!direct) CopyRows(y_QP, p, count, piece.width, target, arguments.y_BTHP.token);
 
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t j = 0; j < kQ; j += kLanes) {
-      Store(bt_NQ + i * kQ + j, Load(shared.bt_NQ + i * kQ + j) * Load(decays.to_end_dt + j));
+      Store(decayed_bt_NQ + i * kQ + j,
+            Load(group.bt_NQ + i * group.bt_row + j) * Load(decays.to_end_dt + j));
     }
   }
   ForEachTile(
       n, p, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
-        next.Fetch(kRowsAtATime);
-        float* const state = state_NP + i * p + column;
-        tile.Load(state, p);
+        next.Fetch(kLinesAtATime);
+        tile.Load(from.data_NP + i * from.row + column, from.row);
         tile.Scale(decays.total);
-        tile.AddProduct(kQ, {bt_NQ + i * kQ, kQ, 1}, x_QP + column, p);
-        tile.Store(state, p);
+        tile.AddProduct(kQ, {decayed_bt_NQ + i * kQ, kQ, 1}, x_QP + column, p);
+        tile.Store(to.data_NP + i * to.row + column, to.row);
       });
+}
+
+template <int64_t kQ>
+void ForwardItem<kQ>::Run(const SsdItem& item, float* states_INP) const {
+  const SsdShape& shape = arguments.shape;
+  const int64_t state_floats = PaddedTo16(shape.width) * n;
+  for (int64_t i = 0; i < item.count; ++i) LoadState(item.pieces[i], states_INP + i * state_floats);
+  for (int64_t t0 = 0; t0 < shape.tokens; t0 += kSsdChunk) {
+    const int64_t end = t0 + kSsdChunk;
+    for (int64_t i = 0; i < item.count; ++i) {
+      const SsdPiece& piece = item.pieces[i];
+      const State local = {states_INP + i * state_floats, PaddedTo16(piece.width)};
+      State from = local, to = local;
+      if (arguments.chunk_states_BHCNP != nullptr) {
+        const bool direct = shape.state == n && piece.width == local.row;
+        float* const kept = Kept(t0 / kSsdChunk, piece);
+        if (!direct || t0 == 0) {
+          CopyRows(local.data_NP, local.row, shape.state, piece.width, kept, shape.width);
+        }
+        if (direct) from = {kept, shape.width};
+        if (direct && end < shape.tokens) to = {Kept(end / kSsdChunk, piece), shape.width};
+      }
+      const bool last = i == item.count - 1;
+      RowPrefetcher next;
+      if (!last || end < shape.tokens) AddRows(last ? end : t0, item.pieces[last ? 0 : i + 1], last, next);
+      for (int64_t t = t0; t < end && t < shape.tokens; t += kQ) {
+        Scan(t, piece, t == t0 ? from : to, to, next);
+      }
+    }
+  }
+  if (streams) FinishStreams();
+  for (int64_t i = 0; i < item.count; ++i) {
+    const SsdPiece& piece = item.pieces[i];
+    StoreState(piece, states_INP + i * state_floats,
+               arguments.final_state_BHPN + StateOffset(HeadIndex(piece), piece));
+  }
+}
+
+template <int64_t kQ>
+void RunForward(const SsdForwardArguments<float>& arguments, const float* group_chunks, const SsdItem& item,
+                float* workspace) {
+  const int64_t p = PaddedTo16(arguments.shape.width), n = PaddedTo16(arguments.shape.state);
+  ForwardItem<kQ> own = {arguments, group_chunks, item.batch, n, Streams(arguments), {}, {}, {}, {}, {},
+                         {},        {},           {},         {}};
+  const auto take = [&workspace](int64_t floats) {
+    float* const taken = workspace;
+    workspace += floats;
+    return taken;
+  };
+  for (float** array : {&own.x_QP, &own.y_QP}) *array = take(kQ * p);
+  for (float** array : {&own.b_QN, &own.c_QN, &own.bt_NQ, &own.decayed_bt_NQ}) *array = take(kQ * n);
+  for (float** array : {&own.g_QQ, &own.scores_QQ}) *array = take(kQ * kQ);
+  own.state_PN = take(n * p);
+  own.Run(item, take(item.count * n * p));
 }
 
 }  // namespace
@@ -138,50 +244,27 @@ void ForwardItem::Scan(int64_t t0, int64_t head, int64_t next_t, int64_t next_he
 void SsdPackGroupChunk(const SsdShape& shape, const SsdArray<const float>& b_BTGN,
                        const SsdArray<const float>& c_BTGN, int64_t batch, int64_t group, int64_t chunk,
                        float* to) {
-  const int64_t t0 = chunk * kQ, n = PaddedTo16(shape.state);
-  const int64_t count = shape.tokens - t0 < kQ ? shape.tokens - t0 : kQ;
-  float *const b_QN = to, *const c_QN = b_QN + kQ * n, *const bt_NQ = c_QN + kQ * n;
+  const int64_t t0 = chunk * kSsdChunk, n = PaddedTo16(shape.state);
+  const int64_t count = shape.tokens - t0 < kSsdChunk ? shape.tokens - t0 : kSsdChunk;
+  float *const b_QN = to, *const c_QN = b_QN + kSsdChunk * n, *const bt_NQ = c_QN + kSsdChunk * n,
+               *const ct_NQ = bt_NQ + kSsdChunk * n;
   const auto pack = [&](const SsdArray<const float>& array, float* rows) {
-    PackRows(array.data + batch * array.batch + t0 * array.token + group * array.head, array.token, count,
-             shape.state, n, rows);
+    PackRows(kSsdChunk, array.data + batch * array.batch + t0 * array.token + group * array.head, array.token,
+             count, shape.state, n, rows);
   };
   pack(b_BTGN, b_QN);
   pack(c_BTGN, c_QN);
-  Transpose(kQ, n, b_QN, n, bt_NQ, kQ);
-  LowerProduct(n, c_QN, bt_NQ, bt_NQ + kQ * n);
+  Transpose(kSsdChunk, n, b_QN, n, bt_NQ, kSsdChunk);
+  Transpose(kSsdChunk, n, c_QN, n, ct_NQ, kSsdChunk);
+  LowerProduct<kSsdChunk>(n, c_QN, bt_NQ, ct_NQ + kSsdChunk * n);
 }
 
-void SsdForwardHeads(const SsdForwardArguments<float>& arguments, const float* group_chunks, int64_t batch,
-                     int64_t first_head, int64_t heads, float* workspace) {
-  const SsdShape& shape = arguments.shape;
-  const int64_t p = PaddedTo16(shape.width), n = PaddedTo16(shape.state);
-  ForwardItem item = {arguments, group_chunks, batch, p,  n, Streams(arguments), workspace, {},
-                      {},        {},           {},    {}, {}};
-  item.y_QP = item.x_QP + kQ * p;
-  item.b_QN = item.y_QP + kQ * p;
-  item.c_QN = item.b_QN + kQ * n;
-  item.bt_NQ = item.c_QN + kQ * n;
-  item.scores_QQ = item.bt_NQ + kQ * n;
-  item.state_PN = item.scores_QQ + kQ * kQ;
-  float* const states = item.state_PN + n * p;  // [heads, N, P]
-
-  for (int64_t h = 0; h < heads; ++h) item.LoadState(first_head + h, states + h * n * p);
-  for (int64_t t0 = 0; t0 < shape.tokens; t0 += kQ) {
-    for (int64_t h = 0; h < heads; ++h) {
-      const int64_t head = first_head + h;
-      float* const state_NP = states + h * n * p;
-      if (arguments.segment_states_BHSPN != nullptr && t0 % kSsdSegment == 0) {
-        const int64_t index = (batch * shape.heads + head) * SsdSegments(shape) + t0 / kSsdSegment;
-        item.StoreState(state_NP, arguments.segment_states_BHSPN + index * shape.width * shape.state);
-      }
-      const bool last = h == heads - 1;
-      item.Scan(t0, head, last ? t0 + kQ : t0, last ? first_head : head + 1, state_NP);
-    }
-  }
-  if (item.streams) FinishStreams();
-  for (int64_t h = 0; h < heads; ++h) {
-    item.StoreState(states + h * n * p, arguments.final_state_BHPN + item.StateOffset(first_head + h));
-  }
+void SsdForwardItem(const SsdForwardArguments<float>& arguments, const float* group_chunks,
+                    const SsdItem& item, float* workspace) {
+  // Half a chunk keeps all that one of P = N = 64 touches in the first-level cache. What a group packed is in
+  // whole ones.
+  if (group_chunks == nullptr) return RunForward<kSsdChunk / 2>(arguments, nullptr, item, workspace);
+  RunForward<kSsdChunk>(arguments, group_chunks, item, workspace);
 }
 
 // Bound by reading and writing the state: one pass over it.

@@ -59,10 +59,10 @@ void SsdForwardReference(const SsdForwardArguments<Real>& in) {
         }
       }
       std::copy(states.end() - P * N, states.end(), in.final_state_BHPN + state);
-      const int64_t segments = SsdSegments(in.shape);
-      for (int64_t s = 0; in.segment_states_BHSPN != nullptr && s < segments; ++s) {
-        const auto entering = states.begin() + s * kSsdSegment * P * N;
-        std::copy(entering, entering + P * N, in.segment_states_BHSPN + state * segments + s * P * N);
+      const int64_t chunks = SsdChunks(in.shape);
+      for (int64_t i = 0; in.chunk_states_BHCNP != nullptr && i < chunks * P * N; ++i) {
+        const int64_t chunk = i / (P * N), n = i / P % N, p = i % P;
+        in.chunk_states_BHCNP[state * chunks + i] = states[(chunk * kSsdChunk * P + p) * N + n];
       }
     }
   }
@@ -73,9 +73,11 @@ template <class Real>
 void SsdBackwardReference(const SsdBackwardArguments<Real>& in, int64_t batch, int64_t head) {
   const auto [B, T, H, G, P, N] = in.shape;
   const int64_t group = head / (H / G);
-  // Without tokens there is no first segment, nor a use for its state.
-  const Real* const first = in.segment_states_BHSPN + (batch * H + head) * SsdSegments(in.shape) * P * N;
-  const std::vector<Real> states = SsdStatesReference<Real>(in, batch, head, T > 0 ? first : nullptr);
+  std::vector<Real> first(P * N);
+  for (int64_t i = 0; T > 0 && i < P * N; ++i) {
+    first[i] = in.chunk_states_BHCNP[(batch * H + head) * SsdChunks(in.shape) * P * N + i % N * P + i / N];
+  }
+  const std::vector<Real> states = SsdStatesReference<Real>(in, batch, head, first.data());
   std::vector<Real> gradient(P * N);
   if (in.dfinal_state_BHPN != nullptr) {
     const Real* const last = in.dfinal_state_BHPN + (batch * H + head) * P * N;

@@ -94,6 +94,19 @@ TEST_P(Ssd, EqualsTheReferenceWithBatchesAndGroups) {
   }
 }
 
+// Three heads of a group make two work items and five make ten, with heads in two pieces of columns.
+TEST_P(Ssd, EqualsTheReferenceWhereItemsCutHeads) {
+  for (const int64_t heads : {3, 5}) {
+    for (const int64_t width : {32, 64}) {
+      ExpectReference({2, 70, heads, 1, width, 32}, Mild);
+      if (HasFatalFailure()) return;
+    }
+  }
+  ExpectReference({1, 70, 6, 2, 32, 16}, Mild);
+}
+
+TEST_P(Ssd, EqualsTheReferenceWithSeveralHeadsAnItem) { ExpectReference({1, 70, 18, 18, 16, 16}, Mild); }
+
 TEST_P(Ssd, NeedsNeitherDNorStatesNorStepSizes) {
   ExpectReference({2, 40, 2, 2, 16, 16}, Mild, /*with_options=*/false);
 }
@@ -139,7 +152,7 @@ TEST_P(Ssd, KeepsNanGradientsFromLaterTokens) {
 }
 
 TEST_P(Ssd, IsTheSameBitsForAnyNumberOfThreads) {
-  auto one = RandomSsd<float>({2, 100, 4, 2, 32, 16}, 4, Mild), two = one;
+  auto one = RandomSsd<float>({2, 100, 6, 2, 32, 16}, 4, Mild), two = one;
   Run(one, 1);
   Run(two, 2);
   EXPECT_EQ(one.y, two.y);

@@ -17,7 +17,7 @@ struct TestingSsd {
   SsdShape shape;
   bool with_d = true, with_states = true, with_dt = true;
   std::vector<Real> x, log_decay, dt, b, c, d, initial_state, dy, dfinal_state;
-  std::vector<Real> y, final_state, segment_states, dx, dlog_decay, ddt, db, dc, dd, dinitial_state;
+  std::vector<Real> y, final_state, chunk_states, dx, dlog_decay, ddt, db, dc, dd, dinitial_state;
 
   // Allocates the results.
   void Allocate() {
@@ -29,7 +29,7 @@ struct TestingSsd {
     dc.resize(c.size());
     dd.resize(d.size());
     final_state.resize(initial_state.size());
-    segment_states.resize(initial_state.size() * SsdSegments(shape));
+    chunk_states.resize(initial_state.size() * SsdChunks(shape));
     dinitial_state.resize(initial_state.size());
   }
   template <class T>
@@ -47,7 +47,7 @@ struct TestingSsd {
             with_states ? initial_state.data() : nullptr,
             View<Real>(y, s.heads, s.width),
             final_state.data(),
-            segment_states.data(),
+            chunk_states.data(),
             with_dt ? View<const Real>(dt, s.heads, 1) : SsdArray<const Real>{}};
   }
   SsdBackwardArguments<Real> Backward() {
@@ -58,7 +58,7 @@ struct TestingSsd {
             View<const Real>(b, s.groups, s.state),
             View<const Real>(c, s.groups, s.state),
             with_d ? d.data() : nullptr,
-            segment_states.data(),
+            chunk_states.data(),
             View<const Real>(dy, s.heads, s.width),
             with_states ? dfinal_state.data() : nullptr,
             View<Real>(dx, s.heads, s.width),

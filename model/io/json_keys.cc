@@ -1,6 +1,7 @@
 #include "model/io/json_keys.h"
 
 #include "absl/strings/str_cat.h"
+#include "core/base/json_text.h"
 
 namespace retort {
 
@@ -20,12 +21,12 @@ int64_t JsonKeys::SizeOr(const char* key, int64_t fallback) {
     return fallback;
   }
   if (!value->is_number_integer()) {
-    Fail(key, absl::StrCat("is ", value->dump(), ", not an integer"));
+    Fail(key, absl::StrCat("is ", Brief(*value), ", not an integer"));
     return 0;
   }
   const int64_t number = value->get<int64_t>();
   if (number < 1 || number > kSizeLimit) {
-    Fail(key, absl::StrCat("is ", value->dump(), ", outside 1 to ", kSizeLimit));
+    Fail(key, absl::StrCat("is ", Brief(*value), ", outside 1 to ", kSizeLimit));
   }
   return number;
 }
@@ -39,7 +40,7 @@ double JsonKeys::PositiveOr(const char* key, double fallback) {
   const json* value = Find(key);
   if (value == nullptr) return fallback;
   if (!value->is_number() || !(value->get<double>() > 0)) {
-    Fail(key, absl::StrCat("is ", value->dump(), ", not a positive number"));
+    Fail(key, absl::StrCat("is ", Brief(*value), ", not a positive number"));
     return fallback;
   }
   return value->get<double>();
@@ -49,7 +50,7 @@ bool JsonKeys::BoolOr(const char* key, bool fallback) {
   const json* value = Find(key);
   if (value == nullptr) return fallback;
   if (!value->is_boolean()) {
-    Fail(key, absl::StrCat("is ", value->dump(), ", neither true nor false"));
+    Fail(key, absl::StrCat("is ", Brief(*value), ", neither true nor false"));
     return fallback;
   }
   return value->get<bool>();
@@ -58,8 +59,18 @@ bool JsonKeys::BoolOr(const char* key, bool fallback) {
 void JsonKeys::Require(const char* key, const json& supported) {
   const json* value = Find(key);
   if (value != nullptr && *value != supported) {
-    Fail(key, absl::StrCat("is ", value->dump(), "; supported: ", supported.dump()));
+    Fail(key, absl::StrCat("is ", Brief(*value), "; supported: ", Brief(supported)));
   }
+}
+
+std::optional<JsonKeys> JsonKeys::Inner(const char* key) const {
+  const json* value = Find(key);
+  if (value == nullptr || !value->is_object()) return std::nullopt;
+  return JsonKeys(*value, absl::StrCat(origin_, ": \"", key, "\""));
+}
+
+void JsonKeys::TakeStatus(const JsonKeys& inner) {
+  if (status_.ok()) status_ = inner.status();
 }
 
 void JsonKeys::Fail(absl::string_view key, absl::string_view what) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -15,7 +16,7 @@ class JsonKeys {
  public:
   static constexpr int64_t kSizeLimit = int64_t{1} << 31;
 
-  // `origin` begins every message: a file, or the key whose value the object is.
+  // `origin`, a file, begins every message.
   JsonKeys(const nlohmann::json& object, std::string origin) : object_(object), origin_(std::move(origin)) {}
 
   // null when absent.
@@ -32,6 +33,12 @@ class JsonKeys {
   void Require(const char* key, const nlohmann::json& supported);
 
   void Fail(absl::string_view key, absl::string_view what);
+
+  // The keys of the object at `key`, or nothing when it is none. What is wrong with them is told by
+  // TakeStatus.
+  std::optional<JsonKeys> Inner(const char* key) const;
+  void TakeStatus(const JsonKeys& inner);
+
   // OK, or INVALID_ARGUMENT naming origin and key.
   const absl::Status& status() const { return status_; }
 

@@ -1,6 +1,8 @@
 #include "model/io/model_config.h"
 
 #include <algorithm>
+#include <initializer_list>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -17,6 +19,13 @@ using nlohmann::json;
 
 constexpr char kStudentType[] = "retort_hybrid";
 
+void ReadTheta(JsonKeys& keys, ModelConfig& config) {
+  constexpr double kMostTheta = 1e15;
+  config.rope_theta = keys.PositiveOr("rope_theta", config.rope_theta);
+  if (config.rope_theta >= 1 && config.rope_theta <= kMostTheta) return;
+  keys.Fail("rope_theta", absl::StrCat("is ", config.rope_theta, ", outside 1 to ", kMostTheta));
+}
+
 // The object of `rope_scaling` or `rope_parameters`.
 void ReadRopeObject(JsonKeys& rope, ModelConfig& config) {
   const json* type = rope.Find("rope_type") != nullptr ? rope.Find("rope_type") : rope.Find("type");
@@ -31,28 +40,33 @@ void ReadRopeObject(JsonKeys& rope, ModelConfig& config) {
     }
   } else if (type != nullptr && *type != "default") {
     rope.Fail(rope.Find("rope_type") != nullptr ? "rope_type" : "type",
-              absl::StrCat("is ", type->dump(), "; supported: \"default\", \"llama3\""));
+              absl::StrCat("is ", Brief(*type), "; supported: \"default\", \"llama3\""));
   }
-  config.rope_theta = rope.PositiveOr("rope_theta", config.rope_theta);
+  ReadTheta(rope, config);
   config.rotary_fraction = rope.PositiveOr("partial_rotary_factor", config.rotary_fraction);
 }
 
 // transformers 4 writes rope_theta, partial_rotary_factor and rope_scaling; transformers 5 one object,
 // rope_parameters.
 void ReadRope(JsonKeys& keys, ModelConfig& config) {
-  constexpr double kDefaultTheta = 10000.0;
-  config.rope_theta = keys.PositiveOr("rope_theta", kDefaultTheta);
+  config.rope_theta = 10000.0;
+  ReadTheta(keys, config);
   config.rotary_fraction = keys.PositiveOr("partial_rotary_factor", config.family->rotary_fraction);
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const json* rope = keys.Find(key);
     if (rope == nullptr) continue;
-    if (!rope->is_object()) {
+    std::optional<JsonKeys> inner = keys.Inner(key);
+    if (!inner) {
       keys.Fail(key, "is not an object");
       continue;
     }
-    JsonKeys inner(*rope, "is wrong");
-    ReadRopeObject(inner, config);
-    if (!inner.status().ok()) keys.Fail(key, inner.status().message());
+    ReadRopeObject(*inner, config);
+    keys.TakeStatus(*inner);
+  }
+  const json *scaling = keys.Find("rope_scaling"), *parameters = keys.Find("rope_parameters");
+  if (scaling != nullptr && parameters != nullptr && *scaling != *parameters) {
+    keys.Fail("rope_scaling",
+              "and \"rope_parameters\" are both given and differ; remove the one that is wrong");
   }
   if (config.rotary_fraction != 1.0 && config.family->rotary_fraction == 1.0) {
     keys.Fail("partial_rotary_factor",
@@ -69,7 +83,7 @@ void CheckWindow(const json& root, JsonKeys& keys, const ModelConfig& config) {
   if (const json* types = keys.Find("layer_types"); types != nullptr) {
     for (const json& type : *types) {
       if (type == "full_attention") continue;
-      keys.Fail("layer_types", absl::StrCat("holds ", type.dump(), "; supported: \"full_attention\""));
+      keys.Fail("layer_types", absl::StrCat("holds ", Brief(type), "; supported: \"full_attention\""));
     }
   }
   int64_t window = config.family->sliding_window;
@@ -77,7 +91,7 @@ void CheckWindow(const json& root, JsonKeys& keys, const ModelConfig& config) {
     window = keys.Find("sliding_window") == nullptr ? 0 : keys.Size("sliding_window");
   }
   // Qwen's configurations name a window that they do not use.
-  if (!keys.BoolOr("use_sliding_window", config.family->sliding_window != 0)) return;
+  if (!keys.BoolOr("use_sliding_window", config.family->uses_window)) return;
   if (window == 0 || window >= config.context) return;
   keys.Fail("sliding_window",
             absl::StrCat("is ", root.contains("sliding_window") ? "" : "missing, which stands for ", window,
@@ -92,11 +106,27 @@ void ReadEos(JsonKeys& keys, ModelConfig& config) {
   const json* eos = keys.Find("eos_token_id");
   if (eos == nullptr) return;
   for (const json& id : eos->is_array() ? *eos : json::array({*eos})) {
-    if (!id.is_number_integer()) {
-      keys.Fail("eos_token_id", absl::StrCat("holds ", id.dump(), ", not a token id"));
+    if (!id.is_number_unsigned() || id.get<uint64_t>() >= static_cast<uint64_t>(config.vocab_size)) {
+      keys.Fail("eos_token_id",
+                absl::StrCat("holds ", Brief(id), ", not a token id from 0 to ", config.vocab_size - 1));
       return;
     }
     config.eos_tokens.push_back(id.get<int64_t>());
+  }
+}
+
+// Refuses sizes whose tensor, of `sizes` multiplied, no arithmetic on 64 bits could handle safely.
+void BoundTensor(JsonKeys& keys, const char* key, std::initializer_list<int64_t> sizes) {
+  constexpr int64_t kMostElements = int64_t{1} << 40;
+  if (!keys.status().ok()) return;  // a size may be anything
+  int64_t product = 1;
+  for (const int64_t size : sizes) {
+    if (size > kMostElements / product) {
+      keys.Fail(key, absl::StrCat("makes a tensor of ", absl::StrJoin(sizes, " x "),
+                                  " numbers; supported: at most 2^40"));
+      return;
+    }
+    product *= size;
   }
 }
 
@@ -113,7 +143,7 @@ void ReadLayerTypes(JsonKeys& keys, ModelConfig& config) {
     const bool discrete = type == Mamba2FormName(Mamba2Form::kDiscrete);
     if (!discrete && type != Mamba2FormName(Mamba2Form::kStock)) {
       keys.Fail("layer_types",
-                absl::StrCat("holds ", type.dump(), "; supported: attention, mamba2, discrete_mamba2"));
+                absl::StrCat("holds ", Brief(type), "; supported: attention, mamba2, discrete_mamba2"));
       return;
     }
     const Mamba2Form form = discrete ? Mamba2Form::kDiscrete : Mamba2Form::kStock;
@@ -129,22 +159,26 @@ void ReadLayerTypes(JsonKeys& keys, ModelConfig& config) {
 void ReadStudentLayers(JsonKeys& keys, ModelConfig& config) {
   ReadLayerTypes(keys, config);
   const char* const name = Mamba2FormName(config.mamba2.form);
-  const json* sizes = keys.Find(name);
-  if (sizes == nullptr || !sizes->is_object()) {
+  std::optional<JsonKeys> inner = keys.Inner(name);
+  if (!inner) {
     keys.Fail(name, "must be an object with the mixer's sizes");
     return;
   }
-  JsonKeys inner(*sizes, "is wrong");
-  config.mamba2.heads = inner.Size("heads");
-  config.mamba2.head_dim = inner.Size("head_dim");
-  config.mamba2.state_size = inner.Size("state_size");
-  config.mamba2.groups = inner.Size("groups");
-  config.mamba2.conv_kernel = inner.Size("conv_kernel");
-  if (!inner.status().ok()) {
-    keys.Fail(name, inner.status().message());
-  } else if (config.mamba2.heads % config.mamba2.groups != 0) {
-    keys.Fail(name, absl::StrCat("has ", config.mamba2.heads, " heads, which ", config.mamba2.groups,
-                                 " groups do not divide"));
+  Mamba2Shape& shape = config.mamba2;
+  shape.heads = inner->Size("heads");
+  shape.head_dim = inner->Size("head_dim");
+  shape.state_size = inner->Size("state_size");
+  shape.groups = inner->Size("groups");
+  shape.conv_kernel = inner->Size("conv_kernel");
+  BoundTensor(*inner, "heads", {shape.heads, shape.head_dim, config.hidden_size});
+  BoundTensor(*inner, "state_size", {shape.groups, shape.state_size, config.hidden_size});
+  BoundTensor(*inner, "state_size", {shape.heads, shape.head_dim, shape.state_size});
+  BoundTensor(*inner, "conv_kernel", {shape.heads, shape.head_dim, shape.conv_kernel});
+  BoundTensor(*inner, "conv_kernel", {shape.groups, shape.state_size, shape.conv_kernel});
+  keys.TakeStatus(*inner);
+  if (keys.status().ok() && shape.heads % shape.groups != 0) {
+    keys.Fail(name,
+              absl::StrCat("has ", shape.heads, " heads, which ", shape.groups, " groups do not divide"));
   }
 }
 
@@ -169,6 +203,9 @@ void ReadSizes(JsonKeys& keys, ModelConfig& config) {
     keys.Fail("num_key_value_heads", absl::StrCat("is ", config.kv_heads, ", which does not divide the ",
                                                   config.heads, " query heads"));
   }
+  BoundTensor(keys, "vocab_size", {config.vocab_size, config.hidden_size});
+  BoundTensor(keys, "intermediate_size", {config.intermediate_size, config.hidden_size});
+  BoundTensor(keys, "num_attention_heads", {config.heads, config.head_dim, config.hidden_size});
   constexpr int64_t kLayerLimit = 10000;
   const int64_t num_layers = keys.Size("num_hidden_layers");
   if (num_layers > kLayerLimit) keys.Fail("num_hidden_layers", absl::StrCat("is ", num_layers));
@@ -183,7 +220,7 @@ absl::StatusOr<const ModelFamily*> FamilyOf(const json& root, absl::string_view 
   const ModelFamily* family = type.is_string() ? FindModelFamily(type.get<std::string>()) : nullptr;
   if (family != nullptr) return family;
   return absl::InvalidArgumentError(absl::StrCat(
-      origin, ": \"", key, "\" is ", type.is_null() ? "missing" : type.dump(), "; supported: ",
+      origin, ": \"", key, "\" is ", type.is_null() ? "missing" : Brief(type), "; supported: ",
       ModelFamilyNames(), of_student ? "" : absl::StrCat(" (teachers), \"", kStudentType, "\" (students)")));
 }
 

@@ -266,6 +266,7 @@ TEST(ModelConfig, NamesTheKeyThatItRefuses) {
       {"rms_norm_eps", 0, "not a positive number"},
       {"rms_norm_eps", "1e-5", "not a positive number"},
       {"rope_theta", -1, "not a positive number"},
+      {"rope_theta", 1e-300, "is 1e-300, outside 1 to 1e+15"},
       {"rope_scaling", linear, "\"rope_type\" is \"linear\"; supported: \"default\", \"llama3\""},
       {"rope_scaling", {{"type", "dynamic"}}, "\"type\" is \"dynamic\"; supported"},
       {"rope_scaling", "linear", "is not an object"},
@@ -281,6 +282,9 @@ TEST(ModelConfig, NamesTheKeyThatItRefuses) {
       {"tie_word_embeddings", 1, "neither true nor false"},
       {"eos_token_id", "</s>", "not a token id"},
       {"eos_token_id", {2, nullptr}, "not a token id"},
+      {"eos_token_id", 512, "holds 512, not a token id from 0 to 511"},
+      {"eos_token_id", {2, -1}, "holds -1, not a token id from 0 to 511"},
+      {"eos_token_id", UINT64_MAX, "not a token id"},
   };
   for (const Refusal& refusal : refusals) ExpectRefused(Teacher(), refusal);
 }
@@ -307,6 +311,14 @@ TEST(ModelConfig, NamesTheFamilysKeyThatItRefuses) {
   ExpectRefused(long_mistral, {"sliding_window", kAbsent, "is missing, which stands for 4096"});
   json qwen = OfFamily("qwen3");
   qwen["use_sliding_window"] = true;
+  EXPECT_TRUE(Parse(qwen).ok());  // 4096 tokens
+  EXPECT_TRUE(Parse(With(With(qwen, "max_position_embeddings", 8192), "sliding_window", nullptr)).ok());
+  for (const char* family : {"qwen2", "qwen3"}) {
+    json longer = OfFamily(family);
+    longer["use_sliding_window"] = true;
+    longer["max_position_embeddings"] = 8192;
+    ExpectRefused(longer, {"sliding_window", kAbsent, "is missing, which stands for 4096"});
+  }
   ExpectRefused(qwen, {"sliding_window", 128, "To use the first 128 positions alone"});
   ExpectRefused(qwen, {"attention_bias", true, "is true; supported: false"});
 }
@@ -333,6 +345,29 @@ TEST(ModelConfig, NamesTheStudentsKeyThatItRefuses) {
       {"mamba2", mamba2("groups", 3), "has 4 heads, which 3 groups do not divide"},
   };
   for (const Refusal& refusal : refusals) ExpectRefused(Student(), refusal);
+}
+
+TEST(ModelConfig, RefusesSizesWhoseProductsOverflow) {
+  constexpr int64_t kLarge = int64_t{1} << 31;
+  const json wide = With(Teacher(), "hidden_size", kLarge);
+  EXPECT_TRUE(Parse(wide).ok());
+  ExpectRefused(wide,
+                {"vocab_size", 1024, "makes a tensor of 1024 x 2147483648 numbers; supported: at most 2^40"});
+  ExpectRefused(wide, {"intermediate_size", 1024, "makes a tensor of 1024 x 2147483648 numbers"});
+  ExpectRefused(wide, {"num_attention_heads", 64, "makes a tensor of 64 x 16 x 2147483648 numbers"});
+  const json sizes = With(Student()["mamba2"], "heads", 1024);
+  for (const char* key : {"state_size", "conv_kernel"}) {
+    ExpectRefused(Student(),
+                  {"mamba2", With(sizes, key, kLarge), "makes a tensor of 1024 x 16 x 2147483648"});
+  }
+  ExpectRefused(Student(), {"mamba2", With(sizes, "head_dim", kLarge), "\"heads\" makes a tensor of 1024 x"});
+}
+
+TEST(ModelConfig, RefusesTwoDifferentRotaryEncodings) {
+  json config = With(Teacher(), "rope_parameters", Llama3Rope("factor", 8.0));
+  EXPECT_TRUE(Parse(With(config, "rope_scaling", Llama3Rope("factor", 8.0))).ok());
+  ExpectRefused(config, {"rope_scaling", Llama3Rope("factor", 32.0),
+                         "and \"rope_parameters\" are both given and differ"});
 }
 
 TEST(ModelConfig, RefusesWhatIsNoJsonObject) {

@@ -24,12 +24,14 @@ struct ModelFamily {
   BlockForm block;
   const char* activation;  // the MLP's, as config.json calls it
   const char* eps_key;
-  double eps;              // where the key is absent, as are the next four
-  int64_t context;         // max_position_embeddings
-  int64_t head_dim;        // 0: hidden_size / heads
-  double rotary_fraction;  // of a head's features that turn; others than 1 are read for Phi only
-  bool needs_kv_heads;     // num_key_value_heads has a default that fits no other model
-  int64_t sliding_window;  // 0: none
+  // The rest holds where config.json leaves it unsaid.
+  double eps;
+  int64_t context;              // max_position_embeddings
+  int64_t head_dim = 0;         // 0: hidden_size / heads
+  double rotary_fraction;       // of a head's features that turn; others than 1 are read for Phi only
+  bool needs_kv_heads = false;  // num_key_value_heads has a default that fits no other model
+  int64_t sliding_window = 0;   // in tokens; 0: none
+  bool uses_window = false;     // use_sliding_window
 };
 
 // null when it is not read.

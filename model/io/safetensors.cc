@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
 #include "core/base/json_text.h"
+#include "core/base/plain_text.h"
 #include "core/base/status_macros.h"
 #include "nlohmann/json.hpp"
 
@@ -94,19 +95,18 @@ absl::Status SafetensorsFile::ParseHeader() {
   if (!header->is_object()) return Broken(path_, "its header is not a JSON object");
   for (const auto& [name, value] : header->items()) {
     if (name == "__metadata__") {
-      RETURN_IF_ERROR(ParseMetadata(value));
+      RETURN_IF_ERROR(CheckMetadata(value));
     } else {
       RETURN_IF_ERROR(ParseEntry(name, value, sizeof(header_bytes) + header_bytes));
     }
   }
-  return CheckOverlap();
+  return CheckEveryByteIsOwned(sizeof(header_bytes) + header_bytes);
 }
 
-absl::Status SafetensorsFile::ParseMetadata(const json& metadata) {
+absl::Status SafetensorsFile::CheckMetadata(const json& metadata) const {
   if (!metadata.is_object()) return Broken(path_, "its __metadata__ is not a JSON object");
   for (const auto& [key, text] : metadata.items()) {
-    if (!text.is_string()) return Broken(path_, "its __metadata__ ", key, " is not a string");
-    metadata_[key] = text.get<std::string>();
+    if (!text.is_string()) return Broken(path_, "its __metadata__ ", Shown(key), " is not a string");
   }
   return absl::OkStatus();
 }
@@ -116,39 +116,47 @@ absl::Status SafetensorsFile::ParseEntry(const std::string& name, const json& de
   const auto type = description.find("dtype");
   const auto shape = ReadSizes(description, "shape"), range = ReadSizes(description, "data_offsets");
   if (type == description.end() || !type->is_string() || !shape || !range || range->size() != 2) {
-    return Broken(path_, "tensor ", name, " lacks a valid dtype, shape or data_offsets");
+    return Broken(path_, "tensor ", Shown(name), " lacks a valid dtype, shape or data_offsets");
   }
   const auto known = TypeNamed(type->get<std::string>());
   if (!known) {
-    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", name, " has type ",
-                                                   type->get<std::string>(),
+    return absl::InvalidArgumentError(absl::StrCat(path_, ": tensor ", Shown(name), " has type ",
+                                                   Shown(type->get<std::string>()),
                                                    "; supported: F32, F16, BF16. Convert it first"));
   }
   const uint64_t first = (*range)[0], last = (*range)[1], data_bytes = file_.size() - data_begin;
   if (first > last || last > data_bytes)
-    return Broken(path_, "tensor ", name, " lies outside it (cut short?)");
+    return Broken(path_, "tensor ", Shown(name), " lies outside it (cut short?)");
   const auto count = CountElements(*shape);
   if (!count || *count > data_bytes || *count * c10::elementSize(*known) != last - first) {
-    return Broken(path_, "tensor ", name, " has ", last - first, " bytes, which is not its shape's size");
+    return Broken(path_, "tensor ", Shown(name), " has ", last - first,
+                  " bytes, which is not its shape's size");
   }
   entries_[name] = {.type = *known, .shape = *shape, .begin = data_begin + first, .bytes = last - first};
   return absl::OkStatus();
 }
 
-absl::Status SafetensorsFile::CheckOverlap() const {
-  std::vector<const std::pair<const std::string, Entry>*> by_begin;
-  for (const auto& item : entries_) {
-    if (item.second.bytes > 0) by_begin.push_back(&item);
-  }
-  std::stable_sort(by_begin.begin(), by_begin.end(),
-                   [](const auto* a, const auto* b) { return a->second.begin < b->second.begin; });
-  for (size_t i = 1; i < by_begin.size(); ++i) {
-    const auto& [name, entry] = *by_begin[i - 1];
-    if (entry.begin + entry.bytes > by_begin[i]->second.begin) {
-      return Broken(path_, "tensors ", name, " and ", by_begin[i]->first, " overlap");
+// What no tensor owns could be anything, so the format has no room for it.
+absl::Status SafetensorsFile::CheckEveryByteIsOwned(uint64_t data_begin) const {
+  std::vector<const std::pair<const std::string, Entry>*> by_place;
+  for (const auto& item : entries_) by_place.push_back(&item);
+  std::stable_sort(by_place.begin(), by_place.end(), [](const auto* a, const auto* b) {
+    return std::pair(a->second.begin, a->second.bytes) < std::pair(b->second.begin, b->second.bytes);
+  });
+  uint64_t end = data_begin;
+  const std::string* before = nullptr;
+  for (const auto* item : by_place) {
+    const auto& [name, entry] = *item;
+    if (entry.begin < end) return Broken(path_, "tensors ", Shown(*before), " and ", Shown(name), " overlap");
+    if (entry.begin > end) {
+      return Broken(path_, "the ", entry.begin - end, " bytes before tensor ", Shown(name),
+                    " are no tensor's");
     }
+    end = entry.begin + entry.bytes;
+    before = &name;
   }
-  return absl::OkStatus();
+  if (end == file_.size()) return absl::OkStatus();
+  return Broken(path_, "the last ", file_.size() - end, " bytes are no tensor's");
 }
 
 std::vector<std::string> SafetensorsFile::names() const {

@@ -19,16 +19,14 @@ namespace retort {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-// A mapped file. Thread-safe for reading. Opening checks the whole header: no tensor named twice, every range inside
-// the file, none overlapping, each as long as its shape and type say; DATA_LOSS names the file and the tensor otherwise,
-// INVALID_ARGUMENT a type that is not read.
+// A mapped file. Thread-safe for reading. Opening checks the whole header: no tensor named twice, every range
+// inside the file, every byte in exactly one, each as long as its shape and type say; DATA_LOSS names the
+// file and the tensor otherwise, INVALID_ARGUMENT a type that is not read.
 class SafetensorsFile {
  public:
   static absl::StatusOr<SafetensorsFile> Open(const std::filesystem::path& path);
 
-  bool Has(const std::string& name) const { return entries_.count(name) > 0; }
   std::vector<std::string> names() const;
-  const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
   // A fresh tensor in the stored type, in LibTorch's 64-byte-aligned memory (the bits of MKL's products
   // depend on alignment). NOT_FOUND when there is no such tensor.
@@ -43,14 +41,13 @@ class SafetensorsFile {
   };
   SafetensorsFile(MappedFile file, std::string path) : file_(std::move(file)), path_(std::move(path)) {}
   absl::Status ParseHeader();
-  absl::Status ParseMetadata(const nlohmann::json& metadata);
+  absl::Status CheckMetadata(const nlohmann::json& metadata) const;
   absl::Status ParseEntry(const std::string& name, const nlohmann::json& description, uint64_t data_begin);
-  absl::Status CheckOverlap() const;
+  absl::Status CheckEveryByteIsOwned(uint64_t data_begin) const;
 
   MappedFile file_;
   std::string path_;
   std::map<std::string, Entry> entries_;
-  std::map<std::string, std::string> metadata_;
 };
 
 // Replaces `path` atomically: after a crash or a full disk the old file is still there, whole.

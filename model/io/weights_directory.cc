@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/json_text.h"
+#include "core/base/plain_text.h"
 #include "core/base/status_macros.h"
 #include "nlohmann/json.hpp"
 
@@ -22,20 +23,25 @@ absl::StatusOr<std::vector<std::filesystem::path>> ListFiles(const std::filesyst
   if (std::filesystem::exists(directory / kSingle, unreadable)) return std::vector{directory / kSingle};
   const std::filesystem::path index = directory / kIndex;
   if (!std::filesystem::exists(index, unreadable)) {
-    return absl::NotFoundError(absl::StrCat(directory.string(), " has neither ", kSingle, " nor ", kIndex));
+    return absl::NotFoundError(absl::StrCat(directory.string(), " has neither ", kSingle, " nor ", kIndex,
+                                            "; fetch the model's weights into it"));
   }
   ASSIGN_OR_RETURN(const std::string text, ReadFile(index));
   const absl::StatusOr<nlohmann::json> json = ParseJson(text);
-  if (!json.ok()) return absl::DataLossError(absl::StrCat(index.string(), ": ", json.status().message()));
+  if (!json.ok()) {
+    return absl::DataLossError(
+        absl::StrCat(index.string(), ": ", json.status().message(), "; fetch the index again"));
+  }
   const auto weight_map = json->find("weight_map");
   if (weight_map == json->end() || !weight_map->is_object()) {
-    return absl::DataLossError(absl::StrCat(index.string(), ": no \"weight_map\" object"));
+    return absl::DataLossError(
+        absl::StrCat(index.string(), ": no \"weight_map\" object; fetch the index again"));
   }
   std::set<std::filesystem::path> files;
   for (const auto& [tensor, file] : weight_map->items()) {
     if (!file.is_string() || std::filesystem::path(file.get<std::string>()).has_parent_path()) {
-      return absl::DataLossError(
-          absl::StrCat(index.string(), ": tensor ", tensor, " names no file beside it"));
+      return absl::DataLossError(absl::StrCat(index.string(), ": tensor ", Shown(tensor),
+                                              " names no file beside it; fetch the index again"));
     }
     files.insert(directory / file.get<std::string>());
   }
@@ -60,7 +66,7 @@ absl::StatusOr<WeightsDirectory> WeightsDirectory::Open(const std::filesystem::p
     for (const std::string& name : file.names()) {
       const auto [earlier, is_new] = weights.file_of_.emplace(name, weights.files_.size());
       if (is_new) continue;
-      return absl::DataLossError(absl::StrCat(path.string(), ": tensor ", name, " is also in ",
+      return absl::DataLossError(absl::StrCat(path.string(), ": tensor ", Shown(name), " is also in ",
                                               weights.paths_[earlier->second].string(),
                                               "; which one counts?"));
     }

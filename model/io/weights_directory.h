@@ -21,7 +21,6 @@ class WeightsDirectory {
   // is cut short or the index is broken.
   static absl::StatusOr<WeightsDirectory> Open(const std::filesystem::path& directory);
 
-  bool Has(const std::string& name) const { return file_of_.count(name) > 0; }
   std::vector<std::string> names() const;
 
   // The tensor as contiguous float32. NOT_FOUND when missing; INVALID_ARGUMENT when its shape is not `shape`,

@@ -7,6 +7,7 @@
 #include "model/layers/ssd.h"
 #include "model/ops/compute_path.h"
 #include "model/ops/conv1d.h"
+#include "model/ops/mamba2_inputs.h"
 #include "model/ops/ssd.h"
 #include "model/ops/swiglu.h"
 
@@ -43,6 +44,7 @@ struct ScanInputs {
   at::Tensor x_BTHP;
   at::Tensor dt_BTH;  // undefined in the discrete form
   at::Tensor log_decay_BTH, b_BTGN, c_BTGN;
+  at::Tensor z_BTM;  // undefined where it is not made with the others
 
   at::Tensor scaled_x_BTHP() const { return dt_BTH.defined() ? x_BTHP * dt_BTH.unsqueeze(-1) : x_BTHP; }
 };
@@ -84,6 +86,19 @@ ScanInputs Project(const at::Tensor& u_BTE, const Mamba2Weights& weights, const 
   return scan;
 }
 
+// A whole sequence of the stock form, of which no state is wanted.
+ScanInputs ProjectSequence(const at::Tensor& u_BTE, const Mamba2Weights& w, const Mamba2Shape& shape) {
+  const Mamba2Inputs inputs =
+      FusedMamba2Inputs(u_BTE, {w.z_proj, w.x_proj, w.b_proj, w.c_proj, w.dt_proj, w.conv_x, w.conv_b,
+                                w.conv_c, w.conv_x_bias, w.conv_b_bias, w.conv_c_bias, w.dt_bias, w.a_log});
+  return {inputs.x_BTM.unflatten(-1, {shape.heads, shape.head_dim}),
+          inputs.dt_BTH,
+          inputs.log_decay_BTH,
+          inputs.b_BTN.unflatten(-1, {shape.groups, shape.state_size}),
+          inputs.c_BTN.unflatten(-1, {shape.groups, shape.state_size}),
+          inputs.z_BTM};
+}
+
 // With the skip D x.
 SsdResult Scan(const ScanInputs& scan, const at::Tensor& d_H) {
   if (!KernelsTake(scan.x_BTHP)) {
@@ -96,15 +111,16 @@ SsdResult Scan(const ScanInputs& scan, const at::Tensor& d_H) {
   return {y_BTHP, state_BHPN};
 }
 
-at::Tensor Output(const at::Tensor& y_BTHP, const at::Tensor& u_BTE, const Mamba2Weights& weights,
-                  const Mamba2Shape& shape, double eps) {
+// `given_z_BTM` is undefined where it is still to be made.
+at::Tensor Output(const at::Tensor& y_BTHP, const at::Tensor& u_BTE, const at::Tensor& given_z_BTM,
+                  const Mamba2Weights& weights, const Mamba2Shape& shape, double eps) {
   const at::Tensor y_BTM = y_BTHP.flatten(2);
   if (shape.form == Mamba2Form::kDiscrete) {
     const at::Tensor z_BTM = at::linear(u_BTE, weights.z_proj, weights.z_bias);
     const at::Tensor gated_BTM = KernelsTake(y_BTM) ? Swiglu(z_BTM, y_BTM) : at::silu(z_BTM) * y_BTM;
     return at::linear(gated_BTM, weights.out_proj);
   }
-  const at::Tensor z_BTM = at::linear(u_BTE, weights.z_proj);
+  const at::Tensor z_BTM = given_z_BTM.defined() ? given_z_BTM : at::linear(u_BTE, weights.z_proj);
   return at::linear(GatedRmsNorm(y_BTM, z_BTM, weights.norm, shape.groups, eps), weights.out_proj);
 }
 
@@ -149,6 +165,20 @@ const std::vector<Mamba2Tensor>& Mamba2Tensors(Mamba2Form form) {
   return form == Mamba2Form::kStock ? stock : discrete;
 }
 
+void JoinProjections(Mamba2Weights& w) {
+  if (!w.dt_proj.defined()) return;
+  at::Tensor* const parts[] = {&w.z_proj, &w.x_proj, &w.b_proj, &w.c_proj, &w.dt_proj};
+  std::vector<at::Tensor> values;
+  for (const at::Tensor* part : parts) values.push_back(part->detach());
+  const at::Tensor joined = at::cat(values);
+  int64_t begin = 0;
+  for (at::Tensor* part : parts) {
+    const int64_t rows = part->size(0);
+    *part = joined.narrow(0, begin, rows).detach();
+    begin += rows;
+  }
+}
+
 std::vector<int64_t> Mamba2TensorShape(const Mamba2Tensor& tensor, const Mamba2Shape& shape,
                                        int64_t hidden_size) {
   using W = Mamba2Weights;
@@ -167,10 +197,12 @@ std::vector<int64_t> Mamba2TensorShape(const Mamba2Tensor& tensor, const Mamba2S
 
 at::Tensor Mamba2(const at::Tensor& u_BTE, const Mamba2Weights& weights, const Mamba2Shape& shape, double eps,
                   Mamba2State* state) {
-  const ScanInputs scan = Project(u_BTE, weights, shape, Mamba2State{}, state);
+  const bool fused = shape.form == Mamba2Form::kStock && state == nullptr && KernelsTake(u_BTE);
+  const ScanInputs scan =
+      fused ? ProjectSequence(u_BTE, weights, shape) : Project(u_BTE, weights, shape, Mamba2State{}, state);
   const SsdResult result = Scan(scan, weights.d);
   if (state != nullptr) state->ssm_BHPN = result.state_BHPN;
-  return Output(result.y_BTHP, u_BTE, weights, shape, eps);
+  return Output(result.y_BTHP, u_BTE, scan.z_BTM, weights, shape, eps);
 }
 
 at::Tensor Mamba2Step(const at::Tensor& u_B1E, const Mamba2Weights& weights, const Mamba2Shape& shape,
@@ -186,7 +218,7 @@ at::Tensor Mamba2Step(const at::Tensor& u_B1E, const Mamba2Weights& weights, con
                                : SsdStep(x_BHP, log_decay_BH, b_BGN, c_BGN, after.ssm_BHPN);
   state = after;
   const at::Tensor y_B1HP = y_BHP.unsqueeze(1) + weights.d.unsqueeze(-1) * scan.x_BTHP;
-  return Output(y_B1HP, u_B1E, weights, shape, eps);
+  return Output(y_B1HP, u_B1E, scan.z_BTM, weights, shape, eps);
 }
 
 Mamba2MatrixParts MatrixParts(const at::Tensor& u_BTE, const Mamba2Weights& weights,

@@ -43,6 +43,10 @@ struct Mamba2Tensor {
 // Every tensor of a form, in the order in which files and optimisers list them.
 const std::vector<Mamba2Tensor>& Mamba2Tensors(Mamba2Form form);
 
+// Moves the stock form's projections of u, bit by bit, to memory where they lie below each other, so that a
+// sequence makes one matrix product of them. Afterwards each is a tensor of its own as before.
+void JoinProjections(Mamba2Weights& weights);
+
 // The shape of one of the tensors for a mixer in a model of width `hidden_size`.
 std::vector<int64_t> Mamba2TensorShape(const Mamba2Tensor& tensor, const Mamba2Shape& shape,
                                        int64_t hidden_size);

@@ -150,8 +150,11 @@ at::Tensor FinishBlock(const LanguageModel& model, int64_t layer, const at::Tens
                        const at::Tensor& normed_BTE, const at::Tensor& mixer_BTE) {
   const BlockWeights& block = model.blocks[layer];
   const at::Tensor middle = hidden_BTE + mixer_BTE;
-  if (model.config.block().parallel) return middle + Mlp(normed_BTE, block.mlp);
-  return middle + Mlp(Norm(model.config, middle, block.post_norm_E, at::Tensor()), block.mlp);
+  const at::Tensor mlp_BTE =
+      model.config.block().parallel
+          ? Mlp(normed_BTE, block.mlp)
+          : Mlp(Norm(model.config, middle, block.post_norm_E, at::Tensor()), block.mlp);
+  return middle.requires_grad() || mlp_BTE.requires_grad() ? middle + mlp_BTE : middle.add_(mlp_BTE);
 }
 
 BlockTaps TapMixer(const LanguageModel& model, int64_t layer, const at::Tensor& hidden_BTE,

@@ -101,12 +101,18 @@ Gradients Conv1dBackwardCpu(const at::Tensor& x, const at::Tensor& weight, const
   const auto& [dx, dweight, dbias, dinitial] = gradients;
   const Parameters given(weight, bias, initial);
   const at::Tensor dfinal = grad_final.contiguous();
-  Conv1dBackward(
-      {shape, Rows(x), Parameters::Data(given.weight), Parameters::Data(given.bias),
-       Parameters::Data(given.initial), Rows(grad_y), Parameters::Data(dfinal), dx.mutable_data_ptr<float>(),
-       dweight.mutable_data_ptr<float>(), bias ? dbias.mutable_data_ptr<float>() : nullptr,
-       initial ? dinitial.mutable_data_ptr<float>() : nullptr},
-      TorchExecutor(), ActiveInstructionSet());
+  Conv1dBackward({shape,
+                  Rows(x),
+                  Parameters::Data(given.weight),
+                  Parameters::Data(given.bias),
+                  Parameters::Data(given.initial),
+                  Rows(grad_y),
+                  Parameters::Data(dfinal),
+                  {dx.mutable_data_ptr<float>(), dx.stride(0), dx.stride(1)},
+                  dweight.mutable_data_ptr<float>(),
+                  bias ? dbias.mutable_data_ptr<float>() : nullptr,
+                  initial ? dinitial.mutable_data_ptr<float>() : nullptr},
+                 TorchExecutor(), ActiveInstructionSet());
   return gradients;
 }
 

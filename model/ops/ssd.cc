@@ -13,8 +13,8 @@ namespace {
 
 using at::Tensor;
 using OptionalTensor = std::optional<Tensor>;
-// y [B,T,H,P], final state [B,H,P,N], states entering the segments [B,H,S,P,N], which the gradient needs (S
-// is 0 where none is wanted).
+// y [B,T,H,P], final state [B,H,P,N], states entering the chunks [B,H,C,N,P], which the gradient needs (C is
+// 0 where none is wanted).
 using Results = std::tuple<Tensor, Tensor, Tensor>;
 using Gradients = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
@@ -81,14 +81,14 @@ Results SsdMeta(const Tensor& x, const Tensor& log_decay, const Tensor& b, const
       CheckArguments("ssd", x, log_decay, b, c, Defined(dt), Defined(d), Defined(initial_state));
   return {at::empty({s.batch, s.tokens, s.heads, s.width}, x.options()),
           at::empty({s.batch, s.heads, s.width, s.state}, x.options()),
-          at::empty({s.batch, s.heads, for_gradient ? SsdSegments(s) : 0, s.width, s.state}, x.options())};
+          at::empty({s.batch, s.heads, for_gradient ? SsdChunks(s) : 0, s.state, s.width}, x.options())};
 }
 
 Results SsdCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const Tensor& c,
                const OptionalTensor& dt, const OptionalTensor& d, const OptionalTensor& initial_state,
                bool for_gradient) {
   Results results = SsdMeta(x, log_decay, b, c, dt, d, initial_state, for_gradient);
-  const auto& [y, final_state, segment_states] = results;
+  const auto& [y, final_state, chunk_states] = results;
   CheckDecays("ssd", log_decay);
   const Tensor d_H = ContiguousOrUndefined(d), initial = ContiguousOrUndefined(initial_state);
   SsdForward({{x.size(0), x.size(1), x.size(2), b.size(2), x.size(3), b.size(3)},
@@ -100,7 +100,7 @@ Results SsdCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const 
               DataOrNull(initial),
               Out(y),
               final_state.mutable_data_ptr<float>(),
-              for_gradient ? segment_states.mutable_data_ptr<float>() : nullptr,
+              for_gradient ? chunk_states.mutable_data_ptr<float>() : nullptr,
               In(Defined(dt))},
              TorchExecutor());
   return results;
@@ -110,7 +110,7 @@ Results SsdCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const 
 // otherwise.
 Gradients SsdBackwardMeta(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x,
                           const Tensor& log_decay, const Tensor& b, const Tensor& c, const OptionalTensor& dt,
-                          const OptionalTensor& d, const Tensor& segment_states, bool has_initial_state) {
+                          const OptionalTensor& d, const Tensor& chunk_states, bool has_initial_state) {
   constexpr const char* kOp = "ssd_backward";
   const SsdShape s = CheckArguments(kOp, x, log_decay, b, c, Defined(dt), Defined(d), Tensor());
   CheckFloats(kOp, "dy", dy, "[B, T, H, P]", x.sizes(), x.device());
@@ -118,9 +118,9 @@ Gradients SsdBackwardMeta(const Tensor& dy, const OptionalTensor& dfinal_state, 
     CheckFloats(kOp, "dfinal_state", *dfinal_state, "[B, H, P, N]", {s.batch, s.heads, s.width, s.state},
                 x.device());
   }
-  CheckFloats(kOp, "segment_states", segment_states, "[B, H, S, P, N]",
-              {s.batch, s.heads, SsdSegments(s), s.width, s.state}, x.device());
-  CheckContiguous(kOp, "segment_states", segment_states);
+  CheckFloats(kOp, "chunk_states", chunk_states, "[B, H, C, N, P]",
+              {s.batch, s.heads, SsdChunks(s), s.state, s.width}, x.device());
+  CheckContiguous(kOp, "chunk_states", chunk_states);
   const auto like = [](const Tensor& tensor) {
     return tensor.defined() ? at::empty(tensor.sizes(), tensor.options()) : Tensor();
   };
@@ -135,9 +135,9 @@ Gradients SsdBackwardMeta(const Tensor& dy, const OptionalTensor& dfinal_state, 
 
 Gradients SsdBackwardCpu(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x,
                          const Tensor& log_decay, const Tensor& b, const Tensor& c, const OptionalTensor& dt,
-                         const OptionalTensor& d, const Tensor& segment_states, bool has_initial_state) {
+                         const OptionalTensor& d, const Tensor& chunk_states, bool has_initial_state) {
   Gradients gradients =
-      SsdBackwardMeta(dy, dfinal_state, x, log_decay, b, c, dt, d, segment_states, has_initial_state);
+      SsdBackwardMeta(dy, dfinal_state, x, log_decay, b, c, dt, d, chunk_states, has_initial_state);
   const auto& [dx, dlog_decay, db, dc, ddt, dd, dinitial_state] = gradients;
   const Tensor d_H = ContiguousOrUndefined(d), dfinal = ContiguousOrUndefined(dfinal_state);
   // Gradients come as autograd made them, expanded ones of a sum for instance.
@@ -148,7 +148,7 @@ Gradients SsdBackwardCpu(const Tensor& dy, const OptionalTensor& dfinal_state, c
                In(b),
                In(c),
                DataOrNull(d_H),
-               segment_states.const_data_ptr<float>(),
+               chunk_states.const_data_ptr<float>(),
                In(dy_rows),
                DataOrNull(dfinal),
                Out(dx),
@@ -227,13 +227,13 @@ struct SsdFunction : torch::autograd::Function<SsdFunction> {
                                const OptionalTensor& d, const OptionalTensor& initial_state,
                                bool for_gradient) {
     at::AutoDispatchBelowADInplaceOrView below;
-    const auto [y, final_state, segment_states] =
+    const auto [y, final_state, chunk_states] =
         SsdHandle().call(x, log_decay, b, c, dt, d, initial_state, for_gradient);
-    context->save_for_backward({x, log_decay, b, c, Defined(dt), Defined(d), segment_states});
+    context->save_for_backward({x, log_decay, b, c, Defined(dt), Defined(d), chunk_states});
     context->saved_data["has_initial_state"] = initial_state.has_value();
-    context->mark_non_differentiable({segment_states});
+    context->mark_non_differentiable({chunk_states});
     context->set_materialize_grads(false);
-    return {y, final_state, segment_states};
+    return {y, final_state, chunk_states};
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
@@ -265,12 +265,12 @@ void CheckNoGradient(std::initializer_list<OptionalTensor> tensors, const char* 
 
 Gradients SsdBackwardAutograd(const Tensor& dy, const OptionalTensor& dfinal_state, const Tensor& x,
                               const Tensor& log_decay, const Tensor& b, const Tensor& c,
-                              const OptionalTensor& dt, const OptionalTensor& d, const Tensor& segment_states,
+                              const OptionalTensor& dt, const OptionalTensor& d, const Tensor& chunk_states,
                               bool has_initial_state) {
   CheckNoGradient({dy, dfinal_state, x, log_decay, b, c, dt, d},
                   "retort::ssd is differentiable once (no create_graph); model/layers/ssd.h is twice");
   at::AutoDispatchBelowADInplaceOrView below;
-  return SsdBackwardHandle().call(dy, dfinal_state, x, log_decay, b, c, dt, d, segment_states,
+  return SsdBackwardHandle().call(dy, dfinal_state, x, log_decay, b, c, dt, d, chunk_states,
                                   has_initial_state);
 }
 
@@ -290,7 +290,7 @@ TORCH_LIBRARY_FRAGMENT(retort, library) {
       "bool for_gradient) -> (Tensor, Tensor, Tensor)");
   library.def(
       "ssd_backward(Tensor dy, Tensor? dfinal_state, Tensor x, Tensor log_decay, Tensor b, Tensor c, "
-      "Tensor? dt, Tensor? d, Tensor segment_states, bool has_initial_state) "
+      "Tensor? dt, Tensor? d, Tensor chunk_states, bool has_initial_state) "
       "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   library.def(
       "ssd_step(Tensor x, Tensor log_decay, Tensor b, Tensor c, Tensor? d, Tensor(a!) state) -> Tensor");
@@ -318,7 +318,7 @@ std::tuple<Tensor, Tensor> FusedSsd(const Tensor& x_BTHP, const Tensor& log_deca
   const bool for_gradient = at::GradMode::is_enabled() &&
                             (trains(x_BTHP) || trains(log_decay_BTH) || trains(b_BTGN) || trains(c_BTGN) ||
                              trains(dt_BTH) || trains(d_H) || trains(initial_state_BHPN));
-  const auto [y, final_state, segment_states] =
+  const auto [y, final_state, chunk_states] =
       SsdHandle().call(x_BTHP, log_decay_BTH, b_BTGN, c_BTGN, OptionalOf(dt_BTH), OptionalOf(d_H),
                        OptionalOf(initial_state_BHPN), for_gradient);
   return {y, final_state};

@@ -24,7 +24,8 @@ absl::StatusOr<ModelConfig> StudentConfig(const ModelConfig& teacher, const v1::
 //   PAPER     x rows likewise; out_proj uniform +-1/sqrt(M), divided by sqrt(layers)
 //   QKVO      x from V and out from O; B from K and C from Q, each scaled by head_dim^-1/4, when every head
 //             has its own group and state_size = head_dim. Key/value heads are repeated for their query
-//             heads. Biases of V, K and Q become the convolutions'; that of O has no place.
+//             heads. Biases of V, K and Q become the convolutions'; that of O has no place,
+//             and neither have Qwen3's norms of each head's q and k: B and C come from the projections alone.
 LanguageModel MakeStudent(const LanguageModel& teacher, const ModelConfig& config, v1::StudentInit init,
                           uint64_t seed);
 

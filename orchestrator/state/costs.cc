@@ -123,7 +123,8 @@ v1::InputSource RunCosts::InputOf(v1::Stage stage, std::optional<uint32_t> below
 
 double RunCosts::TeacherWork(v1::Stage stage, std::optional<uint32_t> below, uint32_t layer) const {
   if (InputOf(stage, below) == v1::INPUT_SOURCE_RECOMPUTE) return PrefixWork(stage, layer);
-  return stages.at(stage).hop_work + (layer - *below) * stages.at(stage).teacher_work;
+  const double hop_work = relay == RelayPolicy::kAlways ? 0 : stages.at(stage).hop_work;
+  return hop_work + (layer - *below) * stages.at(stage).teacher_work;
 }
 
 RunCosts CostsOf(const State& state, const Options& options, const Run& run) {
@@ -136,9 +137,7 @@ RunCosts CostsOf(const State& state, const Options& options, const Run& run) {
        {v1::STAGE_MATRIX_ORIENTATION, v1::STAGE_HIDDEN_STATE_ALIGNMENT, v1::STAGE_END_TO_END}) {
     if (BudgetOf(run.record.job(), stage) != nullptr) {
       costs.stages[stage] = CostsOfStage(state, options, run, stage);
-      if (costs.relay == RelayPolicy::kAuto) {
-        costs.stages[stage].hop_work = HopSeconds(options, run.record, stage) * options.assumed_gflops;
-      }
+      costs.stages[stage].hop_work = HopSeconds(options, run.record, stage) * options.assumed_gflops;
     }
   }
   return costs;
@@ -170,8 +169,8 @@ double SliceBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t 
       SliceMemory(job, shape, v1::STAGE_HIDDEN_STATE_ALIGNMENT, last_layer, layers).peak());
 }
 
-double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape) {
-  return static_cast<double>(EndToEndMemory(job, shape).peak());
+double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks) {
+  return static_cast<double>(EndToEndMemory(job, shape, ranks).peak());
 }
 
 double EvaluationWork(const Options& options, const v1::JobSpec& job, const v1::ModelShape& shape) {

@@ -92,7 +92,7 @@ void JudgeLease(Draft& draft, const Lease& lease, const v1::SliceProgress& progr
   }
   const v1::Stage stage = lease.record.stage();
   if (stage == v1::STAGE_MATRIX_ORIENTATION || stage == v1::STAGE_HIDDEN_STATE_ALIGNMENT) {
-    *verdict.mutable_relay() = RelayOrdersOf(draft, renewed, /*is_grant=*/false);
+    *verdict.mutable_relay() = RelayOrdersOf(draft, renewed);
   }
 }
 

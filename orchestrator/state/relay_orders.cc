@@ -37,47 +37,30 @@ std::map<uint64_t, HeldRange> HeldRanges(const Draft& draft, uint64_t run_id) {
   return ranges;
 }
 
+const Worker* HolderOf(const Draft& draft, const HeldRange& range) {
+  return range.lease == nullptr ? nullptr : draft.FindWorker(range.lease->record.worker_id());
+}
+
 bool IsHeard(const Draft& draft, const Worker* worker) {
   return worker != nullptr && draft.now().steady_ms - worker->last_heartbeat_steady_ms <=
                                   kSilentIntervals * draft.options().heartbeat_interval_ms;
 }
 
 // Whom one can pull from.
-const Worker* Server(const Draft& draft, const HeldRange& range) {
-  if (range.lease == nullptr) return nullptr;
-  const Worker* const worker = draft.FindWorker(range.lease->record.worker_id());
-  return IsHeard(draft, worker) && !worker->registration.activation_address().empty() ? worker : nullptr;
+bool Serves(const Draft& draft, const Worker* worker) {
+  return IsHeard(draft, worker) && !worker->registration.activation_address().empty();
 }
 
-void SetUpstream(const Draft& draft, const std::map<uint64_t, HeldRange>& ranges, uint32_t first_layer,
-                 v1::RelayOrders& orders) {
-  for (const auto& [token, range] : ranges) {
-    const Worker* const worker = Server(draft, range);
-    if (worker == nullptr || range.last_layer >= first_layer) continue;
-    if (orders.has_upstream() && orders.upstream().boundary() > range.last_layer) continue;
-    orders.mutable_upstream()->set_worker_name(worker->name());
-    orders.mutable_upstream()->set_address(worker->registration.activation_address());
-    orders.mutable_upstream()->set_boundary(range.last_layer + 1);
-  }
+void OfferUpstream(const Draft& draft, const Worker* worker, uint32_t last_layer, v1::RelayOrders& orders) {
+  const uint32_t boundary = last_layer + 1;
+  if (!Serves(draft, worker) || (orders.has_upstream() && orders.upstream().boundary() >= boundary)) return;
+  orders.mutable_upstream()->set_worker_name(worker->name());
+  orders.mutable_upstream()->set_address(worker->registration.activation_address());
+  orders.mutable_upstream()->set_boundary(boundary);
 }
 
 void LowerStep(uint64_t step, v1::RelayOrders& orders) {
   if (!orders.has_low_step() || step < orders.low_step()) orders.set_low_step(step);
-}
-
-// Those that shall have layers above and hold nothing of any run.
-void CountExpected(const Draft& draft, const Lease& lease, uint32_t last_layer, v1::RelayOrders& orders) {
-  const State& state = draft.state();
-  const uint64_t run_id = lease.record.run_id();
-  for (const auto& [worker_id, target] : state.placement.targets) {
-    const bool is_above = target.run_id == run_id && target.stage == v1::STAGE_UNSPECIFIED &&
-                          target.first_layer > last_layer && worker_id != lease.record.worker_id();
-    if (!is_above || state.LeaseOf(worker_id) != nullptr || !IsHeard(draft, draft.FindWorker(worker_id))) {
-      continue;
-    }
-    const v1::TaskRecord* const task = state.FindTask(run_id, {lease.record.stage(), target.first_layer});
-    if (task != nullptr && task->state() == v1::TASK_STATE_PENDING) LowerStep(task->step(), orders);
-  }
 }
 
 }  // namespace
@@ -92,7 +75,7 @@ v1::InputSource ChooseInput(const Draft& draft, uint64_t run_id, uint64_t worker
     if (last_layer < first_layer) below = std::max(below.value_or(0), last_layer);
   };
   for (const auto& [token, range] : HeldRanges(draft, run_id)) {
-    if (Server(draft, range) != nullptr) consider(range.last_layer);
+    if (Serves(draft, HolderOf(draft, range))) consider(range.last_layer);
   }
   for (const auto& [other_id, target] : draft.state().placement.targets) {
     const bool is_others = other_id != worker_id && target.run_id == run_id;
@@ -102,22 +85,35 @@ v1::InputSource ChooseInput(const Draft& draft, uint64_t run_id, uint64_t worker
   return CostsOf(draft.state(), draft.options(), draft.state().run(run_id)).InputOf(stage, below);
 }
 
-v1::RelayOrders RelayOrdersOf(const Draft& draft, const Lease& lease, bool is_grant) {
+v1::RelayOrders RelayOrdersOf(const Draft& draft, const Lease& lease) {
+  const State& state = draft.state();
   const v1::LeaseRecord& record = lease.record;
   const std::vector<uint32_t> held = draft.HeldLayers(lease);
   v1::RelayOrders orders;
   if (held.empty()) return orders;
-  std::map<uint64_t, HeldRange> ranges = HeldRanges(draft, record.run_id());
-  ranges.erase(record.token());
-  if (record.input() == v1::INPUT_SOURCE_RELAY) SetUpstream(draft, ranges, held.front(), orders);
-  for (const auto& [token, range] : ranges) {
-    if (range.lease == nullptr || range.first_layer <= held.back()) continue;
-    const v1::LeaseRecord& above = range.lease->record;
-    if (above.input() != v1::INPUT_SOURCE_RELAY || above.stage() > record.stage()) continue;
-    if (!IsHeard(draft, draft.FindWorker(above.worker_id()))) continue;
-    LowerStep(above.stage() == record.stage() ? range.low_step : 0, orders);
+  const bool pulls = record.input() == v1::INPUT_SOURCE_RELAY;
+  for (const auto& [token, range] : HeldRanges(draft, record.run_id())) {
+    if (token == record.token() || range.lease == nullptr) continue;
+    const Worker* const holder = HolderOf(draft, range);
+    const v1::LeaseRecord& other = range.lease->record;
+    if (pulls && range.last_layer < held.front()) OfferUpstream(draft, holder, range.last_layer, orders);
+    const bool is_above = range.first_layer > held.back() && other.input() == v1::INPUT_SOURCE_RELAY &&
+                          other.stage() <= record.stage();
+    if (is_above && IsHeard(draft, holder)) {
+      LowerStep(other.stage() == record.stage() ? range.low_step : 0, orders);
+    }
   }
-  if (is_grant) CountExpected(draft, lease, held.back(), orders);
+  // Those that hold nothing yet, and come in the next moment.
+  for (const auto& [worker_id, target] : state.placement.targets) {
+    const bool comes = target.run_id == record.run_id() && target.stage == v1::STAGE_UNSPECIFIED &&
+                       worker_id != record.worker_id() && state.LeaseOf(worker_id) == nullptr;
+    if (!comes) continue;
+    const Worker* const worker = draft.FindWorker(worker_id);
+    if (pulls && target.last_layer < held.front()) OfferUpstream(draft, worker, target.last_layer, orders);
+    if (target.first_layer <= held.back() || !IsHeard(draft, worker)) continue;
+    const v1::TaskRecord* const task = state.FindTask(record.run_id(), {record.stage(), target.first_layer});
+    if (task != nullptr && task->state() == v1::TASK_STATE_PENDING) LowerStep(task->step(), orders);
+  }
   return orders;
 }
 

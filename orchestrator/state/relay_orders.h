@@ -14,8 +14,8 @@ namespace retort::orchestrator {
 v1::InputSource ChooseInput(const Draft& draft, uint64_t run_id, uint64_t worker_id, v1::Stage stage,
                             uint32_t first_layer);
 
-// What the holder of `lease` is to know. At a grant workers count too that the plan sees above and that hold
+// What the holder of `lease` is to know. Workers count too that the plan sees below or above and that hold
 // nothing yet: they come in the next moment.
-v1::RelayOrders RelayOrdersOf(const Draft& draft, const Lease& lease, bool is_grant);
+v1::RelayOrders RelayOrdersOf(const Draft& draft, const Lease& lease);
 
 }  // namespace retort::orchestrator

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -137,7 +138,7 @@ class PlanMaker {
           ++end;
         }
         if (StepsIn(stage, layers_[begin]) > 0) {
-          worker_seconds += AddSlice(stage, WorkerOf(worker_id), begin, end, planned);
+          worker_seconds += AddSlice(stage, WorkerOf(worker_id), Below(range), begin, end, planned);
         }
         begin = end;
       }
@@ -150,11 +151,23 @@ class PlanMaker {
     *reply_.add_stages() = std::move(planned);
   }
 
+  // The last layer of the slices below the range.
+  std::optional<uint32_t> Below(const WorkerRange& range) const {
+    if (range.begin == 0) return std::nullopt;
+    return layers_[range.begin - 1].layer;
+  }
+
+  // Teacher blocks that a slice runs.
+  uint32_t TeacherBlocks(v1::Stage stage, std::optional<uint32_t> below, uint32_t last_layer) const {
+    const bool pulls = costs_.InputOf(stage, below) == v1::INPUT_SOURCE_RELAY;
+    return pulls ? last_layer - *below : last_layer + 1;
+  }
+
   // The slice's seconds.
-  double AddSlice(v1::Stage stage, const CutCandidate& worker, size_t begin, size_t end,
-                  v1::PlannedStage& planned) {
+  double AddSlice(v1::Stage stage, const CutCandidate& worker, std::optional<uint32_t> below, size_t begin,
+                  size_t end, v1::PlannedStage& planned) {
     const uint32_t last_layer = layers_[end - 1].layer;
-    double work = costs_.PrefixWork(stage, last_layer);
+    double work = costs_.TeacherWork(stage, below, last_layer);
     uint64_t steps = 0;
     for (size_t i = begin; i < end; ++i) {
       work += costs_.TrainWork(stage, layers_[i].layer);
@@ -169,8 +182,11 @@ class PlanMaker {
     *slice.mutable_seconds_per_step() = MakeFigure(work / worker.limits.speed, costs);
     *slice.mutable_memory_bytes() =
         Assumed(SliceBytes(record.job(), record.shape(), last_layer, end - begin));
-    *slice.mutable_hop_bytes_per_step() = Assumed(0);  // recomputed: no activations travel
-    slice.set_teacher_passes((last_layer + 1.0) / record.shape().layers());
+    slice.set_input(costs_.InputOf(stage, below));
+    const bool pulls = slice.input() == v1::INPUT_SOURCE_RELAY;
+    *slice.mutable_hop_bytes_per_step() =
+        Assumed(pulls ? BoundaryBytesPerStep(record.job(), record.shape(), stage) : 0);
+    slice.set_teacher_passes(double{1} * TeacherBlocks(stage, below, last_layer) / record.shape().layers());
     planned.set_steps(std::max(planned.steps(), steps));
     return static_cast<double>(steps) * work / worker.limits.speed;
   }
@@ -190,30 +206,70 @@ class PlanMaker {
     }
   }
 
+  // Whether slices pull or recompute what lies below them, and why.
   void SayInputSource(const RunCut& cut) {
-    double passes = 0;
-    for (const auto& [worker_id, range] : cut.ranges) passes += layers_[range.end - 1].layer + 1.0;
+    const v1::Stage stage = layers_.front().stage;
     const v1::RunRecord& record = run_.record;
-    passes /= record.shape().layers();
+    const double layers = record.shape().layers();
+    double passes = 0, passes_recomputed = 0;
+    for (const auto& [worker_id, range] : cut.ranges) {
+      const uint32_t last_layer = layers_[range.end - 1].layer;
+      passes += TeacherBlocks(stage, Below(range), last_layer) / layers;
+      passes_recomputed += (last_layer + 1) / layers;
+    }
     if (cut.ranges.size() == 1) {
       return Say(absl::StrFormat("input is recomputed: one slice runs %.2f of the teacher a step", passes));
     }
+    const double hop_megabytes = BoundaryBytesPerStep(record.job(), record.shape(), stage) / 1e6;
+    if (costs_.relay == RelayPolicy::kNever) {
+      return Say(absl::StrFormat(
+          "input is recomputed, because %s: %d slices run %.2f teacher passes a step together; a relay would "
+          "run 1 and send %.1f MB a step over each boundary",
+          draft_.options().relay == RelayPolicy::kNever ? "the orchestrator was started with --relay never"
+                                                        : "not every worker serves activations",
+          cut.ranges.size(), passes, hop_megabytes));
+    }
+    for (const auto& [worker_id, range] : cut.ranges) SayBoundary(range, WorkerOf(worker_id));
     Say(absl::StrFormat(
-        "input is recomputed: %d slices run %.2f teacher passes a step together; a relay would run 1 "
-        "and send %.1f MB a step over %s",
-        cut.ranges.size(), passes,
-        BoundaryBytesPerStep(record.job(), record.shape(), layers_.front().stage) / 1e6,
-        cut.ranges.size() == 2 ? "one hop" : absl::StrCat("each of ", cut.ranges.size() - 1, " hops")));
+        "%d slices run %.2f teacher passes a step together; if all recomputed their input it would be %.2f",
+        cut.ranges.size(), passes, passes_recomputed));
+  }
+
+  void SayBoundary(const WorkerRange& range, const CutCandidate& worker) {
+    const std::optional<uint32_t> below = Below(range);
+    if (!below) return;
+    const v1::Stage stage = layers_.front().stage;
+    const bool pulls = costs_.InputOf(stage, below) == v1::INPUT_SOURCE_RELAY;
+    Say(absl::StrFormat(
+        "layers %d to %d %s their input: a step's hop of %.1f MB takes %.2g s, teacher blocks 0 to %d %.2g s",
+        layers_[range.begin].layer, layers_[range.end - 1].layer, pulls ? "pull" : "recompute",
+        BoundaryBytesPerStep(run_.record.job(), run_.record.shape(), stage) / 1e6,
+        costs_.stages.at(stage).hop_work / worker.limits.speed, *below,
+        costs_.PrefixWork(stage, *below) / worker.limits.speed));
+  }
+
+  // Ranks of END_TO_END: as many as the run has or asks for, else as fit.
+  uint64_t Ranks() const {
+    const uint32_t asked = run_.record.job().stages().end_to_end().world_size();
+    if (run_.record.world_size() != 0) return run_.record.world_size();
+    if (asked != 0) return asked;
+    std::vector<uint64_t> ids;
+    for (const CutCandidate& worker : workers_) {
+      if (worker.worker_id != 0) ids.push_back(worker.worker_id);
+    }
+    return RanksAmong(draft_, run_.record, ids);
   }
 
   void PlanEndToEnd() {
     const v1::RunRecord& record = run_.record;
     const v1::TaskRecord& task = run_.tasks.at(kEndToEnd);
-    const double bytes = EndToEndBytes(record.job(), record.shape());
-    const auto fits = std::find_if(workers_.begin(), workers_.end(), [&](const CutCandidate& worker) {
-      return worker.limits.memory_bytes >= bytes;
-    });
-    if (fits == workers_.end()) {
+    const uint64_t ranks = Ranks();
+    const double bytes = EndToEndBytes(record.job(), record.shape(), ranks);
+    std::vector<const CutCandidate*> fitting;
+    for (const CutCandidate& worker : workers_) {
+      if (worker.limits.memory_bytes >= bytes && fitting.size() < ranks) fitting.push_back(&worker);
+    }
+    if (fitting.empty()) {
       if (!workers_.empty()) {
         Say(absl::StrFormat(
             "does not fit: end_to_end needs %.1f GiB on one worker, the largest offers %.1f GiB",
@@ -225,26 +281,33 @@ class PlanMaker {
     double work = 0;
     if (const auto found = costs_.stages.find(v1::STAGE_END_TO_END); found != costs_.stages.end()) {
       costs = found->second;
-      work = costs.typical_train_work;
+      work = costs.typical_train_work / static_cast<double>(ranks);
     }
     const uint64_t steps = task.total_steps() - task.step();
+    const double slowest = fitting.back()->limits.speed;
     const double evaluation =
-        EvaluationWork(draft_.options(), record.job(), record.shape()) / fits->limits.speed;
-    const double seconds = static_cast<double>(steps) * work / fits->limits.speed + evaluation;
+        EvaluationWork(draft_.options(), record.job(), record.shape()) / fitting.front()->limits.speed;
+    const double seconds = static_cast<double>(steps) * work / slowest + evaluation;
     v1::PlannedStage& planned = *reply_.add_stages();
     planned.set_stage(v1::STAGE_END_TO_END);
     planned.set_steps(steps);
     *planned.mutable_seconds() = Assumed(seconds);  // the measurements in it are
-    v1::PlannedSlice& slice = *planned.add_slices();
-    slice.set_layer_count(record.shape().layers());
-    slice.set_worker_name(fits->name);
-    *slice.mutable_seconds_per_step() = MakeFigure(work / fits->limits.speed, costs);
-    *slice.mutable_memory_bytes() = Assumed(bytes);
-    *slice.mutable_hop_bytes_per_step() = Assumed(0);
-    slice.set_teacher_passes(record.job().stages().has_end_to_end() ? 1 : 0);
+    for (const CutCandidate* rank : fitting) {
+      v1::PlannedSlice& slice = *planned.add_slices();
+      slice.set_layer_count(record.shape().layers());
+      slice.set_worker_name(rank->name);
+      *slice.mutable_seconds_per_step() = MakeFigure(work / slowest, costs);
+      *slice.mutable_memory_bytes() = Assumed(bytes);
+      *slice.mutable_hop_bytes_per_step() = Assumed(0);
+      slice.set_teacher_passes(record.job().stages().has_end_to_end() ? 1.0 / static_cast<double>(ranks) : 0);
+    }
     Say(absl::StrFormat(
-        "end_to_end runs on one worker, and takes %.4g s of its %.4g s to measure teacher and student",
-        evaluation, seconds));
+        "end_to_end runs on %s, and takes %.4g s of its %.4g s to measure teacher and student",
+        ranks == 1 ? "one worker" : absl::StrCat(ranks, " workers together"), evaluation, seconds));
+    if (fitting.size() < ranks) {
+      Say(absl::StrFormat("end_to_end waits for %d more workers: its %d ranks train together",
+                          ranks - fitting.size(), ranks));
+    }
     if (layers_.empty() || reply_.stages_size() > 1) *reply_.mutable_seconds() = Assumed(seconds_ + seconds);
   }
 

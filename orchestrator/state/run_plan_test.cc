@@ -58,9 +58,30 @@ TEST_F(RunPlan, CutsOverTheRegisteredWorkersAndSaysWhatTheInputCosts) {
   // 512 tokens of width 256 in float32.
   EXPECT_THAT(
       plan->reasons(),
-      Contains(
-          "input is recomputed: 2 slices run 1.67 teacher passes a step together; a relay would run 1 and "
-          "send 0.5 MB a step over one hop"));
+      Contains("input is recomputed, because not every worker serves activations: 2 slices run 1.67 teacher "
+               "passes a step together; a relay would run 1 and send 0.5 MB a step over each boundary"));
+}
+
+TEST_F(RunPlan, SaysForEachBoundaryWhetherItIsPulledOrRecomputedAndWhy) {
+  cluster_.workers_serve = true;
+  cluster_.options.hop_seconds = 1e-5;
+  cluster_.Register("a");
+  cluster_.Register("b");
+  const auto plan = PlanOfJob(SixLayerJob());
+  ASSERT_EQ(plan->stages(0).slices_size(), 2);
+  const v1::PlannedSlice &lower = plan->stages(0).slices(0), &upper = plan->stages(0).slices(1);
+  EXPECT_EQ(lower.input(), v1::INPUT_SOURCE_RECOMPUTE);
+  EXPECT_EQ(upper.input(), v1::INPUT_SOURCE_RELAY);
+  EXPECT_EQ(upper.hop_bytes_per_step().value(), 512 * 256 * 4);
+  EXPECT_DOUBLE_EQ(lower.teacher_passes() + upper.teacher_passes(), 1);
+  EXPECT_THAT(plan->reasons(),
+              Contains(HasSubstr("layers 3 to 5 pull their input: a step's hop of 0.5 MB takes 0.0035 s, "
+                                 "teacher blocks 0 to 2 ")));
+  EXPECT_THAT(plan->reasons(), Contains("2 slices run 1.00 teacher passes a step together; if all recomputed "
+                                        "their input it would be 1.50"));
+  cluster_.options.hop_seconds = 10;
+  EXPECT_THAT(PlanOfJob(SixLayerJob())->reasons(),
+              Contains(HasSubstr(" recompute their input: a step's hop")));
 }
 
 TEST_F(RunPlan, SaysThatMoreWorkersThanLayersCannotBeBusy) {

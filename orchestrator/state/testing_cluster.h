@@ -129,6 +129,7 @@ class TestCluster {
     v1::RegisterRequest request = RegistrationOf(name);
     request.mutable_capabilities()->set_measured_gflops(gflops);
     request.mutable_capabilities()->set_memory_bytes(memory_bytes);
+    if (workers_serve) request.set_activation_address(name + ":7");
     return Do(DecideRegister(now, state, options, request)).status;
   }
 
@@ -349,6 +350,7 @@ class TestCluster {
   std::vector<v1::EventRecord> events;
   uint64_t next_publish = 1;  // the store's
   bool check_progress = true;
+  bool workers_serve = false;  // those that register from now on
 
  private:
   uint64_t requests_ = 0;

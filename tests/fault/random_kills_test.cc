@@ -46,12 +46,17 @@ TEST_F(ClusterTest, EveryMixerWeightDependsOnTheStepsOfStagesOneAndTwo) {
   }
 }
 
-TEST_F(ClusterTest, RandomKillsChangeNoByte) {
+class RandomKills : public ClusterTest, public testing::WithParamInterface<const char*> {};
+
+INSTANTIATE_TEST_SUITE_P(Relay, RandomKills, testing::Values("never", "always"),
+                         [](const auto& policy) { return std::string(policy.param); });
+
+TEST_P(RandomKills, ChangeNoByte) {
   const uint64_t seed = Seed();
   std::cout << "RETORT_FAULT_SEED=" << seed << std::endl;
   std::mt19937_64 random(seed);
   const std::vector<std::string> names = {"a", "b", "c"};
-  Cluster cluster(RETORT_BIN_DIR);
+  Cluster cluster(RETORT_BIN_DIR, {}, {"--relay", GetParam()});
   StartWorkers(cluster, names);
   const uint64_t run_id = cluster.Submit(kLongJob.Spec());
   const RunHistory history(cluster.address(), run_id);

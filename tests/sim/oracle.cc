@@ -83,7 +83,7 @@ void Oracle::CheckManifest(Store& store, const ManifestKey& key, const State& st
 }
 
 // The ranks above 0 end with the stage.
-bool EndsWithRankZero(const Claim& claim, const State& before, const v1::TaskRecord& was) {
+bool EndsWithRankZero(const Oracle::Claim& claim, const State& before, const v1::TaskRecord& was) {
   if (was.stage() != v1::STAGE_END_TO_END || was.layer() == 0 || claim.call != "CommitPublish") return false;
   const v1::TaskRecord* const stage = before.FindTask(was.run_id(), orchestrator::kEndToEnd);
   return stage != nullptr && IsHeld(*stage, claim.token);

@@ -247,8 +247,7 @@ TEST(Resume, OfAMixtureInPhasesEndsInTheSameBytes) {
                   "  phases:\n"
                   "    - {stage: hidden_state_alignment, from: 20k, train: corpus/off_domain.bin}\n"
                   "    - {stage: end_to_end, from: 20k, train: [{path: corpus/off_domain.bin, weight: 2}, "
-                  "{path: corpus/train.bin, weight: 1}]}"},
-                 {"every: 8 steps", "every: 1 s"}});
+                  "{path: corpus/train.bin, weight: 1}]}"}});
   const std::filesystem::path undisturbed = TestPath("undisturbed"), out = TestPath("run");
   ASSERT_EQ(RunRetort(RunArguments(job, undisturbed)).exit_code, 0);
   EXPECT_EQ(Disturb(job, out, v1::STAGE_HIDDEN_STATE_ALIGNMENT, SIGKILL).signal, SIGKILL);

@@ -109,9 +109,10 @@ TEST(TinyRun, LogsEveryStepOfEveryLayerOnce) {
 TEST(TinyRun, ResultHasEveryField) {
   const json result = Result(UndisturbedRun());
   EXPECT_THAT(Keys(result), UnorderedElementsAre("job", "identity", "versions", "host", "seconds",
-                                                 "peak_memory_bytes", "tokens_per_second", "teacher",
+                                                 "peak_memory_bytes", "tokens_per_second", "layer_types", "teacher",
                                                  "initial", "student", "stages", "off_domain"));
   EXPECT_EQ(result["job"], "tiny");
+  EXPECT_EQ(result["layer_types"], json({"mamba2", "attention", "mamba2", "mamba2"}));
   EXPECT_THAT(Keys(result["versions"]), UnorderedElementsAre("retort", "libtorch"));
   EXPECT_THAT(Keys(result["host"]), UnorderedElementsAre("processor", "cores", "kernel"));
   EXPECT_GT(result["peak_memory_bytes"], 10 << 20);
@@ -203,7 +204,8 @@ TEST(TinyRun, LeavesNothingOfItsServiceBehind) {
   for (const auto& entry : std::filesystem::directory_iterator(UndisturbedRun())) {
     names.push_back(entry.path().filename());
   }
-  EXPECT_THAT(names, UnorderedElementsAre(".lock", "metrics.jsonl", "report.html", "report.json", "result.json", "student"));
+  EXPECT_THAT(names, UnorderedElementsAre(".lock", "metrics.jsonl", "report.html", "report.json",
+                                          "result.json", "student"));
 }
 
 TEST(TinyRun, ShowsItsStagesInTheirOrder) {

@@ -51,11 +51,4 @@ absl::Status Unsupported(const std::string& key, const nlohmann::json& found, co
   return absl::UnimplementedError(absl::StrCat("'", key, "' is ", Brief(found), "; supported: ", supported));
 }
 
-std::string Brief(const nlohmann::json& value) {
-  constexpr size_t kLongest = 160;
-  std::string text = value.dump(-1, ' ', true);
-  if (text.size() > kLongest) text = absl::StrCat(text.substr(0, kLongest), "...");
-  return text;
-}
-
 }  // namespace retort

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/base/json_text.h"
 #include "nlohmann/json.hpp"
 
 namespace retort {
@@ -24,8 +25,5 @@ absl::Status CheckMembers(const std::string& key, const nlohmann::json& object,
 
 // "'model.type' is "WordPiece"; supported: "BPE"".
 absl::Status Unsupported(const std::string& key, const nlohmann::json& found, const std::string& supported);
-
-// `value` as JSON, shortened to about a line.
-std::string Brief(const nlohmann::json& value);
 
 }  // namespace retort

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/base/check.h"
+#include "model/ops/adamw.h"
 
 namespace retort {
 namespace {
@@ -32,15 +33,18 @@ void AdamW::Step(double lr) {
   ++steps_;
   for (Group& group : groups_) {
     if (group.values.empty()) continue;
-    std::vector<at::Tensor> gradients, step_counts;
+    std::vector<at::Tensor> gradients;
     for (const at::Tensor& value : group.values) {
       RETORT_CHECK(value.grad().defined()) << "a trainable without a gradient reached the optimiser";
       gradients.push_back(value.grad());
-      step_counts.push_back(at::full({}, static_cast<float>(steps_)));
     }
-    at::_fused_adamw_(group.values, gradients, group.first_moments, group.second_moments,
-                      /*max_exp_avg_sqs=*/{}, step_counts, lr, kBeta1, kBeta2, group.weight_decay, kEps,
-                      /*amsgrad=*/false, /*maximize=*/false);
+    FusedAdamW({group.values, gradients, group.first_moments, group.second_moments},
+               {.lr = lr,
+                .beta1 = kBeta1,
+                .beta2 = kBeta2,
+                .weight_decay = group.weight_decay,
+                .eps = kEps,
+                .step = steps_});
   }
   ClearGradients();
 }

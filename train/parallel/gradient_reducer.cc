@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <atomic>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
 namespace retort {
@@ -12,25 +11,26 @@ namespace {
 // As torch's DistributedDataParallel has them: a small first one, so that the network has work early.
 constexpr size_t kFirstBucketBytes = size_t{1} << 20, kBucketBytes = size_t{25} << 20;
 
-// Adds up, without the Reducer's division by the world size, and keeps whether a collective failed.
+// The collectives of one step.
+struct Sums {
+  bool has_refused = false;  // one was not even begun
+  std::vector<c10::intrusive_ptr<c10::ivalue::Future>> begun;
+};
+
+// Adds up, without the Reducer's division by the world size. Called within backward passes, by their thread.
 class SumHook final : public c10d::CommHookInterface {
  public:
-  SumHook(c10d::ProcessGroup& group, std::shared_ptr<std::atomic<bool>> has_failed)
-      : group_(group), has_failed_(std::move(has_failed)) {}
+  SumHook(c10d::ProcessGroup& group, std::shared_ptr<Sums> sums) : group_(group), sums_(std::move(sums)) {}
 
   c10::intrusive_ptr<c10::ivalue::Future> runHook(c10d::GradBucket& bucket) override {
     std::vector<at::Tensor> tensors = {bucket.getBufferRef()};
-    c10::intrusive_ptr<c10::ivalue::Future> sum;
     try {
-      sum = group_.allreduce(tensors)->getFuture();
+      sums_->begun.push_back(group_.allreduce(tensors)->getFuture());
     } catch (...) {
-      *has_failed_ = true;
+      sums_->has_refused = true;
       throw;
     }
-    sum->addCallback([flag = has_failed_](c10::ivalue::Future& future) {
-      if (future.hasError()) *flag = true;
-    });
-    return sum;
+    return sums_->begun.back();
   }
   at::Tensor parseHookResult(const c10::IValue& result) override {
     return c10d::detail::parseCppCommHookResult(result);
@@ -38,13 +38,13 @@ class SumHook final : public c10d::CommHookInterface {
 
  private:
   c10d::ProcessGroup& group_;
-  const std::shared_ptr<std::atomic<bool>> has_failed_;
+  const std::shared_ptr<Sums> sums_;
 };
 
 }  // namespace
 
 struct GradientReducer::Parts {
-  std::shared_ptr<std::atomic<bool>> has_failed = std::make_shared<std::atomic<bool>>(false);
+  std::shared_ptr<Sums> sums = std::make_shared<Sums>();
   std::unique_ptr<c10d::Reducer> reducer;
 };
 
@@ -68,13 +68,20 @@ GradientReducer::GradientReducer(RankGroup& group, const std::vector<at::Tensor>
       /*param_names=*/std::unordered_map<size_t, std::string>(), static_cast<int64_t>(kFirstBucketBytes),
       /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false,
       /*bucket_bytes_cap_list=*/std::vector<int64_t>());
-  parts_->reducer->register_comm_hook(std::make_unique<SumHook>(group.process_group(), parts_->has_failed));
+  parts_->reducer->register_comm_hook(std::make_unique<SumHook>(group.process_group(), parts_->sums));
 }
 
 GradientReducer::~GradientReducer() = default;
 
-void GradientReducer::ExpectLastPass() { parts_->reducer->prepare_for_backward({}); }
+void GradientReducer::ExpectLastPass() {
+  parts_->sums->begun.clear();
+  parts_->reducer->prepare_for_backward({});
+}
 
-bool GradientReducer::has_failed() const { return *parts_->has_failed; }
+bool GradientReducer::has_failed() const {
+  const Sums& sums = *parts_->sums;
+  return sums.has_refused || std::any_of(sums.begun.begin(), sums.begun.end(),
+                                         [](const auto& sum) { return sum->completed() && sum->hasError(); });
+}
 
 }  // namespace retort

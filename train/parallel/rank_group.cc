@@ -1,6 +1,7 @@
 #include "train/parallel/rank_group.h"
 
 #include <ATen/ATen.h>
+#include <signal.h>
 
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -59,6 +60,8 @@ RankGroup::~RankGroup() = default;
 
 absl::StatusOr<std::unique_ptr<RankGroup>> RankGroup::Connect(const RankPlace& place,
                                                               std::shared_ptr<Rendezvous> rendezvous) {
+  // Gloo writes to peers that may have gone, without a care for the signal that ends a process by default.
+  signal(SIGPIPE, SIG_IGN);
   auto backend = std::make_unique<Backend>();
   RETURN_IF_ERROR(AmongPeers("connecting the ranks", place,
                              [&] { backend->group = ConnectByGloo(place, std::move(rendezvous)); }));

@@ -34,6 +34,7 @@ enum class Ballot : int64_t { kDrop, kApplyAndPart, kApply };
 // The destructor closes the connections, which ends the others' collectives.
 class RankGroup {
  public:
+  // From the first call on this process ignores SIGPIPE.
   static absl::StatusOr<std::unique_ptr<RankGroup>> Connect(const RankPlace& place,
                                                             std::shared_ptr<Rendezvous> rendezvous);
   ~RankGroup();

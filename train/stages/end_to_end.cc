@@ -58,6 +58,9 @@ EndToEnd::EndToEnd(const StagePlan& plan, const LanguageModel& teacher, Language
     : plan_(plan), passes_(plan), teacher_(teacher), student_(student), batches_(batches) {
   if (plan.scope == v1::TRAIN_SCOPE_ALL) OwnSharedTensors(teacher, student);
   first_own_layer_ = FirstOwnLayer(teacher, student);
+  for (BlockWeights& block : student.blocks) {
+    if (auto* const mixer = std::get_if<Mamba2Weights>(&block.mixer)) JoinProjections(*mixer);
+  }
   optimizer_ = std::make_unique<AdamW>(EndToEndTrainables(plan.scope, student));
   for (const Trainable& trainable : optimizer_->trainables()) trainable.value.requires_grad_(true);
 }

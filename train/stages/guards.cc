@@ -2,22 +2,12 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "model/ops/largest_magnitude.h"
 
 namespace retort {
-namespace {
-
-// NaN if any element is. One pass without a temporary.
-double LargestMagnitude(const at::Tensor& x) {
-  const auto [least, most] = x.aminmax();
-  return std::max(-least.item<double>(), most.item<double>());
-}
-
-}  // namespace
-
 absl::Status CheckLoss(Stage stage, int64_t step, const std::string& where, double loss, int64_t vocab_size) {
   const std::string place = absl::StrCat(StageName(stage), ", step ", step + 1, ", ", where);
   if (!std::isfinite(loss)) {
@@ -39,14 +29,19 @@ absl::Status CheckLoss(Stage stage, int64_t step, const std::string& where, doub
 
 absl::Status CheckGradients(Stage stage, int64_t step, const std::string& where,
                             const std::vector<Trainable>& trainables) {
+  std::vector<at::Tensor> gradients;
   for (const Trainable& trainable : trainables) {
-    const at::Tensor& gradient = trainable.value.grad();
+    if (trainable.value.grad().defined()) gradients.push_back(trainable.value.grad());
+  }
+  const std::vector<double> largest = LargestMagnitudes(gradients);
+  auto next = largest.begin();
+  for (const Trainable& trainable : trainables) {
     std::string what;
-    if (!gradient.defined()) {
+    if (!trainable.value.grad().defined()) {
       what = "no gradient";
-    } else if (const double largest = LargestMagnitude(gradient); step == 0 && largest == 0.0) {
+    } else if (*next == 0.0 && step == 0) {
       what = "a gradient of zero everywhere";
-    } else if (!std::isfinite(largest)) {
+    } else if (!std::isfinite(*next++)) {
       what = "a gradient that is not finite";
     }
     if (!what.empty()) {

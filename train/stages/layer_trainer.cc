@@ -40,6 +40,7 @@ LayerTrainer::LayerTrainer(const StagePlan& plan, LanguageModel& student, int64_
   if (plan.stage == Stage::kHiddenStateAlignment && plan.scope == v1::TRAIN_SCOPE_BLOCK) {
     OwnNormsAndMlp(student, layer);
   }
+  JoinProjections(std::get<Mamba2Weights>(student.blocks[layer].mixer));
   optimizer_ = std::make_unique<AdamW>(LayerTrainables(plan, student, layer));
   for (const Trainable& trainable : optimizer_->trainables()) trainable.value.requires_grad_(true);
 }

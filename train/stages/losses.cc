@@ -8,6 +8,7 @@
 #include "model/layers/linear.h"
 #include "model/ops/compute_path.h"
 #include "model/ops/lm_head_kd.h"
+#include "model/ops/mean_distance.h"
 #include "model/ops/mixing_loss.h"
 
 namespace retort {
@@ -88,7 +89,8 @@ at::Tensor MatrixOrientationLoss(const at::Tensor& student_BHTT, const at::Tenso
 }
 
 at::Tensor HiddenStateLoss(const at::Tensor& student_BTE, const at::Tensor& teacher_BTE) {
-  return MeanDistance::apply(student_BTE, teacher_BTE);
+  return KernelsTake(student_BTE) ? FusedMeanDistance(student_BTE, teacher_BTE)
+                                  : MeanDistance::apply(student_BTE, teacher_BTE);
 }
 
 HeadLoss HeadCrossEntropy(const at::Tensor& hidden_nE, const HeadWeights& head, const HeadTargets& targets,

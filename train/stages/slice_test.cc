@@ -177,6 +177,38 @@ TEST_F(SliceTest, TrainsLayersAtDifferentStepsToTheSameBitsAsTogether) {
   }
 }
 
+TEST_F(SliceTest, BeginsAtABoundaryAndGivesOneOutToTheSameBits) {
+  const StagePlan plan = Stage2(v1::ALIGNMENT_TARGET_BLOCK, v1::TRAIN_SCOPE_MIXER);
+  LanguageModel whole = TinyStudent(teacher_, job_);
+  Slice alone(plan, teacher_, whole, batches_, {0, 2});
+  Slice lower(plan, teacher_, student_, batches_, {0}), upper(plan, teacher_, student_, batches_, {2});
+  std::vector<at::Tensor> between, top;
+  PassRelay below, above;
+  below.output_boundary = 2;  // above layer 1, which has no part in it
+  below.output = [&](int64_t, int64_t, const at::Tensor& hidden) { between.push_back(hidden.clone()); };
+  above.input = [&](int64_t, int64_t pass) -> absl::StatusOr<Boundary> { return Boundary{2, between[pass]}; };
+  above.output_boundary = 3;
+  above.output = [&](int64_t, int64_t, const at::Tensor& hidden) { top.push_back(hidden); };
+
+  EXPECT_EQ(alone.Step(0, {0, 2}, kGoOn).value().teacher_blocks, plan.micro_batches * 3);
+  EXPECT_EQ(lower.Step(0, {0}, kGoOn, below).value().teacher_blocks, plan.micro_batches * 2);
+  EXPECT_EQ(upper.Step(0, {2}, kGoOn, above).value().teacher_blocks, plan.micro_batches);
+  ExpectSameBits(TensorsOf(student_), TensorsOf(whole));
+  ASSERT_EQ(top.size(), plan.micro_batches);
+  for (int64_t pass = 0; pass < plan.micro_batches; ++pass) {
+    EXPECT_TRUE(SameBits(top[pass], Taps(Ids(plan, plan.first_sequence(0, pass)))[2].output_BTE)) << pass;
+  }
+}
+
+TEST_F(SliceTest, AnInputThatDoesNotComeEndsTheStepWithoutApplyingIt) {
+  const TensorMap before = Snapshot(student_);
+  Slice slice(TinyPlan(Stage::kMatrixOrientation), teacher_, student_, batches_, {2});
+  PassRelay relay;
+  relay.input = [](int64_t, int64_t) -> absl::StatusOr<Boundary> { return absl::CancelledError("stopped"); };
+  EXPECT_EQ(slice.Step(0, {2}, kGoOn, relay).status().code(), absl::StatusCode::kCancelled);
+  ExpectSameBits(TensorsOf(student_), before);
+}
+
 TEST_F(SliceTest, TrainsOnWithoutALayerThatIsDropped) {
   const StagePlan plan = TinyPlan(Stage::kHiddenStateAlignment);
   LanguageModel together = TinyStudent(teacher_, job_);

@@ -354,10 +354,22 @@ TEST_F(AgentTest, AVerdictThatItDoesNotKnowFailsTheSlice) {
   EXPECT_THAT(fail.message(), HasSubstr("verdict"));
 }
 
+TEST_F(AgentTest, AStepWhoseTurnHasNotComeIsAskedForAgainAndCountsNothing) {
+  v1::Slice slice = SliceOf({4});
+  slice.set_input(v1::INPUT_SOURCE_RELAY);
+  Begin(slice);
+  TakeWork<StepOrder>();
+  agent.OnWorkEnd(now, {.status = absl::OkStatus(), .result = StepReport(), .failed_layers = {}});
+  Step();
+  const v1::SliceProgress progress = Renew().progress();
+  EXPECT_EQ(progress.layers(0).step(), 1u);
+  EXPECT_EQ(progress.teacher_seconds_per_step(), 0.25);
+}
+
 TEST_F(AgentTest, AnInputSourceThatItDoesNotKnowFailsTheSlice) {
   Register();
   v1::Slice slice = SliceOf({4});
-  slice.set_input(static_cast<v1::InputSource>(2));
+  slice.set_input(static_cast<v1::InputSource>(3));
   Grant(slice);
   EXPECT_EQ(TakeCall<v1::FailRequest>().cause(), v1::END_CAUSE_INFRASTRUCTURE);
   ExpectNoWork();

@@ -102,7 +102,9 @@ void Prefetcher::Fetch() {
       low_step = low_step_;
       highest = highest_;
     }
+    const std::string asked = upstream_.address();
     const auto go_on = [&] {
+      if (upstream_.address() != asked) return false;
       MutexLock lock(mutex_);
       return !is_ending_ && next_ == number;
     };
@@ -121,16 +123,17 @@ void Prefetcher::Fetch() {
         Write(v1::LOG_LEVEL_WARNING, absl::StrCat("pull from the worker below: ", pulled.status().ToString()),
               low_step);
       }
-      Rest(failures, ++draws);
+      Rest(failures, ++draws, asked);
     }
   }
 }
 
-void Prefetcher::Rest(int failures, uint64_t draw) {
+// Until another worker is named, at most.
+void Prefetcher::Rest(int failures, uint64_t draw, const std::string& asked) {
   const int64_t until_ms = RelayNowMs() + RepeatWaitMs(failures, MixSeed(slice_.token, {draw}));
   MutexLock lock(mutex_);
-  for (int64_t now_ms = RelayNowMs(); !is_ending_ && now_ms < until_ms; now_ms = RelayNowMs()) {
-    changed_.wait_for(mutex_, milliseconds(until_ms - now_ms));
+  while (!is_ending_ && RelayNowMs() < until_ms && upstream_.address() == asked) {
+    changed_.wait_for(mutex_, kPoll);
   }
 }
 

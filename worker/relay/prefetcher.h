@@ -9,6 +9,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <string>
 #include <thread>
 
 #include "core/base/log.h"
@@ -39,7 +40,7 @@ class Prefetcher {
   void Write(v1::LogLevel level, const std::string& text, int64_t step);
   void Fetch();
   bool IsFull() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Rest(int failures, uint64_t draw);
+  void Rest(int failures, uint64_t draw, const std::string& asked);
   void SkipTo(int64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnHeard();
 

@@ -26,8 +26,4 @@ RelayLimits RelayLimitsOf(const StagePlan& plan, int64_t hidden_size) {
   return limits;
 }
 
-uint64_t RelayBytes(const RelayLimits& limits) {
-  return limits.buffer_bytes + static_cast<uint64_t>(limits.prefetch + 1) * limits.micro_batch_bytes;
-}
-
 }  // namespace retort

@@ -16,7 +16,4 @@ struct RelayLimits {
 
 RelayLimits RelayLimitsOf(const StagePlan& plan, int64_t hidden_size);
 
-// What a relay adds to the memory of a slice: the buffer, and what was asked for ahead.
-uint64_t RelayBytes(const RelayLimits& limits);
-
 }  // namespace retort

@@ -26,7 +26,7 @@ TEST(RelayLimits, TheFewestThatOverlapWhereStepsAreLarge) {
   const RelayLimits limits = RelayLimitsOf(PlanOf(8, 4, 1024), 4096);  // 64 MiB a micro-batch
   EXPECT_EQ(limits.lead_steps, 2);
   EXPECT_EQ(limits.prefetch, 1);
-  EXPECT_EQ(RelayBytes(limits), limits.buffer_bytes + 2 * limits.micro_batch_bytes);
+  EXPECT_EQ(limits.buffer_bytes, 6 * 8 * limits.micro_batch_bytes);
 }
 
 TEST(RelayLimits, NoMoreIsAskedForThanTheUpstreamMayTrainOn) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +17,8 @@ using std::chrono::milliseconds;
 // stopped.
 constexpr int64_t kTrainingAwayMs = 3'000;
 constexpr milliseconds kPoll{50};  // for `stop`
+// Of a slice that is being loaded, how many of its first steps are waited for; no lead is less.
+constexpr int64_t kLeadOfLoading = 2;
 
 }  // namespace
 
@@ -35,9 +38,21 @@ std::string RelayCounts::Text() const {
                       sent_bytes.load(), " bytes)");
 }
 
-void RelayState::BeginLoad(uint64_t run_id) {
+RelayedSlice RelayedSliceOf(const v1::Slice& slice) {
+  RelayedSlice relayed = {.token = slice.token(), .run_id = slice.run_id(), .stage = slice.stage()};
+  relayed.pulls = slice.input() == v1::INPUT_SOURCE_RELAY;
+  relayed.lowest_layer = slice.layers(0).layer();
+  relayed.first_step = std::numeric_limits<int64_t>::max();
+  for (const v1::SliceLayer& layer : slice.layers()) {
+    relayed.first_step = std::min(relayed.first_step, static_cast<int64_t>(layer.next_step()));
+    relayed.output_boundary = layer.layer() + 1;
+  }
+  return relayed;
+}
+
+void RelayState::BeginLoad(const RelayedSlice& slice) {
   MutexLock lock(mutex_);
-  loading_run_id_ = run_id;
+  loading_ = slice;
   TellChange();
 }
 
@@ -48,24 +63,27 @@ void RelayState::BeginSlice(std::shared_ptr<const ServedRun> run, const RelayedS
     ForgetRun();
   }
   run_ = std::move(run);
-  loading_run_id_ = 0;
+  loading_.reset();
   slice_ = slice;
+  step_ = slice.first_step;
+  output_boundary_ = slice.output_boundary;
   is_in_step_ = false;
   left_step_ms_ = RelayNowMs();
+  if (!slice.pulls || (upstream_ && upstream_->boundary() > slice.lowest_layer)) upstream_.reset();
   SetOrders(slice.token, orders_token_ == slice.token ? orders_ : orders);  // a verdict's are newer
   TellChange();
 }
 
 void RelayState::EndSlice() {
   MutexLock lock(mutex_);
-  loading_run_id_ = 0;
+  loading_.reset();
   slice_.reset();
   TellChange();
 }
 
 void RelayState::Clear() {
   MutexLock lock(mutex_);
-  loading_run_id_ = 0;
+  loading_.reset();
   slice_.reset();
   run_.reset();
   ForgetRun();
@@ -121,7 +139,12 @@ void RelayState::EndStep(int64_t next_step) {
 
 bool RelayState::is_wanted() const {
   MutexLock lock(mutex_);
-  return orders_.has_low_step();
+  return IsWanted();
+}
+
+// Orders come with heartbeats, so the first Pull may come before them.
+bool RelayState::IsWanted() const {
+  return orders_.has_low_step() || (pulled_ && slice_ && pulled_->stage == slice_->stage);
 }
 
 void RelayState::Put(int64_t step, int64_t pass, at::Tensor hidden_BTE) {
@@ -173,9 +196,13 @@ std::optional<v1::RelayUpstream> RelayState::upstream() const {
 }
 
 bool RelayState::TrainingComesTo(const Key& key, int64_t now_ms) const {
-  if (!slice_ || slice_->stage != key.stage || slice_->run_id != run_->run_id) return false;
-  if (!orders_.has_low_step() || key.boundary != output_boundary_) return false;
   const auto step = static_cast<int64_t>(key.step);
+  if (loading_ && loading_->run_id == run_->run_id && loading_->stage == key.stage) {
+    return key.boundary == loading_->output_boundary && step >= loading_->first_step &&
+           step < loading_->first_step + kLeadOfLoading;
+  }
+  if (!slice_ || slice_->stage != key.stage || slice_->run_id != run_->run_id) return false;
+  if (!IsWanted() || key.boundary != output_boundary_) return false;
   if (step < step_ || step >= step_ + slice_->limits.lead_steps) return false;
   return is_in_step_ || now_ms - left_step_ms_ < kTrainingAwayMs;
 }
@@ -189,7 +216,7 @@ RelayState::Found RelayState::Find(const v1::PullRequest& request, int64_t now_m
   Found found;
   found.changes = changes_;
   if (!is_this_run) {
-    if (loading_run_id_ == batch.run_id()) found.finding = Finding::kLoading;
+    if (loading_ && loading_->run_id == batch.run_id()) found.finding = Finding::kLoading;
     return found;
   }
   found.run = run_;

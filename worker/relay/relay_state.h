@@ -43,8 +43,15 @@ struct RelayedSlice {
   uint64_t token = 0;
   uint64_t run_id = 0;
   v1::Stage stage = v1::STAGE_UNSPECIFIED;
+  bool pulls = false;  // else it recomputes
+  int64_t lowest_layer = 0;
+  int64_t first_step = 0;
+  int64_t output_boundary = 0;  // one above its last layer, as loaded
   RelayLimits limits = {};
 };
+
+// Without limits.
+RelayedSlice RelayedSliceOf(const v1::Slice& slice);
 
 // Of a process: what was done for this worker's own slices and for those of others.
 struct RelayCounts {
@@ -63,12 +70,12 @@ class RelayState {
  public:
   // ---- What the worker does; from the thread that works.
 
-  // A slice of the run is being loaded: who asks for it waits.
-  void BeginLoad(uint64_t run_id);
+  // The slice is being loaded: who asks for its run, or for what it will put out first, waits.
+  void BeginLoad(const RelayedSlice& slice);
   // Loaded: serves this run from now on, and no other. The slice trains.
   void BeginSlice(std::shared_ptr<const ServedRun> run, const RelayedSlice& slice,
                   const v1::RelayOrders& orders);
-  // Nothing is being loaded any more, and nothing trains. What was put out stays for those above.
+  // Nothing is loaded or trained any more. What was put out stays for those above.
   void EndSlice();
   // Nothing is served any more.
   void Clear();
@@ -85,7 +92,8 @@ class RelayState {
 
   // ---- What the orchestrator says.
   void TakeOrders(uint64_t token, const v1::RelayOrders& orders);
-  // Whoever was named last: one whose slice is done goes on serving.
+  // Whoever was named last: one whose slice is done goes on serving. Nobody whose boundary is above our
+  // slice, as after a new cut: two that pull from each other would wait for each other.
   std::optional<v1::RelayUpstream> upstream() const;
 
   // ---- What others ask for.
@@ -123,6 +131,7 @@ class RelayState {
   };
 
   std::optional<uint64_t> Floor() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool IsWanted() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool TrainingComesTo(const Key& key, int64_t now_ms) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DropPassed(const Pulled& pulled) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ForgetRun() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -134,7 +143,7 @@ class RelayState {
   std::condition_variable_any changed_;
   uint64_t changes_ ABSL_GUARDED_BY(mutex_) = 0;
   std::shared_ptr<const ServedRun> run_ ABSL_GUARDED_BY(mutex_);
-  uint64_t loading_run_id_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::optional<RelayedSlice> loading_ ABSL_GUARDED_BY(mutex_);
   std::optional<RelayedSlice> slice_ ABSL_GUARDED_BY(mutex_);  // that trains
   int64_t step_ ABSL_GUARDED_BY(mutex_) = 0;                   // its batch, or its next one
   int64_t output_boundary_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -33,6 +33,7 @@ class RelayStateTest : public testing::Test {
                      {.token = token,
                       .run_id = run_id,
                       .stage = stage,
+                      .output_boundary = kBoundary,
                       .limits = {.lead_steps = kLead,
                                  .prefetch = 2,
                                  .micro_batch_bytes = 4,
@@ -97,7 +98,7 @@ TEST_F(RelayStateTest, AnotherRunOrTeacherIsNotServedAndOneThatLoadsIsWaitedFor)
   v1::PullRequest other = Request(0);
   other.mutable_batch()->set_run_id(4);
   EXPECT_EQ(Find(other), Finding::kNotServed);
-  state.BeginLoad(4);
+  state.BeginLoad({.token = 42, .run_id = 4, .stage = kStage1});
   EXPECT_EQ(Find(other), Finding::kLoading);
   EXPECT_EQ(Find(Request(0)), Finding::kTrainingComes) << "this one goes on";
   v1::PullRequest foreign = Request(0);
@@ -106,6 +107,22 @@ TEST_F(RelayStateTest, AnotherRunOrTeacherIsNotServedAndOneThatLoadsIsWaitedFor)
   Train(0);
   Begin(kStage1, 42, Orders(0), 4);
   EXPECT_EQ(Find(Request(0)), Finding::kNotServed);
+}
+
+TEST_F(RelayStateTest, TheFirstStepsOfASliceThatLoadsAreWaitedFor) {
+  state.EndSlice();
+  state.BeginLoad(
+      {.token = 42, .run_id = kRun, .stage = kStage2, .first_step = 6, .output_boundary = kBoundary});
+  EXPECT_EQ(Find(Request(6, {}, kStage2)), Finding::kTrainingComes);
+  EXPECT_EQ(Find(Request(5, {}, kStage2)), Finding::kTeacher);
+  EXPECT_EQ(Find(Request(6, {}, kStage1)), Finding::kTeacher);
+}
+
+TEST_F(RelayStateTest, TheFirstPullCountsBeforeTheOrdersDo) {
+  Begin(kStage1, 42, Orders(std::nullopt));
+  EXPECT_FALSE(state.is_wanted());
+  EXPECT_EQ(Find(Request(0, 0)), Finding::kTrainingComes);
+  EXPECT_TRUE(state.is_wanted());
 }
 
 TEST_F(RelayStateTest, TrainingGoesItsLeadBeyondTheSlowestSliceAbove) {

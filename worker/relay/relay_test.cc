@@ -5,9 +5,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <sstream>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
+#include "core/base/check.h"
+#include "core/rpc/channel.h"
+#include "grpcpp/server_builder.h"
+#include "tests/support/child_process.h"
+#include "worker/run/testing_gang.h"
 #include "worker/run/testing_workshop.h"
 
 namespace retort {
@@ -39,7 +47,7 @@ class RelayWorker {
 
   // Loads the slice, whose result Step and Publish then mean.
   void Load(const v1::Slice& slice, CheckpointSource& source) {
-    work_ = workshop_.Load(slice, source, WorkshopRun::kNever, [](const LoadProgress&) {}).value();
+    work_ = workshop_.Load(slice, source, gang_, WorkshopRun::kNever, [](const LoadProgress&) {}).value();
     layers_.clear();
     for (const v1::SliceLayer& layer : slice.layers()) layers_.push_back(layer.layer());
   }
@@ -58,8 +66,52 @@ class RelayWorker {
  private:
   const std::unique_ptr<Relay> relay_;
   TorchWorkshop workshop_;
+  NoGang gang_;
   std::unique_ptr<SliceWork> work_;
   std::vector<uint32_t> layers_;
+};
+
+// Hands Pulls on to a worker, and breaks every third answer: one is damaged, one ends too soon, one ends with
+// an error after its first message.
+class BrokenLine final : private v1::ActivationService::Service {
+ public:
+  explicit BrokenLine(const std::string& worker)
+      : stub_(v1::ActivationService::NewStub(MakeChannel(worker))) {
+    grpc::ServerBuilder builder;
+    SetServerArguments(builder);
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+    RETORT_CHECK(server_ != nullptr);
+  }
+  ~BrokenLine() override { server_->Shutdown(std::chrono::system_clock::now()); }
+  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
+  int broken() const { return broken_; }
+
+ private:
+  grpc::Status Pull(grpc::ServerContext*, const v1::PullRequest* request,
+                    grpc::ServerWriter<v1::PullReply>* writer) override {
+    const int call = calls_++;
+    const bool breaks = call % 3 == 2;
+    grpc::ClientContext context;
+    const auto reader = stub_->Pull(&context, *request);
+    for (v1::PullReply reply; reader->Read(&reply);) {
+      if (breaks && reply.has_chunk()) return Break(call / 3 % 3, reply, *writer);
+      writer->Write(reply);
+    }
+    return reader->Finish();
+  }
+  grpc::Status Break(int how, v1::PullReply& reply, grpc::ServerWriter<v1::PullReply>& writer) {
+    ++broken_;
+    if (how == 0) (*reply.mutable_chunk()->mutable_data())[17] ^= 4;
+    if (how != 1) writer.Write(reply);
+    return how == 2 ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "the line is cut") : grpc::Status::OK;
+  }
+
+  const std::unique_ptr<v1::ActivationService::Stub> stub_;
+  int port_ = 0;
+  std::atomic<int> calls_ = 0, broken_ = 0;
+  std::unique_ptr<grpc::Server> server_;
 };
 
 class RelayTest : public testing::Test {
@@ -183,16 +235,32 @@ TEST_F(RelayTest, ASliceWhoseUpstreamIsGoneRecomputesUntilAnotherAnswers) {
   EXPECT_THAT(lines_.str(), testing::HasSubstr("no worker below answers"));
 
   a.emplace(log_);
-  a->Load(below, run_.kept);  // from the start: hundreds of batches behind, in proportion
+  a->Load(below, run_.kept);  // from its first step, and it takes none
+  const uint64_t received = b.counts().received;
   v1::RelayOrders orders;
   *orders.mutable_upstream() = a->AsUpstream(2);
   b.TakeOrders(slice.token(), orders);
-  const std::jthread training([&] { a->Step(kSteps); });
+  EXPECT_TRUE(Eventually(30, [&] { return b.counts().received > received; }));
   b.Step(kSteps - 12);
-  EXPECT_LT(b.counts().recomputed, (kSteps - 6) * kMicroBatches);
-  EXPECT_GT(b.counts().received, 6 * kMicroBatches);
-  Publish(kStage2, b);
-  EXPECT_EQ(lines_.str().find("another"), std::string::npos);
+  EXPECT_EQ(b.counts().recomputed, 6 * kMicroBatches);
+  EXPECT_THAT(lines_.str(), testing::HasSubstr("answers again"));
+}
+
+TEST_F(RelayTest, AnswersThatBreakOffOrAreDamagedAreAskedForAgain) {
+  RelayWorker a(log_), b(log_);
+  a.Load(SliceOf(kStage1, {0, 2}, std::nullopt, 0), run_.kept);
+  v1::RelayUpstream upstream = a.AsUpstream(2);
+  const BrokenLine line(upstream.address());
+  upstream.set_address(line.address());
+  b.Load(SliceOf(kStage1, {3}, upstream, std::nullopt), run_.kept);
+  {
+    const std::jthread training([&] { a.Step(kSteps); });
+    b.Step(kSteps);
+  }
+  Publish(kStage1, b);
+  ExpectTheBytesOfOneWorker(1);
+  EXPECT_GE(line.broken(), 9);
+  EXPECT_THAT(lines_.str(), testing::HasSubstr("does not have its checksum at byte 0"));
 }
 
 TEST_F(RelayTest, SlicesThatWereCutAnewPullAtTheirNewBoundaries) {

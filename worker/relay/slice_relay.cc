@@ -21,10 +21,8 @@ SliceRelay::SliceRelay(Relay& relay, std::shared_ptr<const ServedRun> run, const
     : relay_(relay),
       run_(std::move(run)),
       plan_(PlanOf(*run_, slice.stage())),
-      slice_{.token = slice.token(),
-             .run_id = slice.run_id(),
-             .stage = slice.stage(),
-             .limits = RelayLimitsOf(plan_, run_->teacher.config.hidden_size)} {
+      slice_(RelayedSliceOf(slice)) {
+  slice_.limits = RelayLimitsOf(plan_, run_->teacher.config.hidden_size);
   relay_.state().BeginSlice(run_, slice_, slice.relay());
   if (slice.input() == v1::INPUT_SOURCE_RELAY) {
     prefetcher_ = std::make_unique<Prefetcher>(relay_.upstream(), run_, slice_, relay_.log());

@@ -37,7 +37,7 @@ class SliceRelay {
   Relay& relay_;
   const std::shared_ptr<const ServedRun> run_;
   const StagePlan& plan_;
-  const RelayedSlice slice_;
+  RelayedSlice slice_;
   int64_t lowest_ = 0, highest_ = 0;
   std::unique_ptr<Prefetcher> prefetcher_;  // nullptr: it recomputes
 };

@@ -14,6 +14,8 @@ namespace {
 
 // After an upstream has not answered, how long everything is recomputed before it is asked again.
 constexpr int64_t kAskAgainMs = 5'000;
+// What is made for others must come to an end, however long the one below lets us wait.
+constexpr int64_t kMostWaitMs = 30'000;
 
 }  // namespace
 
@@ -85,11 +87,17 @@ void TeacherService::Serve() {
 absl::StatusOr<Boundary> TeacherService::Input(Wish& wish, const StagePlan& plan) {
   const v1::BatchRef& batch = wish.batch;
   const auto step = static_cast<int64_t>(batch.step());
-  if (state_.upstream() && RelayNowMs() >= ask_upstream_from_ms_) {
-    absl::StatusOr<Boundary> pulled = upstream_.Pull(
-        *wish.run, batch.stage(), step, batch.micro_batch(), batch.boundary(), wish.token,
-        /*low_step=*/std::nullopt, [&] { return IsWanted(wish); }, [] {});
-    if (pulled.ok() || absl::IsCancelled(pulled.status())) return pulled;
+  const std::string below = upstream_.address();
+  if (!below.empty() && batch.boundary() > 1 && RelayNowMs() >= ask_upstream_from_ms_) {
+    const int64_t until_ms = RelayNowMs() + kMostWaitMs;
+    const auto go_on = [&] {
+      return IsWanted(wish) && upstream_.address() == below && RelayNowMs() < until_ms;
+    };
+    absl::StatusOr<Boundary> pulled =
+        upstream_.Pull(*wish.run, batch.stage(), step, batch.micro_batch(), batch.boundary() - 1, wish.token,
+                       /*low_step=*/std::nullopt, go_on, [] {});
+    if (pulled.ok()) return pulled;
+    if (!IsWanted(wish)) return absl::CancelledError("nobody waits for it any more");
     ask_upstream_from_ms_ = RelayNowMs() + kAskAgainMs;
   }
   return EmbedMicroBatch(plan, wish.run->teacher, *wish.run->batches, step, batch.micro_batch());

@@ -91,6 +91,11 @@ class PullCall {
 
 }  // namespace
 
+std::string Upstream::address() const {
+  const std::optional<v1::RelayUpstream> upstream = state_.upstream();
+  return upstream ? upstream->address() : "";
+}
+
 std::shared_ptr<v1::ActivationService::Stub> Upstream::StubOf(const std::string& address) {
   MutexLock lock(mutex_);
   if (stub_ == nullptr || address_ != address) {

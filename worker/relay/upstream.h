@@ -25,6 +25,8 @@ class Upstream {
   // `state`, which knows whom to ask, outlives it.
   explicit Upstream(RelayState& state) : state_(state) {}
 
+  std::string address() const;  // of whoever is to be asked; empty: nobody
+
   // One Pull: the micro-batch `pass` of batch `step` of the run's `stage`, at the upstream's boundary, or at
   // `highest` where that is lower. `go_on` is asked all the time; `on_heard` is called at each sign of life.
   //   UNAVAILABLE, FAILED_PRECONDITION, OUT_OF_RANGE, RESOURCE_EXHAUSTED, DATA_LOSS

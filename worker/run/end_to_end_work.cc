@@ -288,6 +288,7 @@ void EndToEndWork::Drop(const std::vector<uint32_t>&) {
 json EndToEndWork::ResultJson(const std::vector<StageRecord>& stages) const {
   json result = NewResult(assignment_.job().name(),
                           RunIdentity(assignment_.job(), assignment_.inputs(), assignment_.numerics()));
+  result["layer_types"] = StudentConfigJson(student_.config)["layer_types"];
   result["teacher"] = measured_["teacher"];
   result["initial"] = measured_["initial"];
   double seconds = measured_["seconds"];

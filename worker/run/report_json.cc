@@ -62,13 +62,9 @@ std::string Words(const Tokenizer& tokenizer, const at::Tensor& ids_T) {
 }  // namespace
 
 json ArchitectureJson(const LanguageModel& teacher, const LanguageModel& student) {
-  return {{"layer_types", StudentConfigJson(student.config)["layer_types"]},
-          {"hidden_size", teacher.config.hidden_size},
-          {"heads", teacher.config.heads},
-          {"kv_heads", teacher.config.kv_heads},
-          {"vocab_size", teacher.config.vocab_size},
-          {"teacher_parameters", Parameters(teacher)},
-          {"student_parameters", Parameters(student)}};
+  return {{"hidden_size", teacher.config.hidden_size}, {"heads", teacher.config.heads},
+          {"kv_heads", teacher.config.kv_heads},       {"vocab_size", teacher.config.vocab_size},
+          {"teacher_parameters", Parameters(teacher)}, {"student_parameters", Parameters(student)}};
 }
 
 std::optional<int64_t> ShownLayer(const ModelConfig& student) {

@@ -76,7 +76,7 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::Load(
   if (relay_ != nullptr && slice.stage() == v1::STAGE_END_TO_END) {
     relay_->state().Clear();  // no layer trains in stages 1 and 2 any more
   } else if (relay_ != nullptr) {
-    relay_->state().BeginLoad(slice.run_id());
+    relay_->state().BeginLoad(RelayedSliceOf(slice));
   }
   auto work = CatchTorch(absl::StrCat("loading a slice of run ", slice.run_id()),
                          [&] { return LoadInTorch(slice, source, gang, stop, on_progress); });
@@ -96,7 +96,9 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
   const ModelConfig& teacher = material_->teacher_config();
 
   if (slice.stage() == v1::STAGE_END_TO_END) {
-    LoadProgress progress = {.planned_memory_bytes = EndToEndMemory(slice.job(), ShapeOf(teacher)).peak()};
+    const uint64_t ranks = std::max(1U, slice.gang().world_size());
+    LoadProgress progress = {.planned_memory_bytes =
+                                 EndToEndMemory(slice.job(), ShapeOf(teacher), ranks).peak()};
     on_progress(progress);
     ASSIGN_OR_RETURN(LanguageModel whole, material_->Teacher(teacher.num_layers() + 1));
     return EndToEndWork::Load(slice, *material_, std::move(whole), source, gang, log_, stop, [&] {

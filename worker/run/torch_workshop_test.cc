@@ -114,8 +114,9 @@ TEST_F(TorchWorkshopTest, TheReportShowsOneHeadOfTheMiddleLayerAndContinuedTexts
   run.Prepare(workshop);
   run.Train(workshop, kStage1, {0, 2, 3}, 20);
   run.Train(workshop, kStage2, {0, 2, 3}, 20);
-  const json report = json::parse(FileOf(Finish(run, 20), "report.json"));
-  EXPECT_EQ(report["architecture"]["layer_types"], json({"mamba2", "attention", "mamba2", "mamba2"}));
+  const SavedLayer result = Finish(run, 20);
+  EXPECT_EQ(json::parse(FileOf(result, "result.json"))["layer_types"], json({"mamba2", "attention", "mamba2", "mamba2"}));
+  const json report = json::parse(FileOf(result, "report.json"));
   EXPECT_LT(report["architecture"]["teacher_parameters"], report["architecture"]["student_parameters"]);
 
   const json& matrices = report["matrices"];
