@@ -76,14 +76,14 @@ TEST_F(RelayTest, RunsTheTeacherOnceForThreeWorkersAndMakesTheStudentOfOne) {
 
 TEST_F(RelayTest, WithoutItEachSliceRunsTheTeacherFromTheEmbeddingUp) {
   const Counts counts = Train("never");
-  uint64_t blocks = 0;
+  uint64_t most = 0;  // where no slice is cut anew
   for (const v1::Event& grant : SliceGrants()) {
     const uint64_t steps = kJob.StepsOf(grant.stage()) - grant.steps(0);
-    blocks += steps * kMicroBatches * (grant.layers(grant.layers_size() - 1) + 1);
+    most += steps * kMicroBatches * (grant.layers(grant.layers_size() - 1) + 1);
   }
   EXPECT_GT(SliceGrants().size(), 2u);
-  EXPECT_EQ(counts.trained_blocks, blocks);
-  EXPECT_GT(blocks, kPasses * kBlocks);
+  EXPECT_LE(counts.trained_blocks, most);
+  EXPECT_GT(counts.trained_blocks, kPasses * kBlocks);
   EXPECT_EQ(counts.served_blocks + counts.received + counts.sent, 0u);
 }
 
