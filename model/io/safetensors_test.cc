@@ -157,6 +157,13 @@ struct Refusal {
   const char* message;
 };
 
+void ExpectRefused(const Refusal& refusal) {
+  const absl::Status status = OpenBytes(refusal.bytes);
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << refusal.what << ": " << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(refusal.message)) << refusal.what;
+  EXPECT_THAT(std::string(status.message()), EndsWith("; fetch or write it again")) << refusal.what;
+}
+
 TEST(Safetensors, RefusesBrokenHeaders) {
   const auto one = [](const std::string& description) { return FileBytes("{\"x\":" + description + "}", 8); };
   const auto pair = [](const std::string& a, const std::string& b) {
@@ -214,20 +221,25 @@ TEST(Safetensors, RefusesBrokenHeaders) {
        "tensors b and a overlap"},
       {"one shared byte", pair(R"([5],"data_offsets":[0,5])", R"([4],"data_offsets":[4,8])"),
        "a and b overlap"},
-      {"bytes before the first tensor", one(R"({"dtype":"F32","shape":[1],"data_offsets":[4,8]})"),
+  };
+  for (const Refusal& refusal : refusals) ExpectRefused(refusal);
+}
+
+TEST(Safetensors, RefusesBytesThatNoTensorOwns) {
+  const Refusal refusals[] = {
+      {"bytes before the first tensor",
+       FileBytes(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8),
        "the 4 bytes before tensor x are no tensor's"},
-      {"bytes between two", pair(R"([3],"data_offsets":[0,3])", R"([3],"data_offsets":[5,8])"),
+      {"bytes between two",
+       FileBytes(R"({"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},)"
+                 R"("b":{"dtype":"U8","shape":[3],"data_offsets":[5,8]}})",
+                 8),
        "the 2 bytes before tensor b are no tensor's"},
-      {"bytes behind the last", one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,4]})"),
+      {"bytes behind the last", FileBytes(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 8),
        "the last 4 bytes are no tensor's"},
       {"bytes without a tensor", FileBytes("{}", 3), "the last 3 bytes are no tensor's"},
   };
-  for (const Refusal& refusal : refusals) {
-    const absl::Status status = OpenBytes(refusal.bytes);
-    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << refusal.what << ": " << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr(refusal.message)) << refusal.what;
-    EXPECT_THAT(std::string(status.message()), EndsWith("; fetch or write it again")) << refusal.what;
-  }
+  for (const Refusal& refusal : refusals) ExpectRefused(refusal);
 }
 
 TEST(Safetensors, RefusesHeadersThatSayThingsTwice) {
