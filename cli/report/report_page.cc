@@ -7,7 +7,6 @@
 #include <limits>
 #include <ostream>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/report/colours.h"
@@ -321,7 +320,13 @@ std::string Throughput(const json& result) {
                        EscapeHtml(host.at("kernel").get<std::string>()))));
 }
 
-std::string Samples(const json& samples) {
+std::string Samples(const json& shown) {
+  const json& samples = shown.at("samples");
+  if (shown.contains("no_samples")) {
+    return Section("How they write",
+                   absl::StrCat("<p class=soft>No samples: the teacher's tokenizer cannot be read. ",
+                                EscapeHtml(shown.at("no_samples").get<std::string>()), "</p>\n"));
+  }
   if (samples.empty()) return "";
   std::string text = "<p class=soft>Held-out text, continued greedily: the likeliest token each time.</p>\n";
   for (const json& sample : samples) {
@@ -367,6 +372,7 @@ constexpr JsonPlace kShown[] = {
     {"architecture/teacher_parameters", JsonShape::kCount},
     {"architecture/student_parameters", JsonShape::kCount},
     {"matrices", JsonShape::kObject, /*optional=*/true},
+    {"no_samples", JsonShape::kText, /*optional=*/true},
     {"samples", JsonShape::kList},
     {"samples/*", JsonShape::kObject},
     {"samples/*/prompt", JsonShape::kText},
@@ -404,8 +410,8 @@ absl::StatusOr<std::string> ReportPage(const RunFiles& files) {
       EscapeHtml(files.result.at("job").get<std::string>()), " – Retort</title>\n<style>", kPageStyle,
       "</style>\n</head>\n<body>\n", Summary(files),
       Architecture(shown.at("architecture"), files.result.at("layer_types")), QualityTable(files.result),
-      LossCurves(files), HeatMap(files.result), matrices, Samples(shown.at("samples")),
-      Throughput(files.result), repeat, "</body>\n</html>\n");
+      LossCurves(files), HeatMap(files.result), matrices, Samples(shown), Throughput(files.result), repeat,
+      "</body>\n</html>\n");
 }
 
 absl::Status WriteReport(const std::filesystem::path& directory) {

@@ -123,6 +123,17 @@ TEST(ReportPage, TakesARunWithoutStagesMatricesAndSamples) {
                            Not(HasSubstr("One head")), Not(HasSubstr("How they write"))));
 }
 
+TEST(ReportPage, SaysWhyThereAreNoSamples) {
+  RunFiles files = Files();
+  files.shown["samples"] = json::array();
+  files.shown["no_samples"] = "t/tokenizer.json: 'model.type' is \"<X>\"";
+  const absl::StatusOr<std::string> page = ReportPage(files);
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_THAT(*page,
+              HasSubstr("No samples: the teacher's tokenizer cannot be read. t/tokenizer.json: 'model.type' "
+                        "is &quot;&lt;X&gt;&quot;"));
+}
+
 TEST(ReportPage, NamesTheFileAndThePlaceOfWhatIsNoResult) {
   RunFiles files = Files();
   files.result["stages"][1]["seconds"] = "long";

@@ -128,13 +128,33 @@ TEST_P(DiscreteMamba2, ListsEveryTensorAndThoseThatEnterTheMatrix) {
 }
 
 // x / softplus(a), as the published layer computes it, overflows here.
-TEST_P(DiscreteMamba2, KeepsItsStateWhereADecaysNothing) {
+TEST_P(DiscreteMamba2, SumsItsStateWhereADecaysNothing) {
   weights_.a_proj = at::zeros_like(weights_.a_proj);
   weights_.a_proj.select(1, 0).fill_(-1000);
-  at::Tensor u = golden_["u"].clone();
-  u.select(2, 0).fill_(1.0);  // a = -1000: softplus is 0 and the decay 1
-  const at::Tensor out = Mamba2(u, weights_, shape_, kNoEps, nullptr);
-  EXPECT_TRUE(out.isfinite().all().item<bool>());
+  at::Tensor u_BTE = golden_["u"].clone();
+  u_BTE.select(2, 0).fill_(1.0);  // a = -1000: softplus is 0 and the decay 1
+  for (at::Tensor W::*conv : {&W::conv_x, &W::conv_b, &W::conv_c}) {
+    (weights_.*conv).zero_().select(1, shape_.conv_kernel - 1).fill_(1);  // the token itself
+  }
+  for (at::Tensor W::*bias : {&W::conv_x_bias, &W::conv_b_bias, &W::conv_c_bias}) (weights_.*bias).zero_();
+  const int64_t batch = u_BTE.size(0), tokens = u_BTE.size(1);
+  const auto of_heads = [&](const at::Tensor& projection) {
+    const at::Tensor grouped =
+        at::linear(u_BTE, projection).view({batch, tokens, shape_.groups, shape_.state_size});
+    return grouped.repeat_interleave(shape_.heads / shape_.groups, 2);
+  };
+  const at::Tensor x_BTHP =
+      at::linear(u_BTE, weights_.x_proj).view({batch, tokens, shape_.heads, shape_.head_dim});
+  const at::Tensor sums_BTHPN =
+      (x_BTHP.unsqueeze(-1) * of_heads(weights_.b_proj).unsqueeze(3)).cumsum(1, at::kDouble).to(at::kFloat);
+  const at::Tensor y_BTHP = (sums_BTHPN * of_heads(weights_.c_proj).unsqueeze(3)).sum(-1) +
+                            weights_.d.view({shape_.heads, 1}) * x_BTHP;
+  const at::Tensor gate_BTM = at::silu(at::linear(u_BTE, weights_.z_proj) + weights_.z_bias);
+
+  Mamba2State state;
+  ExpectClose(Mamba2(u_BTE, weights_, shape_, kNoEps, &state),
+              at::linear(y_BTHP.flatten(2) * gate_BTM, weights_.out_proj), "out");
+  ExpectClose(state.ssm_BHPN, sums_BTHPN.select(1, tokens - 1), "ssm");
 }
 
 }  // namespace

@@ -65,7 +65,45 @@ def pair(code, sizes, entries, data):
     return struct.pack("<H", len(index)) + index + data
 
 
+def configs():
+    phi = {"model_type": "phi", "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+           "num_attention_heads": 2, "partial_rotary_factor": 0.5, "eos_token_id": [2, 7]}
+    yield "phi", phi
+    rope = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 16}
+    yield "qwen", {**phi, "model_type": "qwen2", "num_key_value_heads": 1, "partial_rotary_factor": 1.0,
+                   "use_sliding_window": True, "sliding_window": 4096, "max_position_embeddings": 64,
+                   "rope_scaling": rope}
+    mixer = {"heads": 2, "head_dim": 8, "state_size": 4, "groups": 1, "conv_kernel": 4}
+    yield "student", {**phi, "model_type": "retort_hybrid", "base_model_type": "phi",
+                      "layer_types": ["attention", "discrete_mamba2"], "discrete_mamba2": mixer}
+
+
+def run_files():
+    student = {"perplexity": 30.0, "tokens": 9, "kl": 0.5, "top1_agreement": 0.25, "hidden_distance": [0.0, None],
+               "off_domain": {"perplexity": 40.0, "tokens": 9}}
+    stage = {"name": "end_to_end", "tokens": 64, "seconds": 1.5, "loss_first": 4.5, "loss_last": None, "student": student}
+    job = {"teacher": {"path": "t"}, "student": {"mixer": "MIXER_KIND_MAMBA2"}}
+    result = {"job": "a", "seconds": 2.5, "peak_memory_bytes": 1024, "layer_types": ["attention", "mamba2"],
+              "versions": {"retort": "0"}, "host": {"processor": "p", "cores": 2, "kernel": "k"},
+              "identity": {"job": job, "teacher_sha256": "a", "data_sha256": {"x.bin": "b"}, "threads": 1,
+                           "compute_path": "avx2", "version": "0"},
+              "teacher": {"perplexity": 20.0, "tokens": 9}, "initial": student, "student": student, "stages": [stage],
+              "tokens_per_second": {"end_to_end": 42.5}}
+    shown = {"architecture": {"hidden_size": 8, "heads": 2, "kv_heads": 1, "vocab_size": 9, "teacher_parameters": 99,
+                              "student_parameters": 99},
+             "matrices": {"layer": 1, "head": 0, "teacher": [1, 0.5, 0.5],
+                          "students": [{"after": "untrained", "values": [1, None, -2e9]}]},
+             "samples": [{"prompt": "a", "teacher": "b", "student": "c"}]}
+    metrics = "".join(json.dumps({"stage": name, "step": step, "layer": layer, "loss": loss}) + "\n"
+                      for name, step, layer, loss in (("end_to_end", 1, None, 4.5), ("end_to_end", 2, None, None)))
+    return "\n---\n".join((json.dumps(result), json.dumps(shown), metrics))
+
+
 def main():
+    for name, config in configs():
+        write("model_config_fuzz", name, json.dumps(config))
+    write("run_files_fuzz", "whole", run_files())
     for name, stored in tokenizers():
         write("tokenizer_fuzz", name + ".json", json.dumps(stored, separators=(",", ":")))
     for stored in json.loads((HERE / "../golden/chat/chats.json").read_text())["templates"]:

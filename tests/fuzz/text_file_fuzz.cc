@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/base/check.h"
 #include "tests/fuzz/scratch_file.h"
 #include "tool/data/json_line.h"
 #include "tool/data/text_file.h"
@@ -17,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
   const std::atomic<bool> stop = false;
   auto file = retort::TextFile::Open(files.Write(kNames[data[0] % 3], bytes), stop);
-  if (!file.ok()) __builtin_trap();
+  RETORT_CHECK(file.ok()) << file.status();
   std::string text;
   for (absl::StatusOr<bool> more = true; more.ok() && *more && text.size() < kEnough;)
     more = file->Read(&text);

@@ -1,12 +1,16 @@
 #include "tool/data/json_line.h"
 
 #include <cstddef>
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/json_text.h"
+#include "core/base/plain_text.h"
+#include "core/base/status_macros.h"
 #include "nlohmann/json.hpp"
-#include "train/data/json_fields.h"
 #include "train/data/utf8.h"
 
 namespace retort {
@@ -38,7 +42,7 @@ class TextReader : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& error) override {
-    error_ = error.what();
+    error_ = JsonComplaint(error);
     return false;
   }
 
@@ -69,11 +73,36 @@ class TextReader : public nlohmann::json_sax<nlohmann::json> {
   std::string error_;
 };
 
-std::string Shown(std::string_view line) {
-  constexpr size_t kShown = 120;
-  std::string storage;
-  const nlohmann::json shown = std::string(ToValidUtf8(line.substr(0, kShown), &storage));
-  return absl::StrCat(Brief(shown), line.size() > kShown ? "..." : "");
+// The UTF-16 unit that `text` begins with as \uXXXX, or nothing.
+std::optional<uint32_t> EscapedUnit(std::string_view text) {
+  constexpr size_t kEscapeBytes = 6;
+  uint32_t unit = 0;
+  if (text.size() < kEscapeBytes || !text.starts_with("\\u")) return std::nullopt;
+  if (!absl::SimpleHexAtoi(std::string(text.substr(2, 4)), &unit)) return std::nullopt;
+  return unit;
+}
+
+// Overwrites each escape of half a character, which no UTF-8 text can hold, with one of U+FFFD.
+uint64_t ReplaceLoneSurrogates(std::string* json) {
+  const auto is_high = [](uint32_t unit) { return unit >= 0xd800 && unit <= 0xdbff; };
+  const auto is_low = [](uint32_t unit) { return unit >= 0xdc00 && unit <= 0xdfff; };
+  uint64_t replaced = 0;
+  for (size_t at = json->find('\\'); at != std::string::npos; at = json->find('\\', at)) {
+    const std::string_view rest = std::string_view(*json).substr(at);
+    const std::optional<uint32_t> unit = EscapedUnit(rest);
+    if (!unit) {
+      at += 2;
+    } else if (is_high(*unit) && is_low(EscapedUnit(rest.substr(6)).value_or(0))) {
+      at += 12;
+    } else {
+      if (is_high(*unit) || is_low(*unit)) {
+        json->replace(at, 6, "\\ufffd");
+        ++replaced;
+      }
+      at += 6;
+    }
+  }
+  return replaced;
 }
 
 // The message's text in the first of the members that it has; empty: neither is there as a text.
@@ -87,6 +116,16 @@ std::string Member(const nlohmann::json& message, const char* name, const char* 
 
 }  // namespace
 
+std::string_view RepairLine(std::string_view line, std::string* storage, uint64_t* replaced) {
+  *replaced = CountIllFormed(line);
+  std::string valid;
+  line = ToValidUtf8(line, &valid);
+  if (*replaced == 0 && line.find("\\u") == std::string_view::npos) return line;
+  *storage = std::string(line);
+  *replaced += ReplaceLoneSurrogates(storage);
+  return *storage;
+}
+
 absl::StatusOr<std::string> TextOfLine(std::string_view line, const std::string& field) {
   TextReader reader(field);
   if (!nlohmann::json::sax_parse(line, &reader)) {
@@ -99,8 +138,7 @@ absl::StatusOr<std::string> TextOfLine(std::string_view line, const std::string&
 }
 
 absl::StatusOr<std::vector<ChatMessage>> ChatOfLine(std::string_view line, const std::string& field) {
-  const nlohmann::json object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (object.is_discarded()) return absl::InvalidArgumentError(absl::StrCat("not JSON: ", Shown(line)));
+  ASSIGN_OR_RETURN(const nlohmann::json object, ParseJson(line));
   if (!object.is_object() || !object.contains(field) || !object[field].is_array()) {
     return absl::InvalidArgumentError(absl::StrCat("member '", field, "' is no list of messages in ",
                                                    Shown(line), "; --text-field names the messages' member"));

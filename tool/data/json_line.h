@@ -1,6 +1,7 @@
 // A line of a .jsonl file.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,10 @@
 #include "train/chat/chat_template.h"
 
 namespace retort {
+
+// `line`, or a copy of it in `storage` with U+FFFD for each part that is not UTF-8 and for each escape of
+// half a character (`\ud800`), which `replaced` counts. The functions below take what this gives.
+std::string_view RepairLine(std::string_view line, std::string* storage, uint64_t* replaced);
 
 // The text in the member `field` of the JSON object that `line` is. INVALID_ARGUMENT when it is no JSON, or
 // when that member is missing, given twice or no string; nothing else in the object is looked at.

@@ -29,6 +29,26 @@ TEST(JsonLine, LooksAtNothingElse) {
   EXPECT_EQ(*TextOfLine("{\"a\": " + deep + ", \"b\": 1, \"b\": 2, \"text\": \"x\"}", "text"), "x");
 }
 
+TEST(JsonLine, IsRepairedWhereItIsNotUtf8) {
+  std::string storage;
+  uint64_t replaced = 0;
+  const std::string_view line = RepairLine("{\"text\": \"a\xff\xe2\x82z\"}", &storage, &replaced);
+  EXPECT_EQ(*TextOfLine(line, "text"), "a\ufffd\ufffdz");
+  EXPECT_EQ(replaced, 2);
+}
+
+TEST(JsonLine, IsRepairedWhereItEscapesHalfACharacter) {
+  std::string storage;
+  uint64_t replaced = 0;
+  const std::string_view line =
+      RepairLine(R"({"text": "\ud800 \uDFFF \ud83d\ude42 \ud83d\ud83d\ude42 \\ud800 \ud800\u0041 \ud800\n"})",
+                 &storage, &replaced);
+  EXPECT_EQ(*TextOfLine(line, "text"), "\ufffd \ufffd \U0001f642 \ufffd\U0001f642 \\ud800 \ufffdA \ufffd\n");
+  EXPECT_EQ(replaced, 5);
+  RepairLine(R"({"text": "\u00e9 \ud83d\ude42"})", &storage, &replaced);
+  EXPECT_EQ(replaced, 0);
+}
+
 TEST(JsonLine, RefusesALineWithoutTheText) {
   EXPECT_THAT(Refusal(R"({"meta": {"text": "x"}})"), HasSubstr("member 'text' is missing in"));
   EXPECT_THAT(Refusal(R"(["text"])"), HasSubstr("member 'text' is missing in"));

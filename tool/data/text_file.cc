@@ -7,6 +7,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string_view>
 #include <utility>
@@ -23,9 +24,11 @@ namespace fs = std::filesystem;
 class Decompressor {
  public:
   virtual ~Decompressor() = default;
-  // Appends to `text` what all of `input`, the file's next bytes, holds. After an error `used` bytes of it
-  // were good.
-  virtual absl::Status Push(std::string_view input, std::string* text, size_t* used) = 0;
+  // Takes bytes off the front of `input`, the file's next, and appends what they hold to `text`, at most
+  // kChunkBytes. After an error the bytes taken off were good.
+  virtual absl::Status Step(std::string_view* input, std::string* text) = 0;
+  // Whether there may be more text without more input.
+  virtual bool full() const = 0;
   // Whether the file may end here.
   virtual bool complete() const = 0;
   virtual const char* format() const = 0;
@@ -34,8 +37,8 @@ class Decompressor {
 namespace {
 
 constexpr size_t kReadBytes = 1 << 16;
-constexpr int kLookEveryMs = 100;        // whether to stop
-constexpr size_t kChunkBytes = 1 << 17;  // of text at a time
+constexpr int kLookEveryMs = 100;  // whether to stop
+constexpr size_t kChunkBytes = 1 << 17;
 
 class Gunzip : public Decompressor {
  public:
@@ -45,37 +48,40 @@ class Gunzip : public Decompressor {
   }
   ~Gunzip() override { inflateEnd(&stream_); }
 
-  absl::Status Push(std::string_view input, std::string* text, size_t* used) override {
-    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(input.data()));
-    stream_.avail_in = static_cast<uInt>(input.size());
-    bool full = false;  // there may be more text without more input
-    while (stream_.avail_in > 0 || full) {
+  absl::Status Step(std::string_view* input, std::string* text) override {
+    if (complete_) {
+      // As gzip does: what pads a tape's last block is no member.
+      input->remove_prefix(std::min(input->find_first_not_of('\0'), input->size()));
+      if (input->empty()) return absl::OkStatus();
       // A file may hold several members, one after the other.
-      if (complete_ && inflateReset(&stream_) != Z_OK) return absl::InternalError("cannot begin a member");
+      if (inflateReset(&stream_) != Z_OK) return absl::InternalError("cannot begin a member");
       complete_ = false;
-      const size_t before = text->size();
-      text->resize(before + kChunkBytes);
-      stream_.next_out = reinterpret_cast<Bytef*>(text->data() + before);
-      stream_.avail_out = static_cast<uInt>(kChunkBytes);
-      const int result = inflate(&stream_, Z_NO_FLUSH);
-      text->resize(text->size() - stream_.avail_out);
-      *used = input.size() - stream_.avail_in;
-      if (result == Z_STREAM_END) {
-        complete_ = true;
-      } else if (result != Z_OK && result != Z_BUF_ERROR) {
-        return absl::DataLossError(stream_.msg != nullptr ? stream_.msg : zError(result));
-      }
-      full = !complete_ && stream_.avail_out == 0;
     }
+    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(input->data()));
+    stream_.avail_in = static_cast<uInt>(input->size());
+    const size_t before = text->size();
+    text->resize(before + kChunkBytes);
+    stream_.next_out = reinterpret_cast<Bytef*>(text->data() + before);
+    stream_.avail_out = static_cast<uInt>(kChunkBytes);
+    const int result = inflate(&stream_, Z_NO_FLUSH);
+    text->resize(text->size() - stream_.avail_out);
+    input->remove_prefix(input->size() - stream_.avail_in);
+    complete_ = result == Z_STREAM_END;
+    if (!complete_ && result != Z_OK && result != Z_BUF_ERROR) {
+      return absl::DataLossError(stream_.msg != nullptr ? stream_.msg : zError(result));
+    }
+    full_ = !complete_ && stream_.avail_out == 0;
     return absl::OkStatus();
   }
 
+  bool full() const override { return full_; }
   bool complete() const override { return complete_; }
   const char* format() const override { return "gzip"; }
 
  private:
   z_stream stream_{};
   bool complete_ = false;
+  bool full_ = false;
 };
 
 class Unzstd : public Decompressor {
@@ -86,29 +92,28 @@ class Unzstd : public Decompressor {
     ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax, 31);
   }
 
-  absl::Status Push(std::string_view input, std::string* text, size_t* used) override {
-    ZSTD_inBuffer in{input.data(), input.size(), 0};
-    bool full = false;  // there may be more text without more input
-    while (in.pos < in.size || full) {
-      const size_t before = text->size();
-      text->resize(before + kChunkBytes);
-      ZSTD_outBuffer out{text->data() + before, kChunkBytes, 0};
-      const size_t result = ZSTD_decompressStream(context_.get(), &out, &in);
-      text->resize(before + out.pos);
-      *used = in.pos;
-      if (ZSTD_isError(result)) return absl::DataLossError(ZSTD_getErrorName(result));
-      complete_ = result == 0;
-      full = !complete_ && out.pos == out.size;
-    }
+  absl::Status Step(std::string_view* input, std::string* text) override {
+    ZSTD_inBuffer in{input->data(), input->size(), 0};
+    const size_t before = text->size();
+    text->resize(before + kChunkBytes);
+    ZSTD_outBuffer out{text->data() + before, kChunkBytes, 0};
+    const size_t result = ZSTD_decompressStream(context_.get(), &out, &in);
+    text->resize(before + out.pos);
+    input->remove_prefix(in.pos);
+    if (ZSTD_isError(result)) return absl::DataLossError(ZSTD_getErrorName(result));
+    complete_ = result == 0;
+    full_ = !complete_ && out.pos == out.size;
     return absl::OkStatus();
   }
 
+  bool full() const override { return full_; }
   bool complete() const override { return complete_; }
   const char* format() const override { return "zstd"; }
 
  private:
   std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> context_;
   bool complete_ = false;
+  bool full_ = false;
 };
 
 std::unique_ptr<Decompressor> DecompressorFor(const fs::path& path) {
@@ -144,6 +149,8 @@ TextFile::TextFile(TextFile&& other) noexcept
       fd_(std::exchange(other.fd_, -1)),
       stop_(other.stop_),
       decompressor_(std::move(other.decompressor_)),
+      input_(std::move(other.input_)),
+      used_(other.used_),
       read_bytes_(other.read_bytes_) {}
 TextFile::~TextFile() {
   if (fd_ >= 0) close(fd_);
@@ -167,24 +174,33 @@ absl::StatusOr<std::string> TextFile::ReadBytes() {
 }
 
 absl::StatusOr<bool> TextFile::Read(std::string* text) {
-  ASSIGN_OR_RETURN(const std::string input, ReadBytes());
-  if (decompressor_ == nullptr) {
-    text->append(input);
-  } else if (input.empty() && !decompressor_->complete()) {
-    return absl::DataLossError(absl::StrCat(path_.string(), " ends at byte ", read_bytes_, " inside its ",
-                                            decompressor_->format(),
-                                            " stream: it is cut short; fetch or make it again"));
-  } else {
-    size_t used = 0;
-    if (const absl::Status status = decompressor_->Push(input, text, &used); !status.ok()) {
-      return absl::Status(
-          status.code(),
-          absl::StrCat(path_.string(), ": not a whole ", decompressor_->format(), " file at byte ",
-                       read_bytes_ + used, ": ", status.message(), "; fetch or make it again"));
+  if (decompressor_ != nullptr) return ReadCompressed(text);
+  ASSIGN_OR_RETURN(const std::string bytes, ReadBytes());
+  text->append(bytes);
+  read_bytes_ += bytes.size();
+  return !bytes.empty();
+}
+
+absl::StatusOr<bool> TextFile::ReadCompressed(std::string* text) {
+  if (used_ == input_.size() && !decompressor_->full()) {
+    ASSIGN_OR_RETURN(input_, ReadBytes());
+    used_ = 0;
+    if (input_.empty() && decompressor_->complete()) return false;
+    if (input_.empty()) {
+      return absl::DataLossError(absl::StrCat(path_.string(), " ends at byte ", read_bytes_, " inside its ",
+                                              decompressor_->format(),
+                                              " stream: it is cut short; fetch or make it again"));
     }
   }
-  read_bytes_ += input.size();
-  return !input.empty();
+  std::string_view rest = std::string_view(input_).substr(used_);
+  const absl::Status status = decompressor_->Step(&rest, text);
+  const size_t used = input_.size() - rest.size();
+  read_bytes_ += used - used_;
+  used_ = used;
+  if (status.ok()) return true;
+  return absl::Status(
+      status.code(), absl::StrCat(path_.string(), ": not a whole ", decompressor_->format(), " file at byte ",
+                                  read_bytes_, ": ", status.message(), "; fetch or make it again"));
 }
 
 }  // namespace retort

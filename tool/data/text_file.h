@@ -29,9 +29,9 @@ class TextFile {
   TextFile& operator=(TextFile&&) = delete;
   ~TextFile();
 
-  // Appends the next part of the text (up to some MB) to `text`, of a pipe what has come; false when there is
-  // none left. DATA_LOSS, naming file and byte, when a compressed file is cut short or damaged; CANCELLED
-  // soon after `stop` is set, also while nothing comes.
+  // Appends the next part of the text (up to 128 KiB, however well it was compressed) to `text`, of a pipe
+  // what has come; false when there is none left. DATA_LOSS, naming file and byte, when a compressed file is
+  // cut short or damaged; CANCELLED soon after `stop` is set, also while nothing comes.
   absl::StatusOr<bool> Read(std::string* text);
 
  private:
@@ -39,11 +39,14 @@ class TextFile {
            std::unique_ptr<Decompressor> decompressor);
   // Empty at the end.
   absl::StatusOr<std::string> ReadBytes();
+  absl::StatusOr<bool> ReadCompressed(std::string* text);
 
   std::filesystem::path path_;
   int fd_;  // -1: moved from
   const std::atomic<bool>* stop_;
   std::unique_ptr<Decompressor> decompressor_;  // null: plain
+  std::string input_;                           // compressed, read last
+  size_t used_ = 0;                             // of input_
   uint64_t read_bytes_ = 0;                     // of the file
 };
 

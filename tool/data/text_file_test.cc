@@ -52,6 +52,29 @@ TEST(TextFile, ReadsCompressedText) {
   EXPECT_TRUE(*ReadAll("b.zst", Zstd(LongText())) == LongText());
 }
 
+TEST(TextFile, ExpandsAPieceAtATime) {
+  const std::string zeros(64 << 20, '\0');
+  for (const auto& [name, bytes] : {std::pair{"a.gz", Gzip(zeros)}, std::pair{"a.zst", Zstd(zeros)}}) {
+    ASSERT_LT(bytes.size(), 1u << 17);
+    const std::atomic<bool> stop = false;
+    std::ofstream(TestPath(name), std::ios::binary) << bytes;
+    absl::StatusOr<TextFile> file = TextFile::Open(TestPath(name), stop);
+    ASSERT_TRUE(file.ok()) << file.status();
+    size_t size = 0;
+    for (std::string part; *file->Read(&part); part.clear()) {
+      ASSERT_LE(part.size(), 1u << 17) << name;
+      size += part.size();
+    }
+    EXPECT_EQ(size, zeros.size()) << name;
+  }
+}
+
+TEST(TextFile, TakesZerosThatPadAGzipFile) {
+  const std::string padding(70'000, '\0');  // more than is read at once
+  EXPECT_EQ(*ReadAll("a.gz", Gzip("one") + padding), "one");
+  EXPECT_EQ(*ReadAll("b.gz", Gzip("one") + padding + Gzip("two")), "onetwo");
+}
+
 TEST(TextFile, ReadsStreamsOneAfterTheOther) {
   EXPECT_EQ(*ReadAll("a.gz", Gzip("one") + Gzip("") + Gzip("two")), "onetwo");
   EXPECT_EQ(*ReadAll("a.zst", Zstd("one") + Zstd("") + Zstd("two")), "onetwo");

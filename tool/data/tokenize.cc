@@ -29,7 +29,7 @@ namespace fs = std::filesystem;
 // A word's bytes are counted in 31 bits, and a space may become three of them.
 constexpr size_t kLongestDocumentBytes = size_t{512} << 20;
 
-using DocumentFn = std::function<absl::Status(const std::string& text)>;
+using DocumentFn = std::function<absl::Status(const std::string& text, uint64_t ill_formed_parts)>;
 // The text of a .jsonl file's line.
 using LineFn = std::function<absl::StatusOr<std::string>(std::string_view line)>;
 
@@ -45,8 +45,10 @@ absl::Status TooLong(const fs::path& file, uint64_t line) {
 absl::Status UseLine(const fs::path& file, uint64_t number, std::string_view line, const LineFn& read,
                      const DocumentFn& use) {
   if (line.find_first_not_of(" \t\r") == std::string_view::npos) return absl::OkStatus();
-  const absl::StatusOr<std::string> text = read(line);
-  return text.ok() ? use(*text) : AtLine(file, number, text.status());
+  std::string storage;
+  uint64_t ill_formed_parts = 0;
+  const absl::StatusOr<std::string> text = read(RepairLine(line, &storage, &ill_formed_parts));
+  return text.ok() ? use(*text, ill_formed_parts) : AtLine(file, number, text.status());
 }
 
 absl::Status ForEachLine(const fs::path& file, const LineFn& read, const std::atomic<bool>& stop,
@@ -76,7 +78,7 @@ absl::Status UseWhole(const fs::path& file, const std::atomic<bool>& stop, const
     ASSIGN_OR_RETURN(more, text_file.Read(&text));
     if (text.size() > kLongestDocumentBytes) return TooLong(file, 0);
   }
-  return use(text);
+  return use(text, CountIllFormed(text));
 }
 
 // Such as /dev/stdin behind `|`, or a shell's <(...), whose names do not say what they bring.
@@ -92,9 +94,9 @@ absl::Status CheckNotStopped(const std::atomic<bool>& stop) {
 // Calls `use` with each document of the inputs, in order, until it returns an error or `stop` is set.
 absl::Status ForEachDocument(const TokenizeOptions& options, const LineFn& read,
                              const std::atomic<bool>& stop, const DocumentFn& use) {
-  const DocumentFn use_or_stop = [&](const std::string& text) {
+  const DocumentFn use_or_stop = [&](const std::string& text, uint64_t ill_formed_parts) {
     RETURN_IF_ERROR(CheckNotStopped(stop));
-    return use(text);
+    return use(text, ill_formed_parts);
   };
   for (const fs::path& file : options.inputs) {
     const absl::Status status = WithoutCompression(file).extension() == ".txt"
@@ -120,7 +122,7 @@ absl::StatusOr<std::optional<uint64_t>> HoldoutThreshold(const TokenizeOptions& 
   if (options.holdout_documents == 0) return std::nullopt;
   std::priority_queue<uint64_t> smallest;  // the largest on top
   uint64_t documents = 0;
-  RETURN_IF_ERROR(ForEachDocument(options, read, stop, [&](const std::string& text) {
+  RETURN_IF_ERROR(ForEachDocument(options, read, stop, [&](const std::string& text, uint64_t) {
     if (text.empty()) return absl::OkStatus();
     ++documents;
     smallest.push(Draw(options.holdout_seed, text));
@@ -200,8 +202,9 @@ class TokenizeRun {
   static absl::StatusOr<TokenizeReport> Run(const TokenizeOptions& options, const std::atomic<bool>& stop) {
     TokenizeRun run(options, stop);
     RETURN_IF_ERROR(run.Prepare());
-    RETURN_IF_ERROR(
-        ForEachDocument(options, run.read_, stop, [&](const std::string& text) { return run.Add(text); }));
+    RETURN_IF_ERROR(ForEachDocument(
+        options, run.read_, stop,
+        [&](const std::string& text, uint64_t ill_formed_parts) { return run.Add(text, ill_formed_parts); }));
     RETURN_IF_ERROR(run.Finish());
     return run.report_;
   }
@@ -265,14 +268,15 @@ class TokenizeRun {
     return absl::OkStatus();
   }
 
-  absl::Status Add(const std::string& text) {
+  absl::Status Add(const std::string& text, uint64_t ill_formed_parts) {
     // A chat template writes what stands around a document itself.
-    std::vector<int32_t> ids = options_.chat ? tokenizer_->Encode(text) : tokenizer_->EncodeWhole(text);
+    ASSIGN_OR_RETURN(std::vector<int32_t> ids,
+                     options_.chat ? tokenizer_->Encode(text) : tokenizer_->EncodeWhole(text));
     if (ids.empty()) {
       ++report_.empty_documents;
       return absl::OkStatus();
     }
-    report_.ill_formed_parts += CountIllFormed(text);
+    report_.ill_formed_parts += ill_formed_parts;
     if (end_of_document_.has_value()) ids.push_back(*end_of_document_);
     const bool hold_out = threshold_.has_value() && Draw(options_.holdout_seed, text) <= *threshold_;
     Side& side = hold_out ? *holdout_ : *train_;

@@ -45,7 +45,7 @@ struct TokenizeReport {
   Side train;
   Side holdout;
   uint64_t empty_documents = 0;   // had no text and were left out
-  uint64_t ill_formed_parts = 0;  // of all texts: not UTF-8, read as U+FFFD each
+  uint64_t ill_formed_parts = 0;  // of all texts (of .jsonl: lines): not UTF-8, read as U+FFFD each
 };
 
 // Reads document by document: memory holds one document and four bytes per earlier one. On an error no output

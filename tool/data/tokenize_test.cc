@@ -130,6 +130,15 @@ TEST(TokenizeFiles, LeavesNoOutputWhenAnInputIsCutShort) {
   EXPECT_FALSE(std::filesystem::exists(TestPath("out.bin")));
 }
 
+TEST(TokenizeFiles, CountsWhatIsNotUtf8InLines) {
+  const auto report =
+      Tokenize(Options({WriteText("a.jsonl", "{\"text\": \"a\xff\"}\n{\"text\": \"\\ud800\"}\n"),
+                        WriteText("b.txt", "\xff")}));
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->ill_formed_parts, 3);
+  EXPECT_EQ(report->train.documents, 3);
+}
+
 TEST(TokenizeFiles, RefusesInputsWithoutADocument) {
   EXPECT_THAT(ErrorOf(Options(
                   {WriteText("a.txt", ""), WriteText("b.jsonl", "\n\n"), WriteText("c.jsonl.gz", Gzip(""))})),

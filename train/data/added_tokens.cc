@@ -59,14 +59,19 @@ absl::Status AddedTokens::Add(const nlohmann::json& object, const Normalizer& no
   }
   Matcher& matcher = token.normalized ? normalized_ : raw_;
   std::deque<std::string> storage;
-  token.pattern = token.normalized ? normalizer.Apply(token.content, &storage) : token.content;
+  std::string_view pattern = token.content;
+  if (token.normalized) {
+    ASSIGN_OR_RETURN(pattern, normalizer.Apply(token.content, &storage));
+  }
+  token.pattern = std::string(pattern);
   matcher[static_cast<uint8_t>(token.pattern[0])].push_back(position);
   tokens_.push_back(std::move(token));
   return absl::OkStatus();
 }
 
-std::vector<AddedTokens::Piece> AddedTokens::Split(std::string_view text, const Normalizer& normalizer,
-                                                   std::deque<std::string>* storage) const {
+absl::StatusOr<std::vector<AddedTokens::Piece>> AddedTokens::Split(std::string_view text,
+                                                                   const Normalizer& normalizer,
+                                                                   std::deque<std::string>* storage) const {
   std::vector<Piece> outer;
   SplitWith(raw_, text, true, &outer);
   std::vector<Piece> pieces;
@@ -74,7 +79,8 @@ std::vector<AddedTokens::Piece> AddedTokens::Split(std::string_view text, const 
     if (piece.id.has_value()) {
       pieces.push_back(piece);
     } else {
-      SplitWith(normalized_, normalizer.Apply(piece.text, storage), piece.at_start, &pieces);
+      ASSIGN_OR_RETURN(const std::string_view normalized, normalizer.Apply(piece.text, storage));
+      SplitWith(normalized_, normalized, piece.at_start, &pieces);
     }
   }
   return pieces;
@@ -112,8 +118,12 @@ const AddedToken* AddedTokens::MatchAt(const Matcher& matcher, std::string_view 
 }
 
 bool AddedTokens::StandsAlone(std::string_view before, std::string_view after) const {
-  if (!before.empty() && !word_.FindAll(LastCharacter(before)).empty()) return false;
-  return after.empty() || word_.FindAll(after.substr(0, FirstCharacterBytes(after))).empty();
+  // One character against one class cannot be too much.
+  const auto in_word = [this](std::string_view character) {
+    return !word_.FindAll(character).value().empty();
+  };
+  if (!before.empty() && in_word(LastCharacter(before))) return false;
+  return after.empty() || !in_word(after.substr(0, FirstCharacterBytes(after)));
 }
 
 const AddedToken* AddedTokens::Find(int32_t id) const {

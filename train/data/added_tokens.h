@@ -43,9 +43,9 @@ class AddedTokens {
     bool at_start;              // the piece begins the whole text
   };
   // Cuts valid UTF-8 `text` at the added tokens, leftmost, then longest match, and normalizes the rest, which
-  // lies in `text` or in strings added to `storage`.
-  std::vector<Piece> Split(std::string_view text, const Normalizer& normalizer,
-                           std::deque<std::string>* storage) const;
+  // lies in `text` or in strings added to `storage`. Fails as the normalizer.
+  absl::StatusOr<std::vector<Piece>> Split(std::string_view text, const Normalizer& normalizer,
+                                           std::deque<std::string>* storage) const;
 
   // Null when no added token has that id, or content.
   const AddedToken* Find(int32_t id) const;

@@ -12,10 +12,12 @@ namespace {
 constexpr char kSupported[] = "null, or NFC, Prepend and Replace, alone or in a Sequence";
 
 // `text` with every match of `pattern` replaced; empty when there is none.
-std::string ReplaceMatches(std::string_view text, const Regex& pattern, std::string_view content) {
+absl::StatusOr<std::string> ReplaceMatches(std::string_view text, const Regex& pattern,
+                                           std::string_view content) {
   std::string replaced;
   size_t end = 0;
-  for (const Regex::Match& match : pattern.FindAll(text)) {
+  ASSIGN_OR_RETURN(const std::vector<Regex::Match> matches, pattern.FindAll(text));
+  for (const Regex::Match& match : matches) {
     replaced.append(text.substr(end, match.begin - end)).append(content);
     end = match.end;
   }
@@ -64,14 +66,15 @@ absl::Status Normalizer::AddStep(const nlohmann::json& object) {
   return Unsupported("normalizer", object, kSupported);
 }
 
-std::string_view Normalizer::Apply(std::string_view text, std::deque<std::string>* storage) const {
+absl::StatusOr<std::string_view> Normalizer::Apply(std::string_view text,
+                                                   std::deque<std::string>* storage) const {
   if (text.empty()) return text;
   for (const auto& step : steps_) {
     std::string respelled;
     if (const auto* prepend = std::get_if<Prepend>(&step)) {
       respelled.append(prepend->content).append(text);
     } else if (const auto* replace = std::get_if<Replace>(&step)) {
-      respelled = ReplaceMatches(text, replace->pattern, replace->content);
+      ASSIGN_OR_RETURN(respelled, ReplaceMatches(text, replace->pattern, replace->content));
     } else {
       respelled = ComposeWhereNeeded(text);
     }

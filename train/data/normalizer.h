@@ -22,7 +22,8 @@ class Normalizer {
   static absl::StatusOr<Normalizer> FromJson(const nlohmann::json& normalizer);
 
   // Valid UTF-8 `text` respelled: `text` itself where that changes nothing, else a string added to `storage`.
-  std::string_view Apply(std::string_view text, std::deque<std::string>* storage) const;
+  // Fails as Regex::FindAll.
+  absl::StatusOr<std::string_view> Apply(std::string_view text, std::deque<std::string>* storage) const;
 
  private:
   struct Nfc {};

@@ -1,6 +1,5 @@
 #include "train/data/pre_tokenizer.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -111,8 +110,8 @@ absl::StatusOr<PreTokenizer::Behavior> PreTokenizer::ParseBehavior(const nlohman
                      "Isolated, Removed, MergedWithPrevious, MergedWithNext, Contiguous");
 }
 
-std::vector<std::string_view> PreTokenizer::Split(std::string_view text, bool at_start,
-                                                  std::deque<std::string>* storage) const {
+absl::StatusOr<std::vector<std::string_view>> PreTokenizer::Split(std::string_view text, bool at_start,
+                                                                  std::deque<std::string>* storage) const {
   std::vector<std::string_view> words;
   if (text.empty()) return words;
   words.push_back(text);
@@ -120,7 +119,7 @@ std::vector<std::string_view> PreTokenizer::Split(std::string_view text, bool at
   for (const Step& step : steps_) {
     previous.swap(words);
     words.clear();
-    for (const std::string_view word : previous) Apply(step, word, &words);
+    for (const std::string_view word : previous) RETURN_IF_ERROR(Apply(step, word, &words));
   }
   if (ending_ == Ending::kMetaspace || prepend_ != PrependScheme::kNever) {
     for (std::string_view& word : words)
@@ -129,7 +128,7 @@ std::vector<std::string_view> PreTokenizer::Split(std::string_view text, bool at
   if (last_.has_value()) {
     previous.swap(words);
     words.clear();
-    for (const std::string_view word : previous) Apply(*last_, word, &words);
+    for (const std::string_view word : previous) RETURN_IF_ERROR(Apply(*last_, word, &words));
   }
   return words;
 }
@@ -149,10 +148,12 @@ std::string_view PreTokenizer::Respell(std::string_view word, bool at_start,
   return respelled;
 }
 
-void PreTokenizer::Apply(const Step& step, std::string_view text, std::vector<std::string_view>* words) {
+absl::Status PreTokenizer::Apply(const Step& step, std::string_view text,
+                                 std::vector<std::string_view>* words) {
   std::vector<Part> parts;
   size_t end = 0;
-  for (const Regex::Match& match : step.pattern.FindAll(text)) {
+  ASSIGN_OR_RETURN(const std::vector<Regex::Match> matches, step.pattern.FindAll(text));
+  for (const Regex::Match& match : matches) {
     if (end < match.begin) parts.push_back({end, match.begin, step.invert});
     parts.push_back({match.begin, match.end, !step.invert});
     end = match.end;
@@ -160,6 +161,7 @@ void PreTokenizer::Apply(const Step& step, std::string_view text, std::vector<st
   if (end < text.size()) parts.push_back({end, text.size(), step.invert});
   if (step.behavior != Behavior::kIsolated) parts = Join(parts, step.behavior);
   for (const Part& part : parts) words->push_back(text.substr(part.begin, part.end - part.begin));
+  return absl::OkStatus();
 }
 
 std::vector<PreTokenizer::Part> PreTokenizer::Join(const std::vector<Part>& parts, Behavior behavior) {

@@ -24,8 +24,9 @@ class PreTokenizer {
 
   // The words of `text`, which must be valid UTF-8, in order; none is empty. They lie in `text`, or, where
   // they were respelled, in strings added to `storage`. `at_start` says that `text` begins a whole one.
-  std::vector<std::string_view> Split(std::string_view text, bool at_start,
-                                      std::deque<std::string>* storage) const;
+  // Fails as Regex::FindAll.
+  absl::StatusOr<std::vector<std::string_view>> Split(std::string_view text, bool at_start,
+                                                      std::deque<std::string>* storage) const;
 
   // Whether the vocabulary is one of bytes, spelled in GPT-2's alphabet, rather than one of characters. Words
   // are raw bytes all the same.
@@ -55,7 +56,7 @@ class PreTokenizer {
   absl::Status AddMetaspace(const nlohmann::json& object);
   std::string_view Respell(std::string_view word, bool at_start, std::deque<std::string>* storage) const;
   static absl::StatusOr<Behavior> ParseBehavior(const nlohmann::json& object);
-  static void Apply(const Step& step, std::string_view text, std::vector<std::string_view>* words);
+  static absl::Status Apply(const Step& step, std::string_view text, std::vector<std::string_view>* words);
   static std::vector<Part> Join(const std::vector<Part>& parts, Behavior behavior);
 
   std::vector<Step> steps_;  // before the ending

@@ -7,10 +7,12 @@
 #include <array>
 #include <iterator>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
+#include "core/base/plain_text.h"
 #include "core/base/status_macros.h"
 #include "train/data/json_fields.h"
 
@@ -21,10 +23,20 @@ namespace {
 constexpr std::string_view kSpace =
     "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
 
+// Every other character, for \\S among others in a class.
+constexpr std::string_view kNoSpace =
+    "\\x{0}-\\x08\\x0e-\\x1f\\x21-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{"
+    "2027}"
+    "\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}";
+
 constexpr std::string_view kCategories[] = {"C",  "Cc", "Cf", "Cn", "Co", "Cs", "L",  "Ll", "Lm", "Lo",
                                             "Lt", "Lu", "M",  "Mc", "Me", "Mn", "N",  "Nd", "Nl", "No",
                                             "P",  "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "S",  "Sc",
                                             "Sk", "Sm", "So", "Z",  "Zl", "Zp", "Zs"};
+
+// From one place of the text. Patterns in use take a few tries for each byte that they match.
+constexpr uint32_t kMostTries = 10'000'000;
+constexpr uint32_t kMostHeapKib = 256 * 1024;
 
 // What may follow "(?": the rest changes meaning between the engines.
 constexpr std::string_view kGroups[] = {":", "=", "!", "<=", "<!", ">", "i:"};
@@ -74,18 +86,33 @@ class PatternTranslator {
       case '}':
         if (Next("}+"))
           return Unsupported("{m,n}+", "it repeats the repetition there and is possessive here");
+        if (Next("}?") && EndsACount())
+          return Unsupported("{n}?", "it makes the repetition optional there and means nothing here");
         Copy(1);
         return absl::OkStatus();
       case '(':
         return Group();
+      case ')':
+        if (ignores_case_.size() > 1) ignores_case_.pop_back();
+        Copy(1);
+        return absl::OkStatus();
       default:
         Copy(1);
         return absl::OkStatus();
     }
   }
 
+  // Whether the brace here closes a {n}.
+  bool EndsACount() const {
+    const size_t open = pattern_.rfind('{', at_);
+    if (open == std::string_view::npos || open + 1 == at_) return false;
+    return pattern_.substr(open + 1, at_ - open - 1).find_first_not_of("0123456789") ==
+           std::string_view::npos;
+  }
+
   absl::Status Group() {
     if (Next("(*")) return Unsupported("(*", "it is a PCRE2 verb");
+    ignores_case_.push_back(ignores_case_.back() || Next("(?i:"));
     if (!Next("(?")) {
       Copy(1);
       return absl::OkStatus();
@@ -113,10 +140,9 @@ class PatternTranslator {
     if (at_ + 1 == pattern_.size())
       return absl::InvalidArgumentError(absl::StrCat("regex '", whole_, "' ends in \\"));
     const char kind = pattern_[at_ + 1];
-    if (kind == 's' || (kind == 'S' && !in_class_)) {
-      if (!in_class_) result_.append(kind == 's' ? "[" : "[^");
-      result_.append(kSpace);
-      if (!in_class_) result_.push_back(']');
+    if (kind == 's' || kind == 'S') {
+      const std::string_view members = kind == 's' ? kSpace : kNoSpace;
+      absl::StrAppend(&result_, in_class_ ? "" : "[", std::string(members), in_class_ ? "" : "]");
       at_ += 2;
       return absl::OkStatus();
     }
@@ -141,6 +167,10 @@ class PatternTranslator {
       return Unsupported(whole_.substr(at_, close + 1 - at_),
                          "only Unicode's general categories are supported");
     }
+    if (ignores_case_.back() && (name == "Lu" || name == "Ll" || name == "Lt")) {
+      return Unsupported(whole_.substr(at_, close + 1 - at_),
+                         "within (?i: it means letters of any case there and of that case here");
+    }
     Copy(close + 1 - at_);
     return absl::OkStatus();
   }
@@ -149,6 +179,7 @@ class PatternTranslator {
   std::string_view pattern_;
   size_t at_ = 0;
   bool in_class_ = false;
+  std::vector<bool> ignores_case_ = {false};  // by open group, the whole pattern first
   std::string result_;
 };
 
@@ -161,6 +192,7 @@ std::string ErrorText(int code) {
 }  // namespace
 
 struct Regex::Code {
+  std::string source;  // as messages show it
   pcre2_code* pattern = nullptr;
   pcre2_match_context* limits = nullptr;
   bool jit = false;
@@ -174,7 +206,7 @@ void Regex::FreeCode::operator()(Code* code) const {
 
 absl::StatusOr<Regex> Regex::Compile(const std::string& pattern) {
   ASSIGN_OR_RETURN(const std::string translated, PatternTranslator(pattern).Translate());
-  absl::StatusOr<Regex> regex = CompilePcre(translated, PCRE2_UTF | PCRE2_UCP);
+  absl::StatusOr<Regex> regex = CompilePcre(pattern, translated, PCRE2_UTF | PCRE2_UCP);
   if (!regex.ok()) {
     return absl::Status(regex.status().code(),
                         absl::StrCat("regex '", pattern, "' ", regex.status().message()));
@@ -184,20 +216,22 @@ absl::StatusOr<Regex> Regex::Compile(const std::string& pattern) {
 
 absl::StatusOr<Regex> Regex::Literal(std::string_view text) {
   RETORT_CHECK(!text.empty());
-  return CompilePcre(text, PCRE2_UTF | PCRE2_LITERAL);
+  return CompilePcre(text, text, PCRE2_UTF | PCRE2_LITERAL);
 }
 
 absl::StatusOr<Regex> Regex::WordCharacter() {
-  return CompilePcre("[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]", PCRE2_UTF | PCRE2_UCP);
+  constexpr std::string_view kWord = "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]";
+  return CompilePcre(kWord, kWord, PCRE2_UTF | PCRE2_UCP);
 }
 
-absl::StatusOr<Regex> Regex::CompilePcre(std::string_view pattern, uint32_t options) {
+absl::StatusOr<Regex> Regex::CompilePcre(std::string_view source, std::string_view pattern,
+                                         uint32_t options) {
   std::unique_ptr<pcre2_compile_context, decltype(&pcre2_compile_context_free)> context(
       pcre2_compile_context_create(nullptr), pcre2_compile_context_free);
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
   int error = 0;
   PCRE2_SIZE where = 0;
-  Regex regex(new Code);
+  Regex regex(new Code{.source = std::string(source)});
   regex.code_->pattern = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), options,
                                        &error, &where, context.get());
   if (regex.code_->pattern == nullptr) {
@@ -209,14 +243,14 @@ absl::StatusOr<Regex> Regex::CompilePcre(std::string_view pattern, uint32_t opti
     return absl::UnimplementedError("can match the empty string; only patterns that cannot are supported");
   }
   regex.code_->limits = pcre2_match_context_create(nullptr);
-  pcre2_set_match_limit(regex.code_->limits, UINT32_MAX);
-  pcre2_set_depth_limit(regex.code_->limits, UINT32_MAX);
-  pcre2_set_heap_limit(regex.code_->limits, UINT32_MAX);
+  pcre2_set_match_limit(regex.code_->limits, kMostTries);
+  pcre2_set_depth_limit(regex.code_->limits, UINT32_MAX);  // the heap's limit is one on depth
+  pcre2_set_heap_limit(regex.code_->limits, kMostHeapKib);
   regex.code_->jit = pcre2_jit_compile(regex.code_->pattern, PCRE2_JIT_COMPLETE) == 0;
   return regex;
 }
 
-std::vector<Regex::Match> Regex::FindAll(std::string_view text) const {
+absl::StatusOr<std::vector<Regex::Match>> Regex::FindAll(std::string_view text) const {
   std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> data(
       pcre2_match_data_create_from_pattern(code_->pattern, nullptr), pcre2_match_data_free);
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
@@ -227,14 +261,18 @@ std::vector<Regex::Match> Regex::FindAll(std::string_view text) const {
     int result = PCRE2_ERROR_JIT_STACKLIMIT;
     if (code_->jit)
       result = pcre2_jit_match(code_->pattern, subject, text.size(), at, 0, data.get(), code_->limits);
-    // The interpreter has only memory as its limit.
+    // The interpreter takes more memory.
     if (result == PCRE2_ERROR_JIT_STACKLIMIT) {
       result = pcre2_match(code_->pattern, subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
                            data.get(), code_->limits);
     }
     if (result == PCRE2_ERROR_NOMATCH) break;
-    RETORT_CHECK(result > 0) << "matching failed: " << ErrorText(result) << " at byte " << at << " of "
-                             << text.size();
+    if (result < 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "regex '", Shown(code_->source), "' gave up at byte ", at, " of a text of ", text.size(),
+          " bytes: ", ErrorText(result), " (", kMostTries, " tries from one place, ", kMostHeapKib / 1024,
+          " MiB). It tries too many ways to match; use a tokenizer with a simpler one, or cut the text"));
+    }
     matches.push_back({bounds[0], bounds[1]});
     at = bounds[1];
   }

@@ -21,8 +21,8 @@ class Regex {
   };
 
   // UNIMPLEMENTED for a construct that the two engines read differently (`^`, `$`, `\w`, `\b`, `\h`, class
-  // intersections, `{m,n}+`, ...) or for a pattern that matches the empty string; INVALID_ARGUMENT for a
-  // malformed one.
+  // intersections, `{m,n}+`, `{n}?`, a case's category under `(?i:`, ...) or for a pattern that matches the
+  // empty string; INVALID_ARGUMENT for a malformed one.
   static absl::StatusOr<Regex> Compile(const std::string& pattern);
   // Matches exactly `text`, which must not be empty.
   static absl::StatusOr<Regex> Literal(std::string_view text);
@@ -30,7 +30,8 @@ class Regex {
   static absl::StatusOr<Regex> WordCharacter();
 
   // All matches in `text` from left to right; none overlap or are empty. `text` must be valid UTF-8.
-  std::vector<Match> FindAll(std::string_view text) const;
+  // INVALID_ARGUMENT when the pattern tries too many ways to match, or takes too much memory for it.
+  absl::StatusOr<std::vector<Match>> FindAll(std::string_view text) const;
 
  private:
   struct Code;  // the compiled pattern
@@ -38,7 +39,9 @@ class Regex {
     void operator()(Code* code) const;
   };
 
-  static absl::StatusOr<Regex> CompilePcre(std::string_view pattern, uint32_t options);
+  // `source` is the pattern as its file has it.
+  static absl::StatusOr<Regex> CompilePcre(std::string_view source, std::string_view pattern,
+                                           uint32_t options);
   explicit Regex(Code* code) : code_(code) {}
 
   std::unique_ptr<Code, FreeCode> code_;

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace retort {
@@ -17,7 +16,8 @@ std::vector<std::string> FindAll(const std::string& pattern, const std::string& 
   const auto regex = Regex::Compile(pattern);
   EXPECT_TRUE(regex.ok()) << regex.status();
   std::vector<std::string> found;
-  for (const Regex::Match& match : regex->FindAll(text))
+  const std::vector<Regex::Match> matches = regex->FindAll(text).value();
+  for (const Regex::Match& match : matches)
     found.push_back(text.substr(match.begin, match.end - match.begin));
   return found;
 }
@@ -40,12 +40,41 @@ TEST(Regex, MatchesWithoutCaseInAGroup) {
 TEST(Regex, MatchesALiteralWithItsSigns) {
   const auto regex = Regex::Literal("a.b");
   ASSERT_TRUE(regex.ok()) << regex.status();
-  EXPECT_EQ(regex->FindAll("axb a.b").at(0).begin, 4);
+  EXPECT_EQ(regex->FindAll("axb a.b")->at(0).begin, 4);
 }
 
 TEST(Regex, MatchesWhereTheJitsStackEnds) {
   EXPECT_THAT(FindAll("(?:a|b)+(?!c)", std::string(1'000'000, 'a') + "c"),
               ElementsAre(std::string(999'999, 'a')));
+}
+
+TEST(Regex, GivesUpOnAPatternThatTriesTooMuch) {
+  const std::string text = "some text, " + std::string(45, 'a');
+  EXPECT_EQ(
+      Regex::Compile("(?:a|aa)+[bc]")->FindAll(text).status(),
+      absl::InvalidArgumentError("regex '(?:a|aa)+[bc]' gave up at byte 0 of a text of 56 bytes: match limit "
+                                 "exceeded (10000000 tries from one place, 256 MiB). It tries too many ways "
+                                 "to match; use a tokenizer with a simpler one, or cut the text"));
+}
+
+TEST(Regex, GivesUpOnAPatternThatTakesTooMuchMemory) {
+  const absl::Status status =
+      Regex::Compile("(?:(?:a|b)+?c?)+?d")->FindAll(std::string(40 << 20, 'a')).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("limit exceeded"));
+}
+
+TEST(Regex, TakesAClassOfWhatIsNoSpace) {
+  EXPECT_THAT(FindAll("[^\\S\\r\\n]+", "a \u180e\t\nb  c"), ElementsAre(" ", "\t", "  "));
+  EXPECT_THAT(FindAll("[\\S\\r]+", "a \rb\u180e c"), ElementsAre("a", "\rb\u180e", "c"));
+}
+
+TEST(Regex, RefusesWhatTheEnginesReadDifferently) {
+  for (const char* pattern : {"a{2}?", "(?i:\\p{Lu})", "(?i:a[^\\p{Ll}])", "(?i:(x)\\P{Lt})"}) {
+    EXPECT_EQ(Regex::Compile(pattern).status().code(), absl::StatusCode::kUnimplemented) << pattern;
+  }
+  EXPECT_THAT(FindAll("a{1,2}?", "aaa"), ElementsAre("a", "a", "a"));
+  EXPECT_THAT(FindAll("(?i:x)\\p{Lu}", "xAXaXA"), ElementsAre("xA", "XA"));
 }
 
 TEST(Regex, NamesAMalformedPattern) {

@@ -90,27 +90,29 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::filesystem
   return tokenizer;
 }
 
-std::vector<int32_t> Tokenizer::Encode(std::string_view text) const {
+absl::StatusOr<std::vector<int32_t>> Tokenizer::Encode(std::string_view text) const {
   std::string repaired;
   std::deque<std::string> normalized;
   std::deque<std::string> respelled;
   std::vector<int32_t> ids;
   const std::string_view valid = ToValidUtf8(text, &repaired);
-  for (const AddedTokens::Piece& piece : added_.Split(valid, normalizer_, &normalized)) {
+  ASSIGN_OR_RETURN(const std::vector<AddedTokens::Piece> pieces,
+                   added_.Split(valid, normalizer_, &normalized));
+  for (const AddedTokens::Piece& piece : pieces) {
     if (piece.id.has_value()) {
       ids.push_back(*piece.id);
       continue;
     }
-    for (const std::string_view word : pre_tokenizer_.Split(piece.text, piece.at_start, &respelled)) {
-      model_.Encode(word, &ids);
-    }
+    ASSIGN_OR_RETURN(const std::vector<std::string_view> words,
+                     pre_tokenizer_.Split(piece.text, piece.at_start, &respelled));
+    for (const std::string_view word : words) model_.Encode(word, &ids);
     respelled.clear();
   }
   return ids;
 }
 
-std::vector<int32_t> Tokenizer::EncodeWhole(std::string_view text) const {
-  std::vector<int32_t> ids = Encode(text);
+absl::StatusOr<std::vector<int32_t>> Tokenizer::EncodeWhole(std::string_view text) const {
+  ASSIGN_OR_RETURN(std::vector<int32_t> ids, Encode(text));
   if (ids.empty()) return ids;
   ids.insert(ids.begin(), post_processor_.before().begin(), post_processor_.before().end());
   ids.insert(ids.end(), post_processor_.after().begin(), post_processor_.after().end());

@@ -43,11 +43,12 @@ class Tokenizer {
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(const std::string& text);
 
   // Ids of `text`, without bos or eos. Added tokens written in the text, special ones too, become their ids.
-  std::vector<int32_t> Encode(std::string_view text) const;
+  // INVALID_ARGUMENT when one of the tokenizer's patterns gives up on the text (Regex::FindAll).
+  absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text) const;
 
   // Ids of `text` as a whole document or prompt, with the tokens that `post_processor` puts around one
-  // (Llama's bos); none when the text itself has none.
-  std::vector<int32_t> EncodeWhole(std::string_view text) const;
+  // (Llama's bos); none when the text itself has none. Fails as Encode.
+  absl::StatusOr<std::vector<int32_t>> EncodeWhole(std::string_view text) const;
 
   // The bytes that `ids` stand for; they may end in the middle of a UTF-8 character, and those of the first
   // ids begin those of all (so a text that grows can be shown as it does). Ids outside the vocabulary stand

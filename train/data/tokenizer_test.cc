@@ -100,7 +100,7 @@ TEST_P(Family, GivesTheLibrarysIdsAndTextForNastyStrings) {
   ASSERT_GT(texts.size(), 500);
   ASSERT_EQ(sums.size(), 6 * texts.size());
   for (size_t i = 0; i < texts.size(); ++i) {
-    const std::vector<int32_t> ids = tokenizer_->Encode(CaseText(texts[i]));
+    const std::vector<int32_t> ids = tokenizer_->Encode(CaseText(texts[i])).value();
     const std::string decoded = tokenizer_->Decode(ids, SpecialTokens::kKeep);
     EXPECT_EQ(Checksum(ids, decoded), sums.substr(6 * i, 6))
         << texts[i].dump().substr(0, 200) << "\nbecomes " << nlohmann::json(ids).dump().substr(0, 400)
@@ -110,16 +110,17 @@ TEST_P(Family, GivesTheLibrarysIdsAndTextForNastyStrings) {
 
 TEST_P(Family, PutsTheTemplatesTokensAroundWholeTexts) {
   std::vector<int32_t> expected = family_["around"][0];
-  for (const int32_t id : tokenizer_->Encode("a b")) expected.push_back(id);
+  const std::vector<int32_t> ids = tokenizer_->Encode("a b").value();
+  expected.insert(expected.end(), ids.begin(), ids.end());
   for (const int32_t id : family_["around"][1]) expected.push_back(id);
-  EXPECT_EQ(tokenizer_->EncodeWhole("a b"), expected);
-  EXPECT_THAT(tokenizer_->EncodeWhole(""), IsEmpty());
+  EXPECT_EQ(tokenizer_->EncodeWhole("a b").value(), expected);
+  EXPECT_THAT(tokenizer_->EncodeWhole("").value(), IsEmpty());
 }
 
 // Texts are shown as they grow.
 TEST_P(Family, DecodesTheFirstIdsToTheBeginningOfTheText) {
   const std::vector<int32_t> ids =
-      tokenizer_->Encode("  The license, \u00e9\u4e09\U0001f642 <mask>  of 1234  works.\n ");
+      tokenizer_->Encode("  The license, \u00e9\u4e09\U0001f642 <mask>  of 1234  works.\n ").value();
   const std::string whole = tokenizer_->Decode(ids);
   for (size_t count = 0; count <= ids.size(); ++count) {
     EXPECT_THAT(whole, StartsWith(tokenizer_->Decode(absl::MakeSpan(ids.data(), count)))) << count << " ids";
@@ -139,7 +140,7 @@ TEST(Tokenizer, GivesTheLibrarysIdsForEveryPreTokenizer) {
     const auto tokenizer = LoadJson(json);
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
     for (size_t i = 0; i < cases["pre_texts"].size(); ++i) {
-      EXPECT_EQ((*tokenizer)->Encode(cases["pre_texts"][i].get<std::string>()),
+      EXPECT_EQ((*tokenizer)->Encode(cases["pre_texts"][i].get<std::string>()).value(),
                 variant["ids"][i].get<std::vector<int32_t>>())
           << variant["pre_tokenizer"] << " on " << cases["pre_texts"][i];
     }
@@ -148,7 +149,7 @@ TEST(Tokenizer, GivesTheLibrarysIdsForEveryPreTokenizer) {
 
 TEST(Tokenizer, LeavesSpecialTokensOutOfDecodedText) {
   const auto tokenizer = Golden("split.json");
-  const std::vector<int32_t> ids = tokenizer->Encode("a<|endoftext|>b<repo>");
+  const std::vector<int32_t> ids = tokenizer->Encode("a<|endoftext|>b<repo>").value();
   EXPECT_EQ(tokenizer->Decode(ids), "ab<repo>");
   EXPECT_EQ(tokenizer->Decode(ids, SpecialTokens::kKeep), "a<|endoftext|>b<repo>");
 }
@@ -159,20 +160,20 @@ TEST(Tokenizer, DecodesIdsOutsideTheVocabularyToNothing) {
 
 TEST(Tokenizer, DecodesHalfACharacterToItsBytes) {
   const auto tokenizer = Golden("split.json");
-  std::vector<int32_t> ids = tokenizer->Encode("\U0010ffff");
+  std::vector<int32_t> ids = tokenizer->Encode("\U0010ffff").value();
   ids.pop_back();
   EXPECT_EQ(tokenizer->Decode(ids), "\xf4\x8f\xbf");
 }
 
 TEST(Tokenizer, TurnsIllFormedBytesIntoReplacementCharacters) {
   const auto tokenizer = Golden("split.json");
-  EXPECT_EQ(tokenizer->Decode(tokenizer->Encode("a\xff\xe2\x82z")), "a\ufffd\ufffdz");
+  EXPECT_EQ(tokenizer->Decode(tokenizer->Encode("a\xff\xe2\x82z").value()), "a\ufffd\ufffdz");
 }
 
 TEST(Tokenizer, FindsTokensByTheirSpelling) {
   const auto tokenizer = Golden("split.json");
   EXPECT_EQ(tokenizer->TokenId("<|endoftext|>"), 0);
-  EXPECT_THAT(tokenizer->Encode(" the"), ElementsAre(tokenizer->TokenId("Ġthe").value()));
+  EXPECT_THAT(tokenizer->Encode(" the").value(), ElementsAre(tokenizer->TokenId("Ġthe").value()));
   EXPECT_EQ(tokenizer->TokenId("no such token"), std::nullopt);
 }
 
@@ -185,18 +186,18 @@ TEST(Tokenizer, CountsAddedTokensInItsVocabulary) {
 TEST(Tokenizer, TakesAWholeTokenWithoutMergesWhereAskedTo) {
   nlohmann::json json = ReadJson("split.json");
   json["model"]["merges"] = nlohmann::json::array();
-  EXPECT_EQ((*LoadJson(json))->Encode(" the").size(), 1);
+  EXPECT_EQ((*LoadJson(json))->Encode(" the").value().size(), 1);
   json["model"]["ignore_merges"] = false;
-  EXPECT_EQ((*LoadJson(json))->Encode(" the").size(), 4);
+  EXPECT_EQ((*LoadJson(json))->Encode(" the").value().size(), 4);
 }
 
 TEST(Tokenizer, GivesEqualIdsOnManyThreads) {
   const auto tokenizer = Golden("digits.json");
   const std::string text = *ReadFile(kGoldens + std::string("make_tokenizer_golden.py"));
-  const std::vector<int32_t> expected = Golden("digits.json")->Encode(text);
+  const std::vector<int32_t> expected = Golden("digits.json")->Encode(text).value();
   std::vector<std::vector<int32_t>> found(4);
   std::vector<std::thread> threads;
-  for (auto& ids : found) threads.emplace_back([&] { ids = tokenizer->Encode(text); });
+  for (auto& ids : found) threads.emplace_back([&] { ids = tokenizer->Encode(text).value(); });
   for (std::thread& thread : threads) thread.join();
   EXPECT_THAT(found, testing::Each(expected));
 }
@@ -206,7 +207,7 @@ TEST(Tokenizer, EncodesAMegabyteWithoutSpacesInTime) {
   std::string text;
   for (uint64_t i = 0; text.size() < 1'000'000; ++i) text += static_cast<char>('a' + i * i % 26);
   // Quadratic merging would take hours, which the test's time limit ends.
-  EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(text)), text);
+  EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(text).value()), text);
 }
 
 TEST(Tokenizer, SaysWhichFileIsMissing) {
@@ -231,7 +232,7 @@ TEST(Tokenizer, EncodesManyMarksOnOneLetterInTime) {
   for (int i = 0; i < 200'000; ++i) text += "\u0301\u0323";  // exchanging neighbours would take hours
   for (int i = 1; i < 200'000; ++i) expected += "\u0323";
   for (int i = 0; i < 200'000; ++i) expected += "\u0301";
-  EXPECT_EQ((*tokenizer)->Decode((*tokenizer)->Encode(text)), "\u1ea1" + expected);
+  EXPECT_EQ((*tokenizer)->Decode((*tokenizer)->Encode(text).value()), "\u1ea1" + expected);
 }
 
 TEST(Tokenizer, RefusesOtherNormalizersByName) {
@@ -347,9 +348,9 @@ TEST(Tokenizer, RefusesByteFallbackWhereBytesAreMissing) {
 TEST(Tokenizer, SpellsAnUnknownByteByTheUnknownToken) {
   nlohmann::json json = ReadJson("digits.json");
   json["model"]["unk_token"] = "<|endoftext|>";
-  EXPECT_THAT((*LoadJson(json))->Encode(std::string("\0\0", 2)), ElementsAre(0, 0));
+  EXPECT_THAT((*LoadJson(json))->Encode(std::string("\0\0", 2)).value(), ElementsAre(0, 0));
   json["model"]["fuse_unk"] = true;
-  EXPECT_THAT((*LoadJson(json))->Encode(std::string("\0\0", 2)), ElementsAre(0));
+  EXPECT_THAT((*LoadJson(json))->Encode(std::string("\0\0", 2)).value(), ElementsAre(0));
 }
 
 }  // namespace

@@ -312,8 +312,9 @@ json EndToEndWork::ResultJson(const std::vector<StageRecord>& stages) const {
 absl::StatusOr<json> EndToEndWork::ReportJson(const std::vector<StageRecord>& stages,
                                               const std::atomic<bool>& stop) const {
   json report = {{"architecture", ArchitectureJson(teacher_, student_)}};
-  ASSIGN_OR_RETURN(report["samples"],
+  ASSIGN_OR_RETURN(const json samples,
                    SamplesJson(student_, evaluation_->continuations(), inputs_.teacher, stop));
+  report.update(samples);
   const std::optional<int64_t> layer = ShownLayer(student_.config);
   if (!layer) return report;
   json& matrices = report["matrices"];

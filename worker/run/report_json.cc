@@ -9,6 +9,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
+#include "core/base/plain_text.h"
 #include "core/base/status_macros.h"
 #include "model/lm/decoding.h"
 #include "model/lm/torch_seam.h"
@@ -95,20 +96,25 @@ absl::StatusOr<json> HeadMatrixJson(const LanguageModel& model, const LanguageMo
 absl::StatusOr<json> SamplesJson(const LanguageModel& student, const FreeRunningReference& reference,
                                  const std::filesystem::path& teacher_directory,
                                  const std::atomic<bool>& stop) {
-  json samples = json::array();
+  json report = {{"samples", json::array()}};
+  if (!reference.prompts_BT.defined()) return report;
   const auto tokenizer = Tokenizer::Load(teacher_directory);
-  if (!reference.prompts_BT.defined() || !tokenizer.ok()) return samples;
+  if (absl::IsNotFound(tokenizer.status())) return report;
+  if (!tokenizer.ok()) {
+    report["no_samples"] = PlainText(std::string(tokenizer.status().message()));
+    return report;
+  }
   return CatchTorch("the student's continuations", [&]() -> absl::StatusOr<json> {
     const int64_t count = std::min(kSamples, reference.prompts_BT.size(0));
     const at::Tensor prompts_BT = reference.prompts_BT.narrow(0, 0, count);
     ASSIGN_OR_RETURN(const at::Tensor own_BS,
                      GreedyContinuation(student, prompts_BT, reference.continuations_BS.size(1), stop));
     for (int64_t i = 0; i < count; ++i) {
-      samples.push_back({{"prompt", Words(**tokenizer, prompts_BT[i])},
-                         {"teacher", Words(**tokenizer, reference.continuations_BS[i])},
-                         {"student", Words(**tokenizer, own_BS[i])}});
+      report["samples"].push_back({{"prompt", Words(**tokenizer, prompts_BT[i])},
+                                   {"teacher", Words(**tokenizer, reference.continuations_BS[i])},
+                                   {"student", Words(**tokenizer, own_BS[i])}});
     }
-    return samples;
+    return report;
   });
 }
 

@@ -24,8 +24,9 @@ std::optional<int64_t> ShownLayer(const ModelConfig& student);
 absl::StatusOr<nlohmann::json> HeadMatrixJson(const LanguageModel& model, const LanguageModel& teacher,
                                               int64_t layer, const std::vector<int32_t>& window);
 
-// The first prompts, as the teacher continued them and as the student does, in words. Empty when the teacher's
-// directory has no tokenizer that we read. CANCELLED soon after `stop` is set.
+// `samples`: the first prompts, as the teacher continued them and as the student does, in words. Empty when
+// the teacher's directory has no tokenizer, and with the reason in `no_samples` when it has one that we
+// cannot read. CANCELLED soon after `stop` is set.
 absl::StatusOr<nlohmann::json> SamplesJson(const LanguageModel& student,
                                            const FreeRunningReference& reference,
                                            const std::filesystem::path& teacher_directory,
