@@ -1,7 +1,6 @@
 // gang_service_bench [--json]: stage 3 under the real service, by one worker of one thread and by two, on the
 // same steps: how many times the tokens a second two ranks have.
 #include <algorithm>
-#include <cstring>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -78,10 +77,7 @@ void Bench() {
   Report(what + "two ranks over one", alone / together, "x", AtLeast(1.8));
 }
 
+const bool registered = RegisterBench("stage 3 by a gang", &Bench);
+
 }  // namespace
 }  // namespace retort
-
-int main(int argc, char** argv) {
-  if (argc > 1 && std::strcmp(argv[1], "--json") == 0) retort::ReportAsJson();
-  retort::Bench();
-}
