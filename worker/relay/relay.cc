@@ -19,6 +19,11 @@ absl::StatusOr<std::unique_ptr<Relay>> Relay::Start(const std::string& host,
   return relay;
 }
 
+Relay::~Relay() {
+  server_.reset();
+  log_.Info(state_.counts().Text());
+}
+
 absl::StatusOr<std::string> HostTowards(const std::string& orchestrator) {
   const auto fail = [&](const char* why) {
     return absl::UnavailableError(absl::StrCat("no way to ", orchestrator, ": ", why));

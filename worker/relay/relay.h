@@ -23,6 +23,9 @@ class Relay {
   static absl::StatusOr<std::unique_ptr<Relay>> Start(const std::string& host,
                                                       std::function<void()> begin_thread, Log& log);
 
+  // Breaks off what is under way, and says in the log what was done.
+  ~Relay();
+
   const std::string& address() const { return server_->address(); }
   RelayState& state() { return state_; }
   Upstream& upstream() { return upstream_; }

@@ -191,6 +191,21 @@ TEST_F(RelayTest, AChainOfThreeRunsEachTeacherBlockOnceAndMakesTheSameBytes) {
   EXPECT_EQ(b.counts().sent_bytes, passes * kBoundaryBytes);
 }
 
+TEST_F(RelayTest, SlicesThatRecomputeRunTheTeacherFromTheEmbeddingUpEach) {
+  RelayWorker a(log_), b(log_), c(log_);
+  a.Load(SliceOf(kStage1, {0}, std::nullopt, std::nullopt), run_.kept);
+  b.Load(SliceOf(kStage1, {2}, std::nullopt, std::nullopt), run_.kept);
+  c.Load(SliceOf(kStage1, {3}, std::nullopt, std::nullopt), run_.kept);
+  for (RelayWorker* worker : {&a, &b, &c}) {
+    worker->Step(kSteps);
+    Publish(kStage1, *worker);
+  }
+  ExpectTheBytesOfOneWorker(3);
+  EXPECT_EQ(a.counts().trained_blocks, kSteps * kMicroBatches);
+  EXPECT_EQ(b.counts().trained_blocks, 3 * kSteps * kMicroBatches);
+  EXPECT_EQ(c.counts().trained_blocks, 4 * kSteps * kMicroBatches);
+}
+
 TEST_F(RelayTest, ASliceThatComesLateIsServedByTheTeacherAlone) {
   RelayWorker a(log_), b(log_);
   a.Load(SliceOf(kStage1, {0, 2}, std::nullopt, std::nullopt), run_.kept);
