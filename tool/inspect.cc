@@ -1,5 +1,6 @@
 #include "tool/inspect.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "core/base/job_memory.h"
@@ -65,7 +66,8 @@ json StagesMemoryJson(const v1::JobSpec& job, const v1::ModelShape& shape, uint3
         MemoryJson(StageName(plan.stage),
                    SliceMemory(job, shape, static_cast<v1::Stage>(plan.stage), last_layer, /*layers=*/1)));
   }
-  memory.push_back(MemoryJson(StageName(Stage::kEndToEnd), EndToEndMemory(job, shape)));
+  const uint64_t ranks = std::max(1U, job.stages().end_to_end().world_size());
+  memory.push_back(MemoryJson(StageName(Stage::kEndToEnd), EndToEndMemory(job, shape, ranks)));
   return memory;
 }
 

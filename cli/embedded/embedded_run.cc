@@ -38,6 +38,7 @@ bool IsNoteworthy(const v1::Event& event) {
     case v1::EVENT_KIND_STALE_WRITE_REFUSED:
       return true;
     case v1::EVENT_KIND_LEASE_GRANTED:
+    case v1::EVENT_KIND_NUMERICS_RESOLVED:  // of this stage: how many ranks it has, and why
       return event.stage() == v1::STAGE_END_TO_END;
     default:
       return false;

@@ -9,7 +9,8 @@ namespace retort {
 RunProgress::StageSum RunProgress::SumOf(const v1::RunStatus& run, v1::Stage stage) const {
   StageSum sum;
   for (const v1::TaskStatus& task : run.tasks()) {
-    if (task.stage() != stage) continue;
+    const bool is_other_rank = stage == v1::STAGE_END_TO_END && task.layer() != 0;  // rank 0 counts the steps
+    if (task.stage() != stage || is_other_rank) continue;
     ++sum.tasks;
     sum.done += task.state() == v1::TASK_STATE_DONE;
     sum.steps += task.step();

@@ -49,6 +49,14 @@ class ShowsARun : public testing::Test {
   RunProgress shown_{progress_, job_};
 };
 
+TEST_F(ShowsARun, AsRankZeroCountsTheStepsOfStageThree) {
+  v1::RunStatus run;
+  AddTask(run, v1::STAGE_END_TO_END, 0, v1::TASK_STATE_LEASED, 5, 20)->set_loss(3);
+  AddTask(run, v1::STAGE_END_TO_END, 1, v1::TASK_STATE_LEASED, 0, 0);
+  shown_.Show(run);
+  EXPECT_EQ(Lines(), "end_to_end  resumes at step 5/20\n");
+}
+
 TEST_F(ShowsARun, AsTheMeanStepOfItsLayersAStageAfterTheOther) {
   Show({0, 0, 0, 0, 0});
   EXPECT_EQ(Lines(), "matrix_orientation  starts at step 0/20\n");

@@ -14,6 +14,9 @@ namespace {
 std::string TasksText(const v1::Event& event) {
   const bool of_layers =
       event.stage() == v1::STAGE_MATRIX_ORIENTATION || event.stage() == v1::STAGE_HIDDEN_STATE_ALIGNMENT;
+  const bool is_other_rank =
+      event.stage() == v1::STAGE_END_TO_END && event.layers_size() == 1 && event.layers(0) != 0;
+  if (is_other_rank) return absl::StrCat(Word(event.stage()), " rank ", event.layers(0));
   if (!of_layers || event.layers().empty()) return Word(event.stage());
   return absl::StrCat(Word(event.stage()), event.layers_size() == 1 ? " layer " : " layers ",
                       FormatRanges(event.layers()));

@@ -104,7 +104,15 @@ std::string RenderSingleTasks(const v1::RunStatus& run, const std::vector<v1::St
   for (const v1::TaskStatus& task : run.tasks()) {
     const bool of_layers = std::count(layer_stages.begin(), layer_stages.end(), task.stage()) > 0;
     if (of_layers || (task.stage() == v1::STAGE_PREPARE && task.state() == v1::TASK_STATE_DONE)) continue;
-    absl::StrAppend(&text, Word(task.stage()), ": ", TaskText(task), "\n");
+    // Ranks above 0 count no steps.
+    const bool is_other_rank = task.stage() == v1::STAGE_END_TO_END && task.layer() != 0;
+    if (is_other_rank && task.state() == v1::TASK_STATE_LEASED) {
+      absl::StrAppend(&text, Word(task.stage()), " rank ", task.layer(), ": ", task.worker_name(), "\n");
+    } else if (is_other_rank) {
+      absl::StrAppend(&text, Word(task.stage()), " rank ", task.layer(), ": ", Word(task.state()), "\n");
+    } else {
+      absl::StrAppend(&text, Word(task.stage()), ": ", TaskText(task), "\n");
+    }
   }
   return text;
 }

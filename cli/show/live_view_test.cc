@@ -90,6 +90,19 @@ TEST(RenderLive, ShowsLayersByStagesAndTheLastEvents) {
       "22:36:45 lease granted: matrix_orientation layers 4-6 to alpha from steps 300,300,250 (token 41)\n");
 }
 
+TEST(RenderLive, NamesTheRanksOfStageThree) {
+  v1::RunStatus run;
+  run.mutable_summary()->set_name("tiny");
+  run.mutable_summary()->set_state(v1::RUN_STATE_RUNNING);
+  run.mutable_summary()->set_remaining_seconds(-1);
+  AddTask(run, v1::STAGE_END_TO_END, 0, v1::TASK_STATE_LEASED, 5, 50)->set_worker_name("alpha");
+  AddTask(run, v1::STAGE_END_TO_END, 1, v1::TASK_STATE_LEASED, 0, 0)->set_worker_name("beta");
+  AddTask(run, v1::STAGE_END_TO_END, 2, v1::TASK_STATE_PENDING, 0, 0);
+  EXPECT_EQ(RenderLive(run, {}, {}),
+            "tiny (id 0): running, 0% done, 0 workers\nend_to_end: 5/50 alpha\n"
+            "end_to_end rank 1: beta\nend_to_end rank 2: pending\n");
+}
+
 TEST(RenderLive, FitsTheScreenWithTheLayersAtWorkFirst) {
   v1::RunStatus run = HalfDoneRun();
   run.mutable_summary()->clear_reason();

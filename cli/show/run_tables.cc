@@ -22,6 +22,7 @@ std::string Remaining(const v1::RunSummary& run) {
 std::string TimeText(int64_t unix_ms) { return unix_ms == 0 ? "" : FormatUtc(unix_ms); }
 
 std::string LayerText(v1::Stage stage, uint32_t layer) {
+  if (stage == v1::STAGE_END_TO_END && layer != 0) return absl::StrCat("rank ", layer);
   return stage == v1::STAGE_PREPARE || stage == v1::STAGE_END_TO_END ? "" : absl::StrCat(layer);
 }
 
@@ -66,8 +67,11 @@ std::string RenderMessages(const v1::RunStatus& run) {
   for (const v1::TaskStatus& task : run.tasks()) {
     if (task.message().empty()) continue;
     const std::string layer = LayerText(task.stage(), task.layer());
-    absl::StrAppend(&text, Word(task.stage()), layer.empty() ? "" : " layer ", layer, ": ", task.message(),
-                    "\n");
+    absl::StrAppend(&text, Word(task.stage()),
+                    layer.empty()                          ? ""
+                    : task.stage() == v1::STAGE_END_TO_END ? " "
+                                                           : " layer ",
+                    layer, ": ", task.message(), "\n");
   }
   return text;
 }

@@ -18,21 +18,17 @@ uint64_t GroupChannels(const v1::JobSpec& job, const v1::ModelShape& shape) {
   return uint64_t{StudentGroups(job.student(), shape.query_heads())} * job.student().state_size();
 }
 
-uint64_t MicroBatchTokens(const v1::JobSpec& job) {
-  return uint64_t{job.micro_batch()} * job.data().seq_len();
-}
-
 // Of the arrays that a forward and a backward pass of one student block hold at once, beside a teacher
 // block's.
-uint64_t BlockPassBytes(const v1::JobSpec& job, const v1::ModelShape& shape) {
-  return kFloatBytes * MicroBatchTokens(job) *
+uint64_t BlockPassBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t tokens) {
+  return kFloatBytes * tokens *
          (10 * uint64_t{shape.hidden_size()} + 16 * Inner(shape) + 12 * GroupChannels(job, shape) +
           6 * uint64_t{shape.intermediate_size()});
 }
 
 // Of what a block's forward pass keeps for its backward pass.
-uint64_t BlockKeptBytes(const v1::JobSpec& job, const v1::ModelShape& shape) {
-  return kFloatBytes * MicroBatchTokens(job) *
+uint64_t BlockKeptBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t tokens) {
+  return kFloatBytes * tokens *
          (4 * uint64_t{shape.hidden_size()} + 8 * Inner(shape) + 6 * GroupChannels(job, shape) +
           3 * uint64_t{shape.intermediate_size()});
 }
@@ -82,10 +78,11 @@ MemoryNeed SliceMemory(const v1::JobSpec& job, const v1::ModelShape& shape, v1::
                             job.stages().hidden_state_alignment().train() == v1::TRAIN_SCOPE_BLOCK;
   const uint64_t own = parameters.mixer + (whole_blocks ? parameters.mlp : 0);
   const uint64_t trained = stage == v1::STAGE_MATRIX_ORIENTATION ? parameters.mixer_matrix : own;
-  return Need(teacher, own * layers, trained * layers, BlockPassBytes(job, shape));
+  return Need(teacher, own * layers, trained * layers,
+              BlockPassBytes(job, shape, uint64_t{job.micro_batch()} * job.data().seq_len()));
 }
 
-MemoryNeed EndToEndMemory(const v1::JobSpec& job, const v1::ModelShape& shape) {
+MemoryNeed EndToEndMemory(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks) {
   const ModelParameters parameters = CountParameters(job, shape);
   const uint64_t outside = parameters.embedding + parameters.head;
   const uint64_t teacher = outside + shape.layers() * parameters.teacher_block;
@@ -97,8 +94,10 @@ MemoryNeed EndToEndMemory(const v1::JobSpec& job, const v1::ModelShape& shape) {
   const uint64_t student = teacher - converted * (parameters.teacher_block - parameters.mlp) + mixers;
   const uint64_t own = job.stages().end_to_end().train() == v1::TRAIN_SCOPE_ALL ? student : mixers;
   const uint64_t trained = job.stages().has_end_to_end() ? own : 0;
-  const uint64_t kept = trained == 0 ? 0 : shape.layers() * BlockKeptBytes(job, shape);
-  const uint64_t pass = kept + BlockPassBytes(job, shape) + HeadBytes(shape);
+  const uint64_t tokens =
+      PassSequences(EndToEndSequences(job), job.micro_batch(), ranks) * job.data().seq_len();
+  const uint64_t kept = trained == 0 ? 0 : shape.layers() * BlockKeptBytes(job, shape, tokens);
+  const uint64_t pass = kept + BlockPassBytes(job, shape, tokens) + HeadBytes(shape);
   return Need(teacher, own, trained, std::max(pass, kFloatBytes * student));
 }
 

@@ -40,7 +40,8 @@ struct MemoryNeed {
 MemoryNeed SliceMemory(const v1::JobSpec& job, const v1::ModelShape& shape, v1::Stage stage,
                        uint32_t last_layer, size_t layers);
 
-// Of END_TO_END: teacher and student whole, a pass through all layers or the result's bytes.
-MemoryNeed EndToEndMemory(const v1::JobSpec& job, const v1::ModelShape& shape);
+// Of one of the `ranks` of END_TO_END: teacher and student whole, a pass of its part of a micro-batch through
+// all layers or the result's bytes.
+MemoryNeed EndToEndMemory(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks);
 
 }  // namespace retort

@@ -69,25 +69,36 @@ TEST_F(JobMemory, OfStageTwoHasTheMlpsThatItTrains) {
 TEST_F(JobMemory, OfEndToEndHasTheWholeStudentOrItsMixers) {
   job_.mutable_student()->mutable_keep_attention()->add_layers(0);
   v1::EndToEndSpec& spec = *job_.mutable_stages()->mutable_end_to_end();
+  spec.mutable_budget()->set_tokens_per_step(8);
   spec.set_train(v1::TRAIN_SCOPE_MIXER);
-  EXPECT_EQ(EndToEndMemory(job_, shape_).student, 4u * 80);
-  EXPECT_EQ(EndToEndMemory(job_, shape_).optimizer, 4u * 3 * 80);
-  EXPECT_EQ(EndToEndMemory(job_, shape_).teacher, 4u * (40 + 2 * 144));
+  EXPECT_EQ(EndToEndMemory(job_, shape_, 1).student, 4u * 80);
+  EXPECT_EQ(EndToEndMemory(job_, shape_, 1).optimizer, 4u * 3 * 80);
+  EXPECT_EQ(EndToEndMemory(job_, shape_, 1).teacher, 4u * (40 + 2 * 144));
   spec.set_train(v1::TRAIN_SCOPE_ALL);
-  EXPECT_EQ(EndToEndMemory(job_, shape_).student, 4u * (40 + 144 + 96 + 80));
+  EXPECT_EQ(EndToEndMemory(job_, shape_, 1).student, 4u * (40 + 144 + 96 + 80));
 }
 
 TEST_F(JobMemory, OfEndToEndKeepsEveryLayersPassAndCopiesABiasedHead) {
-  job_.mutable_stages()->mutable_end_to_end()->set_train(v1::TRAIN_SCOPE_MIXER);
+  v1::EndToEndSpec& spec = *job_.mutable_stages()->mutable_end_to_end();
+  spec.mutable_budget()->set_tokens_per_step(8);
+  spec.set_train(v1::TRAIN_SCOPE_MIXER);
   const uint64_t kept = 2 * 4 * 8 * (16 + 32 + 18 + 24), pass = 4 * 8 * (40 + 64 + 36 + 48);
-  EXPECT_EQ(EndToEndMemory(job_, shape_).activations, kept + pass + 4 * 1536 * 10);
+  EXPECT_EQ(EndToEndMemory(job_, shape_, 1).activations, kept + pass + 4 * 1536 * 10);
   shape_.set_biased_head(true);
-  EXPECT_EQ(EndToEndMemory(job_, shape_).activations, kept + pass + 4 * (1536 + 3 * 5) * 10);
+  EXPECT_EQ(EndToEndMemory(job_, shape_, 1).activations, kept + pass + 4 * (1536 + 3 * 5) * 10);
+}
+
+TEST_F(JobMemory, OfTwoRanksHasHalfAPassEach) {
+  v1::EndToEndSpec& spec = *job_.mutable_stages()->mutable_end_to_end();
+  spec.mutable_budget()->set_tokens_per_step(8);
+  spec.set_train(v1::TRAIN_SCOPE_MIXER);
+  const uint64_t kept = 2 * 4 * 4 * (16 + 32 + 18 + 24), pass = 4 * 4 * (40 + 64 + 36 + 48);
+  EXPECT_EQ(EndToEndMemory(job_, shape_, 2).activations, kept + pass + 4 * 1536 * 10);
 }
 
 TEST_F(JobMemory, OfEndToEndWithoutTrainingHoldsTheResultsBytes) {
   shape_.set_vocab_size(1'000'000);
-  const MemoryNeed need = EndToEndMemory(job_, shape_);
+  const MemoryNeed need = EndToEndMemory(job_, shape_, 1);
   EXPECT_EQ(need.optimizer, 0u);
   EXPECT_GE(need.activations, 4u * 4'000'000);
 }

@@ -23,6 +23,18 @@ uint64_t EndToEndSequences(const v1::JobSpec& job) {
   return job.stages().end_to_end().budget().tokens_per_step() / job.data().seq_len();
 }
 
+uint64_t PassSequences(uint64_t sequences, uint64_t most, uint64_t ranks) {
+  RETORT_CHECK(ranks >= 1 && ranks <= sequences) << ranks << " ranks for " << sequences << " sequences";
+  for (const bool evenly : {true, false}) {
+    for (uint64_t size = most; size >= 1; --size) {
+      const uint64_t passes = sequences / size;
+      if (sequences % size == 0 && passes >= ranks && !(evenly && passes % ranks != 0)) return size;
+    }
+  }
+  RETORT_CHECK(false) << "passes of one sequence always do";
+  return 1;
+}
+
 uint32_t StudentGroups(const v1::StudentSpec& student, uint32_t query_heads) {
   const bool per_head = student.groups() == 0 && student.mixer() == v1::MIXER_KIND_DISCRETE_MAMBA2;
   return per_head ? query_heads : student.groups();

@@ -16,8 +16,13 @@ uint64_t StageSteps(const v1::StageBudget& budget);
 
 // All token files that are trained on: data.train, then each phase's; a file named twice is there twice.
 std::vector<std::string> TrainFiles(const v1::DataSpec& data);
+
 // Sequences of one step of END_TO_END, and so at most as many ranks; 1 where the job takes no step of it.
 uint64_t EndToEndSequences(const v1::JobSpec& job);
+
+// How many sequences a pass has when `ranks` ranks share out a step of `sequences`: the most, up to `most`,
+// with which every rank has a pass, and all have equally many where that can be. At most one rank a sequence.
+uint64_t PassSequences(uint64_t sequences, uint64_t most, uint64_t ranks);
 
 // Groups of heads that share B and C, of a teacher with `query_heads`; 0 where the job names none although
 // its mixer needs some.

@@ -34,7 +34,7 @@ TEST_F(JobFileErrors, PointAtUnknownKeysAndSuggestTheNearest) {
 TEST_F(JobFileErrors, RefuseMoreWorkersThanAStepHasSequences) {
   EXPECT_EQ(Errors(Edited("lr: 1}", "lr: 1, world_size: 1024}")), "");
   EXPECT_EQ(Errors(Edited("tokens_per_step: 524288, lr: 1}", "tokens_per_step: 2048, lr: 1, world_size: 5}")),
-            "job.yaml:20:81: stages.end_to_end.world_size: 5 workers cannot share out the 4 sequences of a "
+            "job.yaml:20:73: stages.end_to_end.world_size: 5 workers cannot share out the 4 sequences of a "
             "step; give auto, at most 4, or more tokens_per_step");
   EXPECT_EQ(Errors(Edited("lr: 1}", "lr: 1, world_size: many, elastic: yes}")),
             "job.yaml:20:75: stages.end_to_end.world_size: \"many\" is not a whole number; give auto or a "

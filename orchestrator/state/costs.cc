@@ -170,8 +170,8 @@ double SliceBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t 
       SliceMemory(job, shape, v1::STAGE_HIDDEN_STATE_ALIGNMENT, last_layer, layers).peak());
 }
 
-double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape) {
-  return static_cast<double>(EndToEndMemory(job, shape).peak());
+double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks) {
+  return static_cast<double>(EndToEndMemory(job, shape, ranks).peak());
 }
 
 double EvaluationWork(const Options& options, const v1::JobSpec& job, const v1::ModelShape& shape) {

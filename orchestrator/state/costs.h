@@ -51,7 +51,8 @@ std::optional<double> MeasuredSpeedRatio(const RunCosts& costs, const Lease& lea
 // Bytes that a slice needs on its worker (core/base/job_memory.h); of stages 1 and 2 what the second needs,
 // which trains more.
 double SliceBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer, size_t layers);
-double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape);
+// Of one of `ranks` ranks: the more there are, the smaller a pass may be.
+double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks);
 
 // Work of measuring teacher and student in END_TO_END, from shapes alone.
 double EvaluationWork(const Options& options, const v1::JobSpec& job, const v1::ModelShape& shape);

@@ -2,6 +2,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "orchestrator/state/costs.h"
 #include "orchestrator/state/testing_cluster.h"
 
 namespace retort::orchestrator {
@@ -80,12 +81,30 @@ TEST_F(GangTest, AutoTakesAsManyAsFitAndKeepsTheNumber) {
   TakeRanks({"a", "b", "small"});
   EXPECT_EQ(slice_.size(), 2u);
   EXPECT_EQ(cluster_.state.run(run_id_).record.world_size(), 2u);
-  EXPECT_THAT(cluster_.EventsOf(v1::EVENT_KIND_PLAN_CHANGED).back().text(),
+  EXPECT_THAT(cluster_.EventsOf(v1::EVENT_KIND_NUMERICS_RESOLVED).back().text(),
               HasSubstr("end_to_end has 2 ranks, as many as fit: end_to_end on 2 ranks: "));
-  EXPECT_THAT(Reason(), HasSubstr("of 3 workers 2 could be a rank, which needs 0.3 GiB (1 have less"));
+  EXPECT_THAT(Reason(),
+              HasSubstr("2 of 3 workers can be ranks together, 2 could be one alone: each of 3 would need "
+                        "0.2 GiB, and a step has 4 sequences"));
   cluster_.Register("late");
   cluster_.Replan();
   EXPECT_EQ(cluster_.TakeSlice("late").token(), 0u);
+}
+
+TEST_F(GangTest, WorkersOfOneHostShareItsMemory) {
+  const double bytes = EndToEndBytes(Job(0), ShapeOf(6), 2);
+  for (const auto& [name, host] :
+       std::map<std::string, std::string>{{"a", "one"}, {"b", "one"}, {"c", "two"}}) {
+    v1::RegisterRequest request = TestCluster::RegistrationOf(name);
+    request.mutable_capabilities()->set_host(host);
+    request.mutable_capabilities()->set_memory_bytes(static_cast<uint64_t>(bytes * 1.2));
+    ASSERT_TRUE(
+        cluster_.Do(DecideRegister(cluster_.now, cluster_.state, cluster_.options, request)).status.ok());
+  }
+  run_id_ = cluster_.SubmitPrepared(Job(0), "a");
+  TakeRanks({"a", "b", "c"});
+  EXPECT_EQ(slice_.size(), 2u) << Reason();
+  EXPECT_TRUE(name_[0] == "c" || name_[1] == "c") << Reason();
 }
 
 TEST_F(GangTest, AutoTakesNoMoreRanksThanAStepHasSequences) {
@@ -105,8 +124,8 @@ TEST_F(GangTest, WaitsForTheWorkersThatItNeedsAndSaysHowMany) {
   Submit(Job(3), {"a", "b"});
   TakeRanks({"a", "b"});
   EXPECT_TRUE(slice_.empty());
-  EXPECT_THAT(Reason(), HasSubstr("end_to_end waits for 1 more workers: its 3 ranks train together, and of "
-                                  "2 workers 2 could be a rank"));
+  EXPECT_THAT(Reason(), HasSubstr("end_to_end waits for 1 more workers: its 3 ranks train together, and 2 of "
+                                  "2 workers can be ranks together"));
   cluster_.Register("c");
   TakeRanks({"a", "b", "c"});
   EXPECT_EQ(slice_.size(), 3u);

@@ -172,8 +172,9 @@ void FixWorldSize(Draft& draft, uint64_t run_id) {
   }
   const uint32_t world_size = asked != 0 ? asked : planned;
   AddRanks(draft, run_id, world_size);
-  v1::EventRecord& event = draft.AddEvent(v1::EVENT_KIND_PLAN_CHANGED);
+  v1::EventRecord& event = draft.AddEvent(v1::EVENT_KIND_NUMERICS_RESOLVED);
   event.set_run_id(run_id);
+  event.set_stage(v1::STAGE_END_TO_END);
   event.set_text(absl::StrCat("end_to_end has ", Counted(world_size, "rank"),
                               asked != 0 ? ", as the job says" : ", as many as fit", ": ",
                               draft.state().placement.run_reason.at(run_id)));

@@ -206,14 +206,28 @@ class PlanMaker {
         cut.ranges.size() == 2 ? "one hop" : absl::StrCat("each of ", cut.ranges.size() - 1, " hops")));
   }
 
+  // Ranks of END_TO_END: as many as the run has or asks for, else as fit.
+  uint64_t Ranks() const {
+    const uint32_t asked = run_.record.job().stages().end_to_end().world_size();
+    if (run_.record.world_size() != 0) return run_.record.world_size();
+    if (asked != 0) return asked;
+    std::vector<uint64_t> ids;
+    for (const CutCandidate& worker : workers_) {
+      if (worker.worker_id != 0) ids.push_back(worker.worker_id);
+    }
+    return RanksAmong(draft_, run_.record, ids);
+  }
+
   void PlanEndToEnd() {
     const v1::RunRecord& record = run_.record;
     const v1::TaskRecord& task = run_.tasks.at(kEndToEnd);
-    const double bytes = EndToEndBytes(record.job(), record.shape());
-    const auto fits = std::find_if(workers_.begin(), workers_.end(), [&](const CutCandidate& worker) {
-      return worker.limits.memory_bytes >= bytes;
-    });
-    if (fits == workers_.end()) {
+    const uint64_t ranks = Ranks();
+    const double bytes = EndToEndBytes(record.job(), record.shape(), ranks);
+    std::vector<const CutCandidate*> fitting;
+    for (const CutCandidate& worker : workers_) {
+      if (worker.limits.memory_bytes >= bytes && fitting.size() < ranks) fitting.push_back(&worker);
+    }
+    if (fitting.empty()) {
       if (!workers_.empty()) {
         Say(absl::StrFormat(
             "does not fit: end_to_end needs %.1f GiB on one worker, the largest offers %.1f GiB",
@@ -225,26 +239,33 @@ class PlanMaker {
     double work = 0;
     if (const auto found = costs_.stages.find(v1::STAGE_END_TO_END); found != costs_.stages.end()) {
       costs = found->second;
-      work = costs.typical_train_work;
+      work = costs.typical_train_work / static_cast<double>(ranks);
     }
     const uint64_t steps = task.total_steps() - task.step();
+    const double slowest = fitting.back()->limits.speed;
     const double evaluation =
-        EvaluationWork(draft_.options(), record.job(), record.shape()) / fits->limits.speed;
-    const double seconds = static_cast<double>(steps) * work / fits->limits.speed + evaluation;
+        EvaluationWork(draft_.options(), record.job(), record.shape()) / fitting.front()->limits.speed;
+    const double seconds = static_cast<double>(steps) * work / slowest + evaluation;
     v1::PlannedStage& planned = *reply_.add_stages();
     planned.set_stage(v1::STAGE_END_TO_END);
     planned.set_steps(steps);
     *planned.mutable_seconds() = Assumed(seconds);  // the measurements in it are
-    v1::PlannedSlice& slice = *planned.add_slices();
-    slice.set_layer_count(record.shape().layers());
-    slice.set_worker_name(fits->name);
-    *slice.mutable_seconds_per_step() = MakeFigure(work / fits->limits.speed, costs);
-    *slice.mutable_memory_bytes() = Assumed(bytes);
-    *slice.mutable_hop_bytes_per_step() = Assumed(0);
-    slice.set_teacher_passes(record.job().stages().has_end_to_end() ? 1 : 0);
+    for (const CutCandidate* rank : fitting) {
+      v1::PlannedSlice& slice = *planned.add_slices();
+      slice.set_layer_count(record.shape().layers());
+      slice.set_worker_name(rank->name);
+      *slice.mutable_seconds_per_step() = MakeFigure(work / slowest, costs);
+      *slice.mutable_memory_bytes() = Assumed(bytes);
+      *slice.mutable_hop_bytes_per_step() = Assumed(0);
+      slice.set_teacher_passes(record.job().stages().has_end_to_end() ? 1.0 / static_cast<double>(ranks) : 0);
+    }
     Say(absl::StrFormat(
-        "end_to_end runs on one worker, and takes %.4g s of its %.4g s to measure teacher and student",
-        evaluation, seconds));
+        "end_to_end runs on %s, and takes %.4g s of its %.4g s to measure teacher and student",
+        ranks == 1 ? "one worker" : absl::StrCat(ranks, " workers together"), evaluation, seconds));
+    if (fitting.size() < ranks) {
+      Say(absl::StrFormat("end_to_end waits for %d more workers: its %d ranks train together",
+                          ranks - fitting.size(), ranks));
+    }
     if (layers_.empty() || reply_.stages_size() > 1) *reply_.mutable_seconds() = Assumed(seconds_ + seconds);
   }
 

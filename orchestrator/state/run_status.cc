@@ -117,8 +117,9 @@ double RemainingSeconds(const Moment& now, const State& state, const Options& op
   }
   const v1::TaskRecord& last = run.tasks.at(kEndToEnd);
   const auto left = static_cast<double>(last.total_steps() - StatusOfTask(state, last).step());
+  const double ranks = std::max<uint32_t>(1, run.record.world_size());
   const double end_work =
-      left * StepWork(costs, kEndToEnd) + EvaluationWork(options, run.record.job(), run.record.shape());
+      left * StepWork(costs, kEndToEnd) / ranks + EvaluationWork(options, run.record.job(), run.record.shape());
   return seconds + unheld_work / all_speeds + end_work / fastest;
 }
 

@@ -34,11 +34,17 @@ std::vector<uint64_t> FastestAlike(const Draft& draft, const std::vector<uint64_
   return best == kinds.end() ? std::vector<uint64_t>{} : best->second.second;
 }
 
+// 1 where nothing is asked for: as many as fit.
+uint64_t RanksAskedFor(const v1::RunRecord& run) {
+  if (run.world_size() != 0) return run.world_size();
+  return std::max<uint64_t>(1, run.job().stages().end_to_end().world_size());
+}
+
 // Least memory with which a worker can do anything of what is left.
 double LeastBytes(const RunView& view) {
   const v1::RunRecord& run = view.run->record;
   if (view.stage == v1::STAGE_PREPARE) return 0;
-  if (view.stage == v1::STAGE_END_TO_END) return EndToEndBytes(run.job(), run.shape());
+  if (view.stage == v1::STAGE_END_TO_END) return EndToEndBytes(run.job(), run.shape(), RanksAskedFor(run));
   double least = view.table.bytes(0, 1);
   for (size_t i = 1; i < view.layers.size(); ++i) least = std::min(least, view.table.bytes(i, i + 1));
   return least;
@@ -69,12 +75,6 @@ void FindEligible(const Draft& draft, RunView& view) {
     view.demand.eligible = FastestAlike(draft, view.demand.eligible);
     other_numerics += all - view.demand.eligible.size();
   }
-  if (view.stage == v1::STAGE_END_TO_END) {
-    view.eligibility = absl::StrFormat(
-        "of %s %d could be a rank, which needs %.1f GiB (%d have less, %d compute other bits)",
-        Counted(draft.state().workers.size(), "worker"), view.demand.eligible.size(), bytes / 1073741824.0,
-        too_small, other_numerics);
-  }
   if (view.demand.eligible.empty()) {
     view.waits_for = absl::StrFormat(
         "waits for a worker: of %d registered %d drain, %d lack its inputs, %d compute other bits, %d have "
@@ -88,6 +88,49 @@ void FindEligible(const Draft& draft, RunView& view) {
                             view.run->record.job().name());
     }
   }
+}
+
+// Those of `workers` that can be ranks of a gang of `ranks` at once: as many on one host as its memory holds.
+// The run's own come first.
+std::vector<uint64_t> FittingTogether(const Draft& draft, const v1::RunRecord& run,
+                                      std::vector<uint64_t> workers, uint64_t ranks) {
+  const double bytes = EndToEndBytes(run.job(), run.shape(), ranks);
+  std::stable_partition(workers.begin(), workers.end(), [&](uint64_t id) {
+    const Lease* const lease = draft.state().LeaseOf(id);
+    return lease != nullptr && lease->record.run_id() == run.run_id();
+  });
+  std::map<std::string, double> free_bytes;
+  for (const uint64_t id : workers) {
+    const v1::Capabilities& has = draft.FindWorker(id)->registration.capabilities();
+    double& free = free_bytes[has.host()];
+    free = std::max(free, static_cast<double>(has.memory_bytes()));
+  }
+  std::erase_if(workers, [&](uint64_t id) {
+    const v1::Capabilities& has = draft.FindWorker(id)->registration.capabilities();
+    if (has.host().empty()) return static_cast<double>(has.memory_bytes()) < bytes;
+    double& free = free_bytes.at(has.host());
+    if (free < bytes) return true;
+    free -= bytes;
+    return false;
+  });
+  return workers;
+}
+
+// Whom END_TO_END can have as ranks; says with numbers why not more.
+void FitRanks(const Draft& draft, RunView& view) {
+  const v1::RunRecord& run = view.run->record;
+  const size_t able = view.demand.eligible.size();
+  const uint64_t sequences = EndToEndSequences(run.job());
+  const bool is_auto = run.world_size() == 0 && run.job().stages().end_to_end().world_size() == 0;
+  const uint64_t ranks = is_auto ? RanksAmong(draft, run, view.demand.eligible) : RanksAskedFor(run);
+  if (is_auto && view.demand.workers > 0) view.demand.workers = ranks;
+  view.demand.eligible = FittingTogether(draft, run, std::move(view.demand.eligible), ranks);
+  const uint64_t tried = is_auto ? std::min<uint64_t>(ranks + 1, sequences) : ranks;
+  view.eligibility = absl::StrFormat(
+      "%d of %s can be ranks together, %d could be one alone: each of %d would need %.1f GiB, and a step "
+      "has %s",
+      view.demand.eligible.size(), Counted(draft.state().workers.size(), "worker"), able, tried,
+      EndToEndBytes(run.job(), run.shape(), tried) / 1073741824.0, Counted(sequences, "sequence"));
 }
 
 // Of PREPARE: one worker, unless one that cannot be asked holds it, or it is in back-off.
@@ -173,6 +216,12 @@ void DemandForLayers(const Draft& draft, RunView& view) {
 
 }  // namespace
 
+uint64_t RanksAmong(const Draft& draft, const v1::RunRecord& run, const std::vector<uint64_t>& workers) {
+  uint64_t ranks = std::max<uint64_t>(1, std::min<uint64_t>(workers.size(), EndToEndSequences(run.job())));
+  while (ranks > 1 && FittingTogether(draft, run, workers, ranks).size() < ranks) --ranks;
+  return ranks;
+}
+
 bool IsGrantable(v1::RunState state) {
   return state == v1::RUN_STATE_QUEUED || state == v1::RUN_STATE_RUNNING;
 }
@@ -202,6 +251,7 @@ RunView ViewRun(const Draft& draft, const Run& run, RunCosts costs) {
     }
   }
   FindEligible(draft, view);
+  if (view.stage == v1::STAGE_END_TO_END) FitRanks(draft, view);
   return view;
 }
 

@@ -2,12 +2,9 @@
 // of SmolLM2-135M's sizes for a real orchestrator on this machine, with a checkpoint every 100 steps (the
 // job's default) that is copied, hashed, sent and stored while training goes on. Beside it the bare loop of
 // the same layers, in turns of 100 steps, each with one checkpoint in its middle.
-#include <ATen/ATen.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <condition_variable>
-#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -19,12 +16,9 @@
 #include "core/base/files.h"
 #include "core/base/machine_memory.h"
 #include "core/base/mutex.h"
-#include "model/io/safetensors.h"
-#include "nlohmann/json.hpp"
 #include "tests/bench/bench.h"
-#include "tests/bench/step_models.h"
+#include "tests/bench/bench_inputs.h"
 #include "tests/support/cluster.h"
-#include "train/data/indexed_dataset_writer.h"
 #include "worker/agent/agent_process.h"
 #include "worker/run/testing_gang.h"
 #include "worker/run/this_machine.h"
@@ -39,56 +33,6 @@ constexpr size_t kTurnSteps = 100;  // checkpoint.every_steps
 // The first turn begins here: what warms up is over, and checkpoints lie in the middle of turns.
 constexpr size_t kFirstStep = 50;
 constexpr uint64_t kSteps = kFirstStep + kTurns * kTurnSteps + 1;
-
-// A random teacher and text, in a directory of their own.
-class Inputs {
- public:
-  Inputs() {
-    std::string path = std::filesystem::temp_directory_path() / "retort_bench_XXXXXX";
-    RETORT_CHECK(mkdtemp(path.data()) != nullptr) << path;
-    directory_ = path;
-    ModelConfig config = SmolLmConfig();
-    config.vocab_size = kVocabulary;
-    config.layers.resize(kLayers);
-    WriteTeacher(config);
-    WriteTokens("train", 64 * kSeqLen);
-    WriteTokens("eval", kSeqLen);
-  }
-  ~Inputs() { std::filesystem::remove_all(directory_); }
-  const std::filesystem::path& directory() const { return directory_; }
-
- private:
-  void WriteTeacher(const ModelConfig& config) {
-    const std::filesystem::path teacher = directory_ / "teacher";
-    std::filesystem::create_directory(teacher);
-    const nlohmann::json description = {{"model_type", "llama"},
-                                        {"vocab_size", config.vocab_size},
-                                        {"hidden_size", config.hidden_size},
-                                        {"intermediate_size", config.intermediate_size},
-                                        {"num_hidden_layers", config.num_layers()},
-                                        {"num_attention_heads", config.heads},
-                                        {"num_key_value_heads", config.kv_heads},
-                                        {"head_dim", config.head_dim},
-                                        {"max_position_embeddings", config.context},
-                                        {"rms_norm_eps", config.norm_eps},
-                                        {"rope_theta", config.rope_theta},
-                                        {"tie_word_embeddings", true},
-                                        {"hidden_act", "silu"}};
-    RETORT_CHECK(WriteFileAtomically(teacher / "config.json", description.dump()).ok());
-    LanguageModel model = RandomTeacher(config);
-    NamedTensors tensors;
-    for (const auto& tensor : ModelTensors(model)) tensors.emplace_back(tensor.name, *tensor.value);
-    RETORT_CHECK(WriteSafetensors(teacher / "model.safetensors", tensors, {}).ok());
-  }
-  void WriteTokens(const std::string& name, int64_t count) {
-    const at::Tensor ids = at::randint(kVocabulary, {count}, at::kInt);
-    const std::vector<int32_t> document(ids.data_ptr<int32_t>(), ids.data_ptr<int32_t>() + ids.numel());
-    auto writer = IndexedDatasetWriter::Create(directory_ / name, kVocabulary);
-    RETORT_CHECK(writer.ok() && writer->Add(document).ok() && writer->Finish().ok()) << name;
-  }
-
-  std::filesystem::path directory_;
-};
 
 v1::JobSpec BenchJob() {
   v1::JobSpec job;
@@ -241,7 +185,7 @@ double Median(std::vector<double> values) {
 }
 
 void Bench() {
-  const Inputs inputs;
+  const BenchInputs inputs(kLayers, kVocabulary, 64 * kSeqLen, kSeqLen);
   const v1::JobSpec job = BenchJob();
   const std::atomic<bool> never = false;
   std::atomic<bool> stop = false;

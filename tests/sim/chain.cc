@@ -222,7 +222,7 @@ std::vector<uint32_t> ChainWork::DoomedLayers() const {
 }
 
 StepReport ChainWork::Step(double seconds_per_layer) {
-  if (slice_.stage() == v1::STAGE_END_TO_END && slice_.layers(0).layer() != 0) return {};
+  if (is_led()) return {};
   uint64_t slowest = ~uint64_t{0};
   for (const auto& [number, layer] : layers_) {
     if (layer.state.step < layer.total_steps) slowest = std::min(slowest, layer.state.step);

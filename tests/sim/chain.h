@@ -71,6 +71,8 @@ class ChainWork {
   size_t layers() const { return layers_.size(); }
   // Whether this is a rank that trains only with the others of its run. Rank 0 takes the steps of all.
   bool is_in_gang() const { return slice_.gang().world_size() > 1; }
+  // Whether another rank takes the steps.
+  bool is_led() const { return slice_.stage() == v1::STAGE_END_TO_END && slice_.layers(0).layer() != 0; }
 
  private:
   struct Layer {

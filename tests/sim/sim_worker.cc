@@ -295,12 +295,14 @@ void SimWorker::EndWorkAfter(const ProcessPtr& process, int64_t wait_ms, std::fu
   });
 }
 
-// A step is taken in a generation of the gang, or not at all for now.
+// A step is taken in a generation of the gang, or not at all for now. No collective tells a rank that rank 0
+// has gone: the others leave their generation after every step.
 void SimWorker::JoinGang(const ProcessPtr& process) {
   v1::JoinGangRequest request;
   request.set_worker_id(process->registration.worker_id());
   request.set_epoch(process->agent.epoch());
   request.set_token(token());
+  if (process->chain->is_led()) request.set_after_generation(process->generation);
   network_.Call<v1::JoinGangReply>(
       name(), Ms(kCallDeadline),
       [this, request](Delivery delivery, const Respond<v1::JoinGangReply>& respond) {
@@ -310,7 +312,10 @@ void SimWorker::JoinGang(const ProcessPtr& process) {
       [this, process, number = process->work_number](const absl::StatusOr<v1::JoinGangReply>& reply) {
         In(process, [this, process, number, reply] {
           if (number != process->work_number || !process->is_working) return;
-          if (reply.ok() && reply->generation() != 0) return TakeStep(process);
+          if (reply.ok() && reply->generation() != 0) {
+            process->generation = reply->generation();
+            return TakeStep(process);
+          }
           EndWorkAfter(process, world_.DrawMs(500, 1'500), [] {
             return WorkEnd{.status = absl::OkStatus(), .result = StepReport(), .failed_layers = {}};
           });

@@ -68,6 +68,7 @@ class SimWorker {
     int64_t born_ms = 0;
     std::shared_ptr<PendingCall> call;
     std::optional<ChainWork> chain;
+    uint64_t generation = 0;  // of a gang, that it was last in
     // The piece of work under way.
     uint64_t work_number = 0;
     bool is_working = false;

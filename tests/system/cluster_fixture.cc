@@ -29,16 +29,22 @@ std::optional<v1::Event> FirstOfStageTwo(const RunHistory& history, v1::EventKin
 v1::JobSpec ClusterJob::Spec() const {
   constexpr uint64_t kStepTokens = 256;
   const std::filesystem::path file = TestPath("job.yaml");
-  WriteChangedJob(file, {{"matrix_orientation:     {tokens: 5120",
-                          absl::StrCat("matrix_orientation:     {tokens: ", orientation_steps * kStepTokens)},
-                         {"hidden_state_alignment: {tokens: 5120",
-                          absl::StrCat("hidden_state_alignment: {tokens: ", alignment_steps * kStepTokens)},
-                         {"{every: 8 steps}", absl::StrCat("{every: ", interval_steps, " steps}")}});
+  WriteChangedJob(
+      file,
+      {{"matrix_orientation:     {tokens: 5120",
+        absl::StrCat("matrix_orientation:     {tokens: ", orientation_steps * kStepTokens)},
+       {"hidden_state_alignment: {tokens: 5120",
+        absl::StrCat("hidden_state_alignment: {tokens: ", alignment_steps * kStepTokens)},
+       {"end_to_end:             {tokens: 5120",
+        absl::StrCat("end_to_end:             {tokens: ", end_to_end_steps * kStepTokens)},
+       {"world_size: 1", absl::StrCat("world_size: ", world_size, ", elastic: ", elastic ? "true" : "false")},
+       {"{every: 8 steps}", absl::StrCat("{every: ", interval_steps, " steps}")}});
   return LoadJob(file, {TinyJobDirectory()}).value();
 }
 
 uint64_t ClusterJob::StepsOf(v1::Stage stage) const {
   if (stage == v1::STAGE_MATRIX_ORIENTATION) return orientation_steps;
+  if (stage == v1::STAGE_END_TO_END) return end_to_end_steps;
   return stage == v1::STAGE_HIDDEN_STATE_ALIGNMENT ? alignment_steps : 0;
 }
 
@@ -62,7 +68,9 @@ const Files& ClusterTest::Undisturbed(const ClusterJob& job) {
   static std::map<ClusterJob, Files> files;
   if (!files.contains(job)) {
     Cluster cluster(RETORT_BIN_DIR);
-    StartWorkers(cluster, {"alone"});
+    std::vector<std::string> names;
+    for (uint32_t rank = 0; rank < job.world_size; ++rank) names.push_back(absl::StrCat("calm-", rank));
+    StartWorkers(cluster, names);
     const uint64_t run_id = cluster.Submit(job.Spec());
     const RunHistory history(cluster.address(), run_id);
     files[job] = ResultOf(cluster, history, run_id);
@@ -73,8 +81,9 @@ const Files& ClusterTest::Undisturbed(const ClusterJob& job) {
 void ClusterTest::ExpectTheUndisturbedStudent(const Files& files, const ClusterJob& job) {
   std::set<std::string> names;
   for (const auto& [name, bytes] : files) names.insert(name);
-  EXPECT_THAT(names, testing::ElementsAre("metrics.jsonl", "report.json", "result.json", "student/config.json",
-                                          "student/model.safetensors", "student/tokenizer.json"));
+  EXPECT_THAT(names,
+              testing::ElementsAre("metrics.jsonl", "report.json", "result.json", "student/config.json",
+                                   "student/model.safetensors", "student/tokenizer.json"));
   for (const auto& [name, bytes] : files) {
     const bool times = name == "metrics.jsonl" || name == "result.json";
     EXPECT_TRUE(times || bytes == Undisturbed(job).at(name)) << name;

@@ -20,9 +20,12 @@ struct ClusterJob {
   uint64_t orientation_steps = 20;
   uint64_t alignment_steps = 1500;  // lasts for seconds, so that a disturbance can fall into it
   uint64_t interval_steps = 50;
+  uint64_t end_to_end_steps = 20;
+  uint32_t world_size = 1;
+  bool elastic = false;
 
   v1::JobSpec Spec() const;
-  uint64_t StepsOf(v1::Stage stage) const;  // 0: no stage of single layers
+  uint64_t StepsOf(v1::Stage stage) const;  // 0: PREPARE
   auto operator<=>(const ClusterJob&) const = default;
 };
 
@@ -35,7 +38,8 @@ class ClusterTest : public testing::Test {
   // What the run left, once it has succeeded.
   static Files ResultOf(Cluster& cluster, const RunHistory& history, uint64_t run_id);
 
-  // The files of a run that one worker made without a disturbance; once a job in a test program.
+  // The files of a run that one worker, or one for each rank, made without a disturbance; once a job in a
+  // test program.
   static const Files& Undisturbed(const ClusterJob& job = {});
   static void ExpectTheUndisturbedStudent(const Files& files, const ClusterJob& job = {});
 

@@ -241,31 +241,31 @@ TEST(Resume, OfWholeBlocksAndAnUntiedHeadEndsInTheSameBytes) {
 
 TEST(Resume, OfAMixtureInPhasesEndsInTheSameBytes) {
   const std::filesystem::path job =
-      LongerJob({{"  off_domain: corpus/off_domain.bin\n", ""},
-                 {"train: [corpus/train.bin]",
-                  "train: [{path: corpus/train.bin, weight: 3}, {path: corpus/off_domain.bin, weight: 1}]\n"
-                  "  phases:\n"
-                  "    - {stage: hidden_state_alignment, from: 20k, train: corpus/off_domain.bin}\n"
-                  "    - {stage: end_to_end, from: 20k, train: [{path: corpus/off_domain.bin, weight: 2}, "
-                  "{path: corpus/train.bin, weight: 1}]}"},
-                 {"every: 8 steps", "every: 1 s"}});
-  const std::filesystem::path undisturbed = TestPath("undisturbed"), out = TestPath("run");
-  ASSERT_EQ(RunRetort(RunArguments(job, undisturbed)).exit_code, 0);
-  EXPECT_EQ(Disturb(job, out, v1::STAGE_HIDDEN_STATE_ALIGNMENT, SIGKILL).signal, SIGKILL);
-  EXPECT_EQ(Disturb(job, out, v1::STAGE_END_TO_END, SIGKILL).signal, SIGKILL);
-  ExpectGoesOnToTheSameBytes(job, out, undisturbed);
-  EXPECT_FALSE(StudentWeights(out) == StudentWeights(UndisturbedLongerRun()));
-  EXPECT_EQ(Result(out)["identity"]["data_sha256"].size(), 3u);
+      LongerJob({
+    {"  off_domain: corpus/off_domain.bin\n", ""},
+        {"train: [corpus/train.bin]",
+         "train: [{path: corpus/train.bin, weight: 3}, {path: corpus/off_domain.bin, weight: 1}]\n"
+         "  phases:\n"
+         "    - {stage: hidden_state_alignment, from: 20k, train: corpus/off_domain.bin}\n"
+         "    - {stage: end_to_end, from: 20k, train: [{path: corpus/off_domain.bin, weight: 2}, "
+         "{path: corpus/train.bin, weight: 1}]}"},
+        const std::filesystem::path undisturbed = TestPath("undisturbed"), out = TestPath("run");
+    ASSERT_EQ(RunRetort(RunArguments(job, undisturbed)).exit_code, 0);
+    EXPECT_EQ(Disturb(job, out, v1::STAGE_HIDDEN_STATE_ALIGNMENT, SIGKILL).signal, SIGKILL);
+    EXPECT_EQ(Disturb(job, out, v1::STAGE_END_TO_END, SIGKILL).signal, SIGKILL);
+    ExpectGoesOnToTheSameBytes(job, out, undisturbed);
+    EXPECT_FALSE(StudentWeights(out) == StudentWeights(UndisturbedLongerRun()));
+    EXPECT_EQ(Result(out)["identity"]["data_sha256"].size(), 3u);
 }
 
 TEST(Resume, OfTheWholeStudentOnTextEndsInTheSameBytes) {
-  const std::filesystem::path job = LongerJob({{"train: mixer", "train: all, labels: text"}});
-  const std::filesystem::path undisturbed = TestPath("undisturbed"), out = TestPath("run");
-  ASSERT_EQ(RunRetort(RunArguments(job, undisturbed)).exit_code, 0);
-  EXPECT_EQ(Disturb(job, out, v1::STAGE_END_TO_END, SIGKILL).signal, SIGKILL);
-  ExpectGoesOnToTheSameBytes(job, out, undisturbed);
-  EXPECT_THAT(Moved(out, TinyJobDirectory() / "teacher"),
-              IsSupersetOf({"model.embed_tokens.weight", "model.layers.3.mlp.down_proj.weight"}));
+    const std::filesystem::path job = LongerJob({{"train: mixer", "train: all, labels: text"}});
+    const std::filesystem::path undisturbed = TestPath("undisturbed"), out = TestPath("run");
+    ASSERT_EQ(RunRetort(RunArguments(job, undisturbed)).exit_code, 0);
+    EXPECT_EQ(Disturb(job, out, v1::STAGE_END_TO_END, SIGKILL).signal, SIGKILL);
+    ExpectGoesOnToTheSameBytes(job, out, undisturbed);
+    EXPECT_THAT(Moved(out, TinyJobDirectory() / "teacher"),
+                IsSupersetOf({"model.embed_tokens.weight", "model.layers.3.mlp.down_proj.weight"}));
 }
 
 }  // namespace

@@ -10,7 +10,8 @@
 
 namespace retort {
 
-inline constexpr double kDeadlineSeconds = 400;  // of one program; a quiet machine needs three, a busy one 190
+inline constexpr double kDeadlineSeconds =
+    400;  // of one program; a quiet machine needs three, a busy one 190
 
 std::filesystem::path TinyJobDirectory();
 

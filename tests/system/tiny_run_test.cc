@@ -204,7 +204,8 @@ TEST(TinyRun, LeavesNothingOfItsServiceBehind) {
   for (const auto& entry : std::filesystem::directory_iterator(UndisturbedRun())) {
     names.push_back(entry.path().filename());
   }
-  EXPECT_THAT(names, UnorderedElementsAre(".lock", "metrics.jsonl", "report.html", "report.json", "result.json", "student"));
+  EXPECT_THAT(names, UnorderedElementsAre(".lock", "metrics.jsonl", "report.html", "report.json",
+                                          "result.json", "student"));
 }
 
 TEST(TinyRun, ShowsItsStagesInTheirOrder) {

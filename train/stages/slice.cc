@@ -67,10 +67,10 @@ absl::Status Slice::AccumulatePass(int64_t step, int64_t pass, const PassRelay& 
   ASSIGN_OR_RETURN(Boundary input, relay.input ? relay.input(step, pass)
                                                : EmbedMicroBatch(plan_, teacher_, batches_, step, pass));
   TeacherPass teacher(teacher_, std::move(input), work);
-  const int64_t end = relay.output ? relay.output_boundary : 0;
+  const int64_t end = relay.output ? relay.output_boundary : -1;
   for (TrainedLayer& trained : result.layers) {
     teacher.AdvanceTo(trained.layer);
-    const bool ends_here = &trained == &result.layers.back() && end == 0 && !NeedsBlockOutput(plan_);
+    const bool ends_here = &trained == &result.layers.back() && end < 0 && !NeedsBlockOutput(plan_);
     const BlockTaps taps = ends_here ? teacher.TapMixer() : teacher.TapBlock();
     if (teacher.boundary() == end) relay.output(step, pass, teacher.hidden_BTE());
     RETURN_IF_ERROR(Learn(step, pass, taps, teacher.rotary(), trained));

@@ -36,17 +36,10 @@ const char* StageName(Stage stage) {
 
 StagePlan SharedOut(StagePlan plan, int64_t ranks) {
   const int64_t sequences = plan.micro_batches * plan.micro_batch;
-  RETORT_CHECK(ranks >= 1 && ranks <= sequences) << ranks << " ranks for " << sequences << " sequences";
-  for (const bool evenly : {true, false}) {
-    for (int64_t size = plan.micro_batch; size >= 1; --size) {
-      const int64_t passes = sequences / size;
-      if (sequences % size != 0 || passes < ranks || (evenly && passes % ranks != 0)) continue;
-      plan.micro_batches = passes;
-      plan.micro_batch = size;
-      return plan;
-    }
-  }
-  RETORT_CHECK(false) << "passes of one sequence always do";
+  plan.micro_batch = static_cast<int64_t>(PassSequences(static_cast<uint64_t>(sequences),
+                                                        static_cast<uint64_t>(plan.micro_batch),
+                                                        static_cast<uint64_t>(ranks)));
+  plan.micro_batches = sequences / plan.micro_batch;
   return plan;
 }
 

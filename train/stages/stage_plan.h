@@ -33,8 +33,7 @@ struct StagePlan {
   }
 };
 
-// The same steps in passes that `ranks` ranks can share out: of the largest size, at most micro_batch, in which
-// every rank has a pass, and all have equally many where that can be. At most one rank a sequence.
+// The same steps in passes that `ranks` ranks can share out (PassSequences).
 StagePlan SharedOut(StagePlan plan, int64_t ranks);
 
 // The stages that the job asks for, in the order in which they run.

@@ -2,8 +2,11 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <fstream>
 #include <limits>
 
 #include "absl/status/status.h"
@@ -24,6 +27,15 @@ v1::ComputePath ComputePathHere() {
   if (path == "avx2") return v1::COMPUTE_PATH_AVX2;
   RETORT_CHECK(path == "avx512") << path;
   return v1::COMPUTE_PATH_AVX512;
+}
+
+// Of this boot and this network name: containers of one machine have names, and memory, of their own.
+std::string HostId() {
+  std::array<char, 256> name = {};
+  gethostname(name.data(), name.size() - 1);
+  std::string boot;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
+  return absl::StrCat(name.data(), "/", boot);
 }
 
 }  // namespace
@@ -47,6 +59,7 @@ v1::Capabilities MeasureCapabilities(uint64_t memory_bytes) {
   capabilities.set_device(numerics.device());
   capabilities.set_threads(numerics.threads());
   capabilities.set_memory_bytes(memory_bytes);
+  capabilities.set_host(HostId());
   constexpr int kSize = 1024, kRounds = 5;  // the first one warms up
   const at::Tensor a = at::ones({kSize, kSize}), b = at::ones({kSize, kSize});
   at::Tensor c = at::empty({kSize, kSize});

@@ -96,7 +96,9 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
   const ModelConfig& teacher = material_->teacher_config();
 
   if (slice.stage() == v1::STAGE_END_TO_END) {
-    LoadProgress progress = {.planned_memory_bytes = EndToEndMemory(slice.job(), ShapeOf(teacher)).peak()};
+    const uint64_t ranks = std::max(1U, slice.gang().world_size());
+    LoadProgress progress = {.planned_memory_bytes =
+                                 EndToEndMemory(slice.job(), ShapeOf(teacher), ranks).peak()};
     on_progress(progress);
     ASSIGN_OR_RETURN(LanguageModel whole, material_->Teacher(teacher.num_layers() + 1));
     return EndToEndWork::Load(slice, *material_, std::move(whole), source, gang, log_, stop, [&] {

@@ -1,0 +1,225 @@
+// END_TO_END by several ranks, each a thread with a workshop of its own, and the orchestrator's part played
+// in memory.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <set>
+#include <sstream>
+#include <thread>
+
+#include "core/base/mutex.h"
+#include "train/parallel/testing_ranks.h"
+#include "worker/run/testing_workshop.h"
+
+namespace retort {
+namespace {
+
+constexpr v1::Stage kStage1 = v1::STAGE_MATRIX_ORIENTATION, kStage2 = v1::STAGE_HIDDEN_STATE_ALIGNMENT,
+                    kStage3 = v1::STAGE_END_TO_END;
+
+// Forms a generation when two ranks wait.
+class TwoRanks {
+ public:
+  v1::JoinGangReply Join(uint32_t rank, uint64_t after_generation) {
+    MutexLock lock(mutex_);
+    v1::JoinGangReply reply;
+    if (generation_ <= after_generation || left_.contains(rank)) {
+      waiting_.insert(rank);
+      left_.erase(rank);
+      if (waiting_.size() < 2) return reply;
+      waiting_.clear();
+      keys_[++generation_] = std::make_shared<RendezvousInMemory>();
+    }
+    reply.set_generation(generation_);
+    reply.set_rank(rank);
+    reply.set_world_size(2);
+    return reply;
+  }
+  // Another process has the rank from now on.
+  void Replace(uint32_t rank) {
+    MutexLock lock(mutex_);
+    left_.insert(rank);
+  }
+  std::shared_ptr<RendezvousInMemory> Keys(uint64_t generation) {
+    MutexLock lock(mutex_);
+    return keys_.at(generation);
+  }
+  uint64_t generation() {
+    MutexLock lock(mutex_);
+    return generation_;
+  }
+
+ private:
+  Mutex mutex_;
+  uint64_t generation_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::set<uint32_t> waiting_ ABSL_GUARDED_BY(mutex_);
+  std::set<uint32_t> left_ ABSL_GUARDED_BY(mutex_);
+  std::map<uint64_t, std::shared_ptr<RendezvousInMemory>> keys_ ABSL_GUARDED_BY(mutex_);
+};
+
+class CallsInMemory final : public GangCalls {
+ public:
+  CallsInMemory(TwoRanks& ranks, uint32_t rank) : ranks_(ranks), rank_(rank) {}
+
+  absl::StatusOr<v1::JoinGangReply> JoinGang(uint64_t after_generation) override {
+    return ranks_.Join(rank_, after_generation);
+  }
+  absl::StatusOr<v1::RendezvousReply> Rendezvous(v1::RendezvousRequest request) override {
+    RendezvousInMemory& keys = *ranks_.Keys(request.generation());
+    v1::RendezvousReply reply;
+    const auto add = [&](const std::string& value) {
+      reply.add_values()->set_exists(true);
+      reply.mutable_values(reply.values_size() - 1)->set_value(value);
+    };
+    if (request.has_set()) {
+      RETORT_CHECK(keys.Set(request.set().key(), request.set().value()).ok());
+      add(request.set().value());
+    } else if (request.has_add()) {
+      add(std::to_string(keys.Add(request.add().key(), request.add().amount()).value()));
+    } else {
+      const auto values = keys.Get({request.get().keys().begin(), request.get().keys().end()}).value();
+      for (const auto& value : values) {
+        if (value) add(*value);
+        if (!value) reply.add_values();
+      }
+    }
+    return reply;
+  }
+  uint64_t reform_generation() const override { return reform_generation_; }
+  absl::StatusOr<std::string> Host() const override { return "127.0.0.1"; }
+
+  uint64_t reform_generation_ = 0;
+
+ private:
+  TwoRanks& ranks_;
+  const uint32_t rank_;
+};
+
+class GangWorkTest : public testing::Test {
+ protected:
+  GangWorkTest() {
+    SetComputeThreads(1);
+    TorchWorkshop workshop = NewWorkshop();
+    run_.Prepare(workshop);
+    for (const v1::Stage stage : {kStage1, kStage2}) {
+      run_.Train(workshop, stage, {0, 2, 3}, WorkshopRun::kSteps);
+    }
+  }
+
+  TorchWorkshop NewWorkshop() {
+    return TorchWorkshop({.roots = {kTinyJobDirectory}, .memory_bytes = uint64_t{1} << 40}, log_);
+  }
+
+  v1::Slice SliceOf(uint32_t rank) {
+    v1::Slice slice = run_.Slice(kStage3, {rank}, WorkshopRun::kSteps);
+    slice.mutable_gang()->set_world_size(2);
+    slice.mutable_gang()->set_timeout_ms(20'000);
+    return slice;
+  }
+
+  // Runs `body` with the loaded work of a rank of its own thread.
+  std::thread Rank(uint32_t rank, const std::function<void(SliceWork& work, CallsInMemory& calls)>& body) {
+    return std::thread([this, rank, slice = SliceOf(rank), kept = run_.kept, body]() mutable {
+      CallsInMemory calls(ranks_, rank);
+      TorchWorkshop workshop = NewWorkshop();
+      const auto work = workshop.Load(slice, kept, calls, WorkshopRun::kNever, [](const LoadProgress&) {});
+      ASSERT_TRUE(work.ok()) << work.status();
+      body(**work, calls);
+    });
+  }
+
+  // Steps until the work stands at `step`.
+  static void StepTo(SliceWork& work, uint64_t step) {
+    for (uint64_t at = 0; at < step;) {
+      const absl::StatusOr<StepReport> report = work.Step(WorkshopRun::kNever);
+      ASSERT_TRUE(report.ok()) << report.status();
+      if (!report->layers.empty()) at = report->layers[0].step;
+    }
+  }
+
+  // All but the times.
+  static std::map<std::string, std::string> StateOf(SliceWork& work) {
+    std::map<std::string, std::string> state;
+    const SavedLayer saved = std::move(work.Copy({0})[0]);
+    for (const SavedTensor& tensor : saved.tensors) {
+      if (tensor.name != "history/step_seconds" && tensor.name != "result/measured") {
+        state[tensor.name] = tensor.bytes;
+      }
+    }
+    return state;
+  }
+
+  std::map<std::string, std::string> Undisturbed() {
+    std::map<std::string, std::string> state;
+    std::thread other = Rank(1, [](SliceWork& work, CallsInMemory&) { StepTo(work, WorkshopRun::kSteps); });
+    Rank(0, [&](SliceWork& work, CallsInMemory&) {
+      StepTo(work, WorkshopRun::kSteps);
+      state = StateOf(work);
+    }).join();
+    other.join();
+    return state;
+  }
+
+  static constexpr uint64_t kLost = 7;
+
+  std::ostringstream lines_;
+  Log log_{v1::LOG_LEVEL_INFO, [] { return int64_t{0}; }, {StreamSink(std::cerr)}};
+  WorkshopRun run_{TinyJobFile()};
+  TwoRanks ranks_;
+};
+
+TEST_F(GangWorkTest, AReplacementTakesTheSurvivorsStateAndTheBytesAreTheSame) {
+  const auto calm = Undisturbed();
+  ASSERT_GT(calm.size(), 50u);
+  for (const uint32_t lost : {1u, 0u}) {
+    SCOPED_TRACE(lost);
+    for (const uint32_t rank : {0u, 1u}) ranks_.Replace(rank);
+    const uint64_t before = ranks_.generation();
+    std::map<std::string, std::string> survivors, replacements;
+    std::thread survivor = Rank(1 - lost, [&](SliceWork& work, CallsInMemory&) {
+      StepTo(work, WorkshopRun::kSteps);
+      survivors = StateOf(work);
+    });
+    Rank(lost, [&](SliceWork& work, CallsInMemory&) { StepTo(work, kLost); }).join();
+    ranks_.Replace(lost);
+    Rank(lost, [&](SliceWork& work, CallsInMemory&) {
+      const absl::StatusOr<StepReport> first = work.Step(WorkshopRun::kNever);
+      ASSERT_TRUE(first.ok()) << first.status();
+      StepTo(work, WorkshopRun::kSteps);
+      replacements = StateOf(work);
+    }).join();
+    survivor.join();
+    EXPECT_TRUE(survivors == calm);
+    EXPECT_TRUE(replacements == calm);
+    EXPECT_EQ(ranks_.generation(), before + 2);
+  }
+}
+
+TEST_F(GangWorkTest, PartsAfterAStepWhereAnotherWaitsToBeTakenIn) {
+  std::thread other = Rank(1, [](SliceWork& work, CallsInMemory&) { StepTo(work, WorkshopRun::kSteps); });
+  Rank(0, [&](SliceWork& work, CallsInMemory& calls) {
+    StepTo(work, 3);
+    calls.reform_generation_ = ranks_.generation();
+    StepTo(work, WorkshopRun::kSteps);
+  }).join();
+  other.join();
+  EXPECT_EQ(ranks_.generation(), 2u);
+}
+
+TEST_F(GangWorkTest, ARankWithOtherBytesAtTheSameStepIsNotTrainedWith) {
+  std::thread other = Rank(1, [](SliceWork& work, CallsInMemory&) {
+    EXPECT_TRUE(absl::IsDataLoss(work.Step(WorkshopRun::kNever).status()));
+  });
+  for (SavedTensor& tensor : run_.kept.at(run_.last_.at({kStage2, 3})).tensors) {
+    if (tensor.name == "student/model.layers.3.mamba.A_log") tensor.bytes[0] ^= 1;
+  }
+  Rank(0, [](SliceWork& work, CallsInMemory&) {
+    const absl::Status status = work.Step(WorkshopRun::kNever).status();
+    EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  }).join();
+  other.join();
+}
+
+}  // namespace
+}  // namespace retort
