@@ -14,6 +14,7 @@
 #include "core/base/process.h"
 #include "core/base/standard_streams.h"
 #include "core/base/version.h"
+#include "core/rpc/address.h"
 #include "worker/agent/agent_process.h"
 #include "worker/relay/relay.h"
 #include "worker/run/numerics_id.h"

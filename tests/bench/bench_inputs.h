@@ -12,6 +12,7 @@
 #include "core/base/files.h"
 #include "model/io/safetensors.h"
 #include "nlohmann/json.hpp"
+#include "retort/v1/job.pb.h"
 #include "tests/bench/step_models.h"
 #include "train/data/indexed_dataset_writer.h"
 
@@ -65,5 +66,24 @@ class BenchInputs {
 
   std::filesystem::path directory_;
 };
+
+// What jobs over such inputs have in common; stages and checkpoints are the caller's.
+inline v1::JobSpec JobOverInputs(const std::string& name, int64_t seq_len, uint32_t micro_batch) {
+  v1::JobSpec job;
+  job.set_name(name);
+  job.mutable_teacher()->set_path("teacher");
+  v1::StudentSpec& student = *job.mutable_student();
+  student.set_mixer(v1::MIXER_KIND_MAMBA2);
+  student.set_state_size(128);
+  student.set_groups(1);
+  student.set_init(v1::STUDENT_INIT_QKVO);
+  job.mutable_data()->add_train("train.bin");
+  job.mutable_data()->set_eval("eval.bin");
+  job.mutable_data()->set_seq_len(static_cast<uint32_t>(seq_len));
+  job.mutable_data()->set_seed(7);
+  job.set_micro_batch(micro_batch);
+  job.mutable_evaluation()->set_tokens(static_cast<uint64_t>(seq_len));
+  return job;
+}
 
 }  // namespace retort

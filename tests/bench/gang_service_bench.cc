@@ -20,21 +20,8 @@ constexpr uint64_t kStepTokens = 8192;  // 4096 a rank
 constexpr double kEndSeconds = 600;
 
 v1::JobSpec GangJob(uint32_t world_size, int round) {
-  v1::JobSpec job;
-  job.set_name(absl::StrCat("gang-", world_size, "-", round));
-  job.mutable_teacher()->set_path("teacher");
-  v1::StudentSpec& student = *job.mutable_student();
-  student.set_mixer(v1::MIXER_KIND_MAMBA2);
-  student.set_state_size(128);
-  student.set_groups(1);
-  student.set_init(v1::STUDENT_INIT_QKVO);
-  job.mutable_data()->add_train("train.bin");
-  job.mutable_data()->set_eval("eval.bin");
-  job.mutable_data()->set_seq_len(kSeqLen);
-  job.mutable_data()->set_seed(7);
-  job.set_micro_batch(4);
+  v1::JobSpec job = JobOverInputs(absl::StrCat("gang-", world_size, "-", round), kSeqLen, 4);
   job.mutable_checkpoint()->set_every_steps(kSteps);
-  job.mutable_evaluation()->set_tokens(kSeqLen);
   v1::EndToEndSpec& stage = *job.mutable_stages()->mutable_end_to_end();
   stage.mutable_budget()->set_tokens(kSteps * kStepTokens);
   stage.mutable_budget()->set_tokens_per_step(kStepTokens);

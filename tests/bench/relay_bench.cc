@@ -30,21 +30,8 @@ void SetSteps(uint64_t steps, v1::StageBudget& budget) {
 }
 
 v1::JobSpec RelayJob() {
-  v1::JobSpec job;
-  job.set_name("relay");
-  job.mutable_teacher()->set_path("teacher");
-  v1::StudentSpec& student = *job.mutable_student();
-  student.set_mixer(v1::MIXER_KIND_MAMBA2);
-  student.set_state_size(128);
-  student.set_groups(1);
-  student.set_init(v1::STUDENT_INIT_QKVO);
-  job.mutable_data()->add_train("train.bin");
-  job.mutable_data()->set_eval("eval.bin");
-  job.mutable_data()->set_seq_len(kSeqLen);
-  job.mutable_data()->set_seed(7);
-  job.set_micro_batch(kMicroBatch);
+  v1::JobSpec job = JobOverInputs("relay", kSeqLen, kMicroBatch);
   job.mutable_checkpoint()->set_every_steps(1'000);  // at the stages' ends only
-  job.mutable_evaluation()->set_tokens(kSeqLen);
   v1::StagesSpec& stages = *job.mutable_stages();
   SetSteps(kOrientationSteps, *stages.mutable_matrix_orientation()->mutable_budget());
   v1::HiddenStateAlignmentSpec& alignment = *stages.mutable_hidden_state_alignment();

@@ -35,21 +35,8 @@ constexpr size_t kFirstStep = 50;
 constexpr uint64_t kSteps = kFirstStep + kTurns * kTurnSteps + 1;
 
 v1::JobSpec BenchJob() {
-  v1::JobSpec job;
-  job.set_name("bench");
-  job.mutable_teacher()->set_path("teacher");
-  v1::StudentSpec& student = *job.mutable_student();
-  student.set_mixer(v1::MIXER_KIND_MAMBA2);
-  student.set_state_size(128);
-  student.set_groups(1);
-  student.set_init(v1::STUDENT_INIT_QKVO);
-  job.mutable_data()->add_train("train.bin");
-  job.mutable_data()->set_eval("eval.bin");
-  job.mutable_data()->set_seq_len(kSeqLen);
-  job.mutable_data()->set_seed(7);
-  job.set_micro_batch(4);
+  v1::JobSpec job = JobOverInputs("bench", kSeqLen, 4);
   job.mutable_checkpoint()->set_every_steps(kTurnSteps);
-  job.mutable_evaluation()->set_tokens(kSeqLen);
   v1::HiddenStateAlignmentSpec& stage = *job.mutable_stages()->mutable_hidden_state_alignment();
   const uint64_t step_tokens = job.micro_batch() * kSeqLen;
   stage.mutable_budget()->set_tokens(kSteps * step_tokens);

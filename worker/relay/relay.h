@@ -42,8 +42,4 @@ class Relay {
   std::unique_ptr<ActivationServer> server_;
 };
 
-// The numeric address under which this machine reaches `orchestrator` (HOST:PORT), and so, in the same
-// network, is reached by its workers. UNAVAILABLE when the name is not known or there is no way.
-absl::StatusOr<std::string> HostTowards(const std::string& orchestrator);
-
 }  // namespace retort
