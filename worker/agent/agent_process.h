@@ -18,7 +18,7 @@ struct AgentOptions {
   std::string name;     // the worker's
   std::string build_version;
   v1::Capabilities capabilities;
-  std::string activation_address;  // RegisterRequest's
+  std::string activation_address = {};  // as in RegisterRequest
   // Gets what each verdict under the token says of the relay, on a thread of the agent's.
   std::function<void(uint64_t token, const v1::RelayOrders& orders)> on_relay_orders =
       [](uint64_t, const v1::RelayOrders&) {};
