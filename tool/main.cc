@@ -9,6 +9,7 @@
 #include "core/base/process.h"
 #include "core/base/progress.h"
 #include "core/base/standard_streams.h"
+#include "model/ops/vector_math.h"
 #include "tool/verbs.h"
 
 namespace retort {
@@ -119,6 +120,7 @@ int Main(const Args& args) {
 int main(int argc, char** argv) {
   retort::OccupyClosedStandardStreams();
   retort::PrepareNumericProcess();
+  retort::ChooseVectorMath();
   const int exit_code = retort::Main(retort::Arguments(argc, argv));
   return retort::FinishOutput("retort", exit_code, std::cout, std::cerr);
 }

@@ -15,6 +15,7 @@
 #include "core/base/standard_streams.h"
 #include "core/base/version.h"
 #include "core/rpc/address.h"
+#include "model/ops/vector_math.h"
 #include "worker/agent/agent_process.h"
 #include "worker/relay/relay.h"
 #include "worker/run/numerics_id.h"
@@ -73,6 +74,7 @@ int main(int argc, char** argv) {
   retort::OccupyClosedStandardStreams();
   retort::EnsureWaitingOfThreads(argv);
   retort::PrepareNumericProcess();
+  retort::ChooseVectorMath();
   const int exit_code = retort::Main(retort::Arguments(argc, argv));
   return retort::FinishOutput(retort::kWorkerName, exit_code, std::cout, std::cerr);
 }

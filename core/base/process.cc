@@ -45,6 +45,9 @@ void PrepareNumericProcess() {
 #endif
   // STRICT: bits do not depend on the alignment or the position of a row within a matrix.
   setenv("MKL_CBWR", "AUTO,STRICT", /*overwrite=*/1);
+  // LibTorch's record of collectives, kept for debuggers, is one per process and without a lock: two ranks in
+  // one process, as tests have them, crash it.
+  setenv("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/1);
   mallopt(M_MMAP_MAX, 0);  // M_MMAP_THRESHOLD stops at 32 MiB, so blocks are kept by never mapping them.
   mallopt(M_TRIM_THRESHOLD, -1);  // never give back: a step would fault its gigabytes in again
   mallopt(M_TOP_PAD, 64 << 20);

@@ -14,6 +14,7 @@
 
 #include "core/base/process.h"
 #include "kernels/base/instruction_set.h"
+#include "model/ops/vector_math.h"
 
 namespace retort {
 namespace {
@@ -103,6 +104,7 @@ int RunBenches(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   retort::PrepareNumericProcess();
+  retort::ChooseVectorMath();
   at::set_num_threads(2);
   return retort::RunBenches(argc, argv);
 }

@@ -4,9 +4,11 @@
 
 #include "core/base/process.h"
 #include "gtest/gtest.h"
+#include "model/ops/vector_math.h"
 
 int main(int argc, char** argv) {
   retort::PrepareNumericProcess();
+  retort::ChooseVectorMath();
   at::set_num_threads(2);
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
