@@ -132,7 +132,10 @@ class RelayState {
 
   std::optional<uint64_t> Floor() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool IsWanted() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool TrainingComesTo(const Key& key, int64_t now_ms) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool TrainingComesTo(const Key& key, bool is_own, int64_t now_ms) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool IsNear(const Key& key, bool is_own, int64_t from_step, int64_t lead_steps) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DropPassed(const Pulled& pulled) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ForgetRun() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetOrders(uint64_t token, const v1::RelayOrders& orders) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
