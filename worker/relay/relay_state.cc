@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/clock.h"
+#include "model/teacher/teacher.h"
 
 namespace retort {
 namespace {
@@ -53,7 +54,20 @@ RelayedSlice RelayedSliceOf(const v1::Slice& slice) {
 void RelayState::BeginLoad(const RelayedSlice& slice) {
   MutexLock lock(mutex_);
   loading_ = slice;
+  if (run_ != nullptr && run_->run_id != slice.run_id) {
+    run_.reset();
+    ForgetRun();
+  }
   TellChange();
+}
+
+void RelayState::ReleaseTeacherFrom(int64_t blocks) {
+  MutexLock lock(mutex_);
+  if (run_ == nullptr) return;
+  auto trimmed = std::make_shared<ServedRun>(*run_);
+  trimmed->blocks = std::min(trimmed->blocks, blocks);
+  ReleaseBlocks(blocks, trimmed->teacher);
+  run_ = std::move(trimmed);
 }
 
 void RelayState::BeginSlice(std::shared_ptr<const ServedRun> run, const RelayedSlice& slice,

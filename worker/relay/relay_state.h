@@ -70,8 +70,11 @@ class RelayState {
  public:
   // ---- What the worker does; from the thread that works.
 
-  // The slice is being loaded: who asks for its run, or for what it will put out first, waits.
+  // The slice is being loaded: who asks for its run, or for what it will put out first, waits. Another run's
+  // teacher is let go of.
   void BeginLoad(const RelayedSlice& slice);
+  // The teacher's blocks from `blocks` on are no longer kept or served.
+  void ReleaseTeacherFrom(int64_t blocks);
   // Loaded: serves this run from now on, and no other. The slice trains.
   void BeginSlice(std::shared_ptr<const ServedRun> run, const RelayedSlice& slice,
                   const v1::RelayOrders& orders);

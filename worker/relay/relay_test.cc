@@ -7,6 +7,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
+#include <map>
+#include <optional>
 #include <sstream>
 #include <thread>
 
@@ -29,11 +32,12 @@ constexpr uint64_t kBoundaryBytes = 2 * 64 * 64 * sizeof(float);
 // A worker as far as the relay goes.
 class RelayWorker {
  public:
-  explicit RelayWorker(Log& log)
+  explicit RelayWorker(Log& log, uint64_t memory_bytes = uint64_t{1} << 40)
       : relay_(Relay::Start("127.0.0.1", UseComputeThreads, log).value()),
-        workshop_({.roots = {kTinyJobDirectory}, .memory_bytes = uint64_t{1} << 40}, log, relay_.get()) {}
+        workshop_({.roots = {kTinyJobDirectory}, .memory_bytes = memory_bytes}, log, relay_.get()) {}
 
   TorchWorkshop& workshop() { return workshop_; }
+  RelayState& state() { return relay_->state(); }
   RelayCounts& counts() { return relay_->state().counts(); }
   v1::RelayUpstream AsUpstream(uint32_t last_layer) const {
     v1::RelayUpstream upstream;
@@ -47,8 +51,10 @@ class RelayWorker {
   }
 
   // Loads the slice, whose result Step and Publish then mean.
-  void Load(const v1::Slice& slice, CheckpointSource& source) {
-    work_ = workshop_.Load(slice, source, gang_, WorkshopRun::kNever, [](const LoadProgress&) {}).value();
+  void Load(
+      const v1::Slice& slice, CheckpointSource& source,
+      const std::function<void(const LoadProgress&)>& on_progress = [](const LoadProgress&) {}) {
+    work_ = workshop_.Load(slice, source, gang_, WorkshopRun::kNever, on_progress).value();
     layers_.clear();
     for (const v1::SliceLayer& layer : slice.layers()) layers_.push_back(layer.layer());
   }
@@ -375,6 +381,39 @@ TEST_F(RelayTest, AnswersThatBreakOffOrAreDamagedAreAskedForAgain) {
   EXPECT_EQ(b.counts().recomputed, 0u);
   EXPECT_GE(line.broken(), 9);
   EXPECT_THAT(lines_.str(), testing::HasSubstr("does not have its checksum at byte 0"));
+}
+
+TEST_F(RelayTest, ATeacherOfNoFurtherUseIsLetGoOfBeforeMoreIsLoaded) {
+  RelayWorker a(log_, /*memory_bytes=*/1);
+  const v1::Slice slice = SliceOf(kStage1, {0, 3}, std::nullopt, 0);
+  a.Load(slice, run_.kept);
+  v1::PullRequest request;
+  request.mutable_batch()->set_run_id(slice.run_id());
+  request.set_identity_sha256("identity");
+  request.set_teacher_sha256(slice.inputs().teacher_sha256());
+  using WeakTensor = c10::weak_intrusive_ptr<at::TensorImpl>;
+  std::map<int64_t, WeakTensor> of_block;
+  for (const auto& tensor : ModelTensors(a.state().Find(request, RelayNowMs()).run->teacher)) {
+    if (tensor.value->defined()) of_block.emplace(tensor.place, tensor.value->getIntrusivePtr());
+  }
+  ASSERT_EQ(of_block.size(), 5u) << "the embedding and blocks 0 to 3";
+  // Before anything of the slice is in memory.
+  const auto load = [&](const v1::Slice& next, bool is_block_0_kept) {
+    int planned = 0;
+    a.Discard();
+    a.Load(next, run_.kept, [&](const LoadProgress& progress) {
+      if (progress.planned_memory_bytes == 0) return;
+      ++planned;
+      EXPECT_TRUE(of_block.at(3).expired());
+      EXPECT_EQ(!of_block.at(0).expired(), is_block_0_kept);
+    });
+    EXPECT_EQ(planned, 1);
+  };
+  load(SliceOf(kStage1, {0}, std::nullopt, 0), true);
+  v1::Slice of_another_run = SliceOf(kStage1, {0}, std::nullopt, 0);
+  of_another_run.set_run_id(2);
+  of_another_run.mutable_job()->mutable_data()->set_seed(8);
+  load(of_another_run, false);
 }
 
 TEST_F(RelayTest, SlicesThatWereCutAnewPullAtTheirNewBoundaries) {
