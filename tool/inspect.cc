@@ -40,6 +40,7 @@ json MemoryJson(const std::string& stage, const MemoryNeed& need) {
           {"optimizer", need.optimizer},
           {"checkpoint", need.checkpoint},
           {"activations", need.activations},
+          {"relay", need.relay},
           {"peak", need.peak()},
           {"fits", need.peak() <= MachineMemoryBytes()}};
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/job_work.h"
+#include "core/base/relay_limits.h"
 
 namespace retort {
 namespace {
@@ -50,6 +51,18 @@ MemoryNeed Need(uint64_t teacher, uint64_t own, uint64_t trained, uint64_t activ
           .activations = activations};
 }
 
+// Any slice may be asked for its output, and may pull its input: a later cut decides.
+uint64_t RelayBytes(const v1::JobSpec& job, const v1::ModelShape& shape, v1::Stage stage) {
+  const v1::StageBudget& budget = stage == v1::STAGE_MATRIX_ORIENTATION
+                                      ? job.stages().matrix_orientation().budget()
+                                      : job.stages().hidden_state_alignment().budget();
+  const uint64_t pass_tokens = uint64_t{job.micro_batch()} * job.data().seq_len();
+  const uint64_t passes = std::max(uint64_t{1}, budget.tokens_per_step() / pass_tokens);
+  const RelayLimits limits = RelayLimitsOf(
+      static_cast<int64_t>(passes), static_cast<int64_t>(kFloatBytes * pass_tokens * shape.hidden_size()));
+  return limits.buffer_bytes + static_cast<uint64_t>(limits.prefetch) * limits.micro_batch_bytes;
+}
+
 }  // namespace
 
 ModelParameters CountParameters(const v1::JobSpec& job, const v1::ModelShape& shape) {
@@ -67,7 +80,7 @@ ModelParameters CountParameters(const v1::JobSpec& job, const v1::ModelShape& sh
 }
 
 uint64_t MemoryNeed::peak() const {
-  return process + teacher + student + optimizer + checkpoint + std::max(checkpoint, activations);
+  return process + teacher + student + optimizer + checkpoint + relay + std::max(checkpoint, activations);
 }
 
 MemoryNeed SliceMemory(const v1::JobSpec& job, const v1::ModelShape& shape, v1::Stage stage,
@@ -78,8 +91,10 @@ MemoryNeed SliceMemory(const v1::JobSpec& job, const v1::ModelShape& shape, v1::
                             job.stages().hidden_state_alignment().train() == v1::TRAIN_SCOPE_BLOCK;
   const uint64_t own = parameters.mixer + (whole_blocks ? parameters.mlp : 0);
   const uint64_t trained = stage == v1::STAGE_MATRIX_ORIENTATION ? parameters.mixer_matrix : own;
-  return Need(teacher, own * layers, trained * layers,
-              BlockPassBytes(job, shape, uint64_t{job.micro_batch()} * job.data().seq_len()));
+  MemoryNeed need = Need(teacher, own * layers, trained * layers,
+                         BlockPassBytes(job, shape, uint64_t{job.micro_batch()} * job.data().seq_len()));
+  need.relay = RelayBytes(job, shape, stage);
+  return need;
 }
 
 MemoryNeed EndToEndMemory(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks) {

@@ -30,6 +30,7 @@ struct MemoryNeed {
   uint64_t optimizer = 0;    // gradients and two moments of what trains
   uint64_t checkpoint = 0;   // a copy of what is saved
   uint64_t activations = 0;  // of a forward and a backward pass over a micro-batch
+  uint64_t relay = 0;  // boundaries that are kept for the worker above and pulled ahead from the one below
 
   // While a checkpoint is sent, the next one is copied or a pass is made.
   uint64_t peak() const;

@@ -52,7 +52,16 @@ TEST_F(JobMemory, OfASliceIsItsPrefixItsLayersAndOnePass) {
   EXPECT_EQ(need.optimizer, 4u * 3 * 2 * 32);
   EXPECT_EQ(need.checkpoint, 4u * 2 * (80 + 2 * 32));
   EXPECT_EQ(need.activations, 4u * 8 * (40 + 64 + 36 + 48));
-  EXPECT_EQ(need.peak(), kProcess + 1312 + 640 + 768 + 1152 + 6016);
+  EXPECT_EQ(need.relay, (2 * 17 + 15) * 2u * 4 * 4 * 4);  // of passes of 2 * 4 * 4 floats
+  EXPECT_EQ(need.peak(), kProcess + 1312 + 640 + 768 + 1152 + need.relay + 6016);
+}
+
+TEST_F(JobMemory, OfASliceHasTheRelaysBuffersOfItsStage) {
+  job_.mutable_stages()->mutable_hidden_state_alignment()->mutable_budget()->set_tokens_per_step(3 * 8);
+  EXPECT_EQ(SliceMemory(job_, shape_, v1::STAGE_MATRIX_ORIENTATION, 1, 2).relay, (2 * 17 + 15) * 128u);
+  EXPECT_EQ(SliceMemory(job_, shape_, v1::STAGE_HIDDEN_STATE_ALIGNMENT, 1, 2).relay,
+            (2 * 17 + 15) * 3 * 128u);
+  EXPECT_EQ(EndToEndMemory(job_, shape_, 1).relay, 0u);
 }
 
 TEST_F(JobMemory, OfStageTwoHasTheMlpsThatItTrains) {

@@ -94,7 +94,7 @@ TEST_F(RunPlan, SaysThatMoreWorkersThanLayersCannotBeBusy) {
 }
 
 TEST_F(RunPlan, SaysWhatDoesNotFit) {
-  cluster_.Register("a", 100, /*memory_bytes=*/200 << 20);
+  cluster_.Register("a", 100, /*memory_bytes=*/240 << 20);
   const auto plan = PlanOfJob(SixLayerJob(), /*layers=*/24);
   EXPECT_THAT(plan->reasons(),
               Contains(HasSubstr("does not fit: layer 23 needs 0.3 GiB on one worker, the largest "

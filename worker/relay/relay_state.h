@@ -16,12 +16,12 @@
 #include <vector>
 
 #include "core/base/mutex.h"
+#include "core/base/relay_limits.h"
 #include "model/lm/language_model.h"
 #include "retort/v1/activation_service.pb.h"
 #include "retort/v1/worker_service.pb.h"
 #include "train/data/batches.h"
 #include "train/stages/stage_plan.h"
-#include "worker/relay/relay_limits.h"
 
 namespace retort {
 

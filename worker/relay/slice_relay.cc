@@ -22,7 +22,8 @@ SliceRelay::SliceRelay(Relay& relay, std::shared_ptr<const ServedRun> run, const
       run_(std::move(run)),
       plan_(PlanOf(*run_, slice.stage())),
       slice_(RelayedSliceOf(slice)) {
-  slice_.limits = RelayLimitsOf(plan_, run_->teacher.config.hidden_size);
+  const int64_t pass_elements = plan_.micro_batch * plan_.seq_len * run_->teacher.config.hidden_size;
+  slice_.limits = RelayLimitsOf(plan_.micro_batches, pass_elements * static_cast<int64_t>(sizeof(float)));
   relay_.state().BeginSlice(run_, slice_, slice.relay());
   if (slice.input() == v1::INPUT_SOURCE_RELAY) {
     prefetcher_ = std::make_unique<Prefetcher>(relay_.upstream(), run_, slice_, relay_.log());

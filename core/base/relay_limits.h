@@ -1,9 +1,8 @@
-// How far a relay runs ahead, from the bytes of a step. Pure arithmetic; docs/protocol.md has the numbers.
+// How far a relay runs ahead and what it may keep, from the bytes of a step: for the workers, and for who
+// plans their memory. Pure arithmetic; docs/protocol.md has the numbers.
 #pragma once
 
 #include <cstdint>
-
-#include "train/stages/stage_plan.h"
 
 namespace retort {
 
@@ -14,6 +13,7 @@ struct RelayLimits {
   uint64_t buffer_bytes;       // that an upstream keeps, of all steps and stages
 };
 
-RelayLimits RelayLimitsOf(const StagePlan& plan, int64_t hidden_size);
+// Of a step of `micro_batches`, not 0, whose boundary has `micro_batch_bytes` each.
+RelayLimits RelayLimitsOf(int64_t micro_batches, int64_t micro_batch_bytes);
 
 }  // namespace retort
