@@ -12,6 +12,7 @@
 #include "model/lm/language_model.h"
 #include "model/student/make_student.h"
 #include "model/teacher/teacher.h"
+#include "train/probe/keep_attention.h"
 #include "train/stages/stage_plan.h"
 
 namespace retort {
@@ -60,6 +61,9 @@ json StagesJson(const v1::JobSpec& job) {
 // Of stages 1 and 2 for the last of the layers, which needs most of the teacher.
 json StagesMemoryJson(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer) {
   json memory = json::array();
+  if (AwaitsProbe(job.student().keep_attention())) {
+    memory.push_back(MemoryJson("probe", ProbeMemory(job, shape)));
+  }
   for (const StagePlan& plan : PlanStages(job)) {
     if (plan.stage == Stage::kEndToEnd) continue;
     memory.push_back(
@@ -86,6 +90,8 @@ absl::StatusOr<json> InspectJob(const InspectOptions& options) {
   ASSIGN_OR_RETURN(const v1::ModelShape shape, ReadTeacherShape(directory));
   ASSIGN_OR_RETURN(const std::vector<uint32_t> converted,
                    ConvertedLayers(shape.layers(), job.student().keep_attention()));
+  const v1::KeepAttention& keep = job.student().keep_attention();
+  if (AwaitsProbe(keep)) described["probe"] = {{"keep", keep.auto_layers()}, {"steps", keep.probe_steps()}};
   described["memory"] = StagesMemoryJson(job, shape, converted.back());
   described["machine_memory"] = MachineMemoryBytes();
   return described;

@@ -29,7 +29,7 @@ struct Options {
 
   // How many attempts of a task may be lost to each cause: the one that makes it so many fails the task. A
   // job's fault does not go away by itself. But a loss that is not a number, or an exception of LibTorch, may
-  // also be a fault of the machine, from which one repetition tells it. PREPARE only reads: its first one
+  // also be a fault of the machine, from which one repetition tells it. PREPARE mostly reads: its first one
   // counts.
   uint32_t user_error_budget = 2;
   uint32_t infrastructure_budget = 10;

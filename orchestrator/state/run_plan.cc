@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "core/base/counted.h"
+#include "core/base/job_work.h"
 #include "core/base/status_macros.h"
 #include "orchestrator/state/model_work.h"
 #include "orchestrator/state/prepared.h"
@@ -80,6 +81,13 @@ class PlanMaker {
     std::stable_sort(workers_.begin(), workers_.end(),
                      [](const auto& a, const auto& b) { return a.limits.speed > b.limits.speed; });
     if (workers_.empty()) Say(view.waits_for);
+    const v1::KeepAttention& keep = run_.record.job().student().keep_attention();
+    if (AwaitsProbe(keep)) {
+      Say(absl::StrFormat(
+          "a probe will choose the %d layers that stay attention; the first ones stand for them "
+          "here",
+          keep.auto_layers()));
+    }
   }
 
   v1::PlanReply Make() {

@@ -214,7 +214,7 @@ class AgentProcess final : public CheckpointSource, public GangCalls {
     slice_work_.reset();
   }
 
-  WorkEnd Do(const PrepareOrder& order) { return Ended(workshop_.Prepare(order.job, stops_work_)); }
+  WorkEnd Do(const PrepareOrder& order) { return Ended(workshop_.Prepare(order.slice, stops_work_)); }
   WorkEnd Do(const LoadOrder& order) {
     slice_ = order.slice;
     const auto on_progress = [this](const LoadProgress& progress) {

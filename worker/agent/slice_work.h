@@ -114,8 +114,9 @@ class Workshop {
  public:
   virtual ~Workshop() = default;
 
-  // PREPARE: finds the job's inputs, hashes them, reads the teacher's shape.
-  virtual absl::StatusOr<v1::PreparedRun> Prepare(const v1::JobSpec& job, const std::atomic<bool>& stop) = 0;
+  // PREPARE: finds the job's inputs, hashes them, reads the teacher's shape, and probes its layers where the
+  // job says so, which takes minutes.
+  virtual absl::StatusOr<v1::PreparedRun> Prepare(const v1::Slice& slice, const std::atomic<bool>& stop) = 0;
 
   // A slice of a training stage at the steps that it names, loaded from this machine's inputs, which are
   // compared with slice.inputs, and from `source`. `slice`, `gang` and the workshop outlive the result;

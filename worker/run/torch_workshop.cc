@@ -5,8 +5,10 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
 #include "core/base/job_memory.h"
+#include "core/base/job_work.h"
 #include "core/base/status_macros.h"
 #include "model/lm/torch_seam.h"
+#include "worker/run/choose_layers.h"
 #include "worker/run/end_to_end_work.h"
 #include "worker/run/evaluation.h"
 #include "worker/run/layer_work.h"
@@ -48,24 +50,29 @@ absl::Status TorchWorkshop::OpenMaterial(const v1::JobSpec& job, RunInputs input
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::PreparedRun> TorchWorkshop::Prepare(const v1::JobSpec& job,
+absl::StatusOr<v1::PreparedRun> TorchWorkshop::Prepare(const v1::Slice& slice,
                                                        const std::atomic<bool>& stop) {
   UseComputeThreads();
   absl::StatusOr<v1::PreparedRun> prepared =
-      CatchTorch("preparing " + job.name(), [&] { return PrepareInTorch(job, stop); });
+      CatchTorch("preparing " + slice.job().name(), [&] { return PrepareInTorch(slice, stop); });
   // A damaged input is another content, which no second attempt here would mend.
   if (absl::IsDataLoss(prepared.status())) return absl::FailedPreconditionError(prepared.status().message());
   return prepared;
 }
 
-absl::StatusOr<v1::PreparedRun> TorchWorkshop::PrepareInTorch(const v1::JobSpec& job,
+absl::StatusOr<v1::PreparedRun> TorchWorkshop::PrepareInTorch(const v1::Slice& slice,
                                                               const std::atomic<bool>& stop) {
+  const v1::JobSpec& job = slice.job();
   ASSIGN_OR_RETURN(const RunInputs inputs, ResolveInputs(job, options_.roots));
   v1::PreparedRun prepared;
   ASSIGN_OR_RETURN(*prepared.mutable_inputs(), hasher_.Hash(job, inputs, stop));
   RETURN_IF_ERROR(OpenMaterial(job, inputs, prepared.inputs()));
   RETURN_IF_ERROR(Evaluation::Open(job, inputs, material_->teacher_config()).status());
   *prepared.mutable_shape() = ShapeOf(material_->teacher_config());
+  if (AwaitsProbe(job.student().keep_attention())) {
+    ASSIGN_OR_RETURN(*prepared.mutable_probed(),
+                     ChooseLayers(slice, prepared.shape(), options_.memory_bytes, *material_, log_, stop));
+  }
   return prepared;
 }
 

@@ -28,15 +28,16 @@ class TorchWorkshop : public Workshop {
       : options_(std::move(options)), log_(log), relay_(relay) {}
 
   // Also refuses what training would refuse later: tokens outside the vocabulary, sequences longer than the
-  // context, a student that does not fit the teacher (INVALID_ARGUMENT).
-  absl::StatusOr<v1::PreparedRun> Prepare(const v1::JobSpec& job, const std::atomic<bool>& stop) override;
+  // context, a student that does not fit the teacher (INVALID_ARGUMENT). FAILED_PRECONDITION when a probe of
+  // layers does not fit memory_bytes.
+  absl::StatusOr<v1::PreparedRun> Prepare(const v1::Slice& slice, const std::atomic<bool>& stop) override;
 
   absl::StatusOr<std::unique_ptr<SliceWork>> Load(
       const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
       const std::function<void(const LoadProgress&)>& on_progress) override;
 
  private:
-  absl::StatusOr<v1::PreparedRun> PrepareInTorch(const v1::JobSpec& job, const std::atomic<bool>& stop);
+  absl::StatusOr<v1::PreparedRun> PrepareInTorch(const v1::Slice& slice, const std::atomic<bool>& stop);
   absl::StatusOr<std::unique_ptr<SliceWork>> LoadInTorch(
       const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
       const std::function<void(const LoadProgress&)>& on_progress);
