@@ -28,7 +28,8 @@ TEST_F(JobFileErrors, PointAtUnknownKeysAndSuggestTheNearest) {
             "here: every, offset, auto, steps");
   EXPECT_EQ(Errors(Edited("lr: 1}", "lr: 1, batch: 3}")),
             "job.yaml:20:63: unknown key \"batch\" in stages.end_to_end; allowed here: tokens, "
-            "tokens_per_step, lr, train, labels, world_size, elastic");
+            "tokens_per_step, lr, train, labels, world_size, elastic, "
+            "activation_checkpointing");
 }
 
 TEST_F(JobFileErrors, RefuseMoreWorkersThanAStepHasSequences) {

@@ -240,6 +240,12 @@ void AddStages(std::vector<JobKey>& keys) {
                   .fallback = "false",
                   .help = "Whether the others go on without a worker that is lost, and take another in, or "
                           "wait for its replacement; then the bits do not depend on losses."});
+  keys.push_back({.path = "stages.end_to_end.activation_checkpointing",
+                  .type = Type::kSwitch,
+                  .field = "stages.end_to_end.activation_checkpointing",
+                  .fallback = "false",
+                  .help = "Whether a block keeps its input alone and runs again in the backward pass: less "
+                          "memory, one more forward pass, the same bits."});
 }
 
 void AddRunning(std::vector<JobKey>& keys) {

@@ -69,6 +69,7 @@ stages:
     labels: teacher
     world_size: auto
     elastic: false
+    activation_checkpointing: false
 checkpoint:
   every: 100
 evaluation:

@@ -10,6 +10,7 @@
 #include "core/base/status_macros.h"
 #include "model/lm/torch_seam.h"
 #include "train/optim/schedule.h"
+#include "train/stages/checkpointed_block.h"
 #include "train/stages/guards.h"
 #include "train/stages/losses.h"
 #include "train/stages/slice.h"
@@ -187,7 +188,9 @@ absl::StatusOr<double> EndToEnd::AccumulatePass(int64_t step, int64_t pass) {
   }
   if (embedding_trains) embedded.requires_grad_(true);
   for (int64_t l = first_own_layer_; l < layers; ++l) {
-    student_hidden = RunBlock(student_, l, student_hidden, rotary, nullptr);
+    student_hidden = plan_.activation_checkpointing
+                         ? RunBlockCheckpointed(student_, l, student_hidden, rotary)
+                         : RunBlock(student_, l, student_hidden, rotary, nullptr);
   }
   at::Tensor normed = FinalNorm(student_, student_hidden);
   if (targets.ids_n.defined())

@@ -80,6 +80,13 @@ TEST_F(GangTest, TrainsOnWhatOneRankWouldAndToTheSameBytesOnAllRanks) {
   }
 }
 
+TEST_F(GangTest, CheckpointsActivationsToTheSameBytes) {
+  StagePlan plan = PlanOf(v1::TRAIN_SCOPE_MIXER, 4);
+  const std::vector<Trained> kept = InRanks(plan, 2);
+  plan.activation_checkpointing = true;
+  ExpectSameBits(InRanks(plan, 2)[1].student, kept[0].student);
+}
+
 TEST_F(GangTest, SharesOutOneMicroBatchToo) {
   const StagePlan plan = PlanOf(v1::TRAIN_SCOPE_MIXER, 1);
   const std::vector<Trained> ranks = InRanks(plan, 2);
