@@ -53,6 +53,12 @@ absl::Status LoadBlocks(const std::filesystem::path& directory, int64_t blocks, 
   return LoadBelow(directory, blocks, model);
 }
 
+void ReleaseBlocks(int64_t blocks, LanguageModel& model) {
+  for (const auto& tensor : ModelTensors(model)) {
+    if (tensor.place >= blocks) tensor.value->reset();
+  }
+}
+
 absl::StatusOr<ModelConfig> ReadTeacherConfig(const std::filesystem::path& directory) {
   ASSIGN_OR_RETURN(ModelConfig config, ReadModelConfig(directory));
   if (config.is_student()) {

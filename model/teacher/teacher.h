@@ -22,6 +22,9 @@ absl::StatusOr<LanguageModel> LoadTeacher(const std::filesystem::path& directory
 // head. A tied head comes with the embedding.
 absl::Status LoadBlocks(const std::filesystem::path& directory, int64_t blocks, LanguageModel& model);
 
+// Lets go of the blocks from `blocks` on, and of final norm and head.
+void ReleaseBlocks(int64_t blocks, LanguageModel& model);
+
 // Reads every tensor that `config` asks for; shared with the students' loader.
 absl::StatusOr<LanguageModel> LoadWeights(const std::filesystem::path& directory, const ModelConfig& config);
 

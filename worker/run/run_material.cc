@@ -40,11 +40,7 @@ absl::StatusOr<LanguageModel> RunMaterial::Teacher(int64_t blocks) {
   return teacher_;
 }
 
-void RunMaterial::ReleaseTeacherFrom(int64_t blocks) {
-  for (const auto& tensor : ModelTensors(teacher_)) {
-    if (tensor.place >= blocks) tensor.value->reset();
-  }
-}
+void RunMaterial::ReleaseTeacherFrom(int64_t blocks) { ReleaseBlocks(blocks, teacher_); }
 
 uint64_t RunMaterial::teacher_bytes() const {
   uint64_t bytes = 0;

@@ -122,6 +122,7 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
   if (need.peak() - need.teacher + std::max(need.teacher, material_->teacher_bytes()) >
       options_.memory_bytes) {
     material_->ReleaseTeacherFrom(blocks);
+    if (relay_ != nullptr) relay_->state().ReleaseTeacherFrom(blocks);
   }
   on_progress({.planned_memory_bytes = need.peak()});
   ASSIGN_OR_RETURN(LanguageModel lower, material_->Teacher(blocks));
