@@ -305,8 +305,8 @@ class PlanMaker {
         "end_to_end runs on %s, and takes %.4g s of its %.4g s to measure teacher and student",
         ranks == 1 ? "one worker" : absl::StrCat(ranks, " workers together"), evaluation, seconds));
     if (fitting.size() < ranks) {
-      Say(absl::StrFormat("end_to_end waits for %d more workers: its %d ranks train together",
-                          ranks - fitting.size(), ranks));
+      Say(absl::StrFormat("end_to_end waits for %s: its %d ranks train together",
+                          Counted(ranks - fitting.size(), "more worker"), ranks));
     }
     if (layers_.empty() || reply_.stages_size() > 1) *reply_.mutable_seconds() = Assumed(seconds_ + seconds);
   }

@@ -27,7 +27,7 @@ class GangMembership {
 
   RankGroup* group() const { return group_.get(); }  // null: in no generation now
   Ballot ballot() const {
-    return calls_.reform_generation() == generation_ ? Ballot::kApplyAndPart : Ballot::kApply;
+    return calls_.reform_generation() >= generation_ ? Ballot::kApplyAndPart : Ballot::kApply;
   }
 
  private:
