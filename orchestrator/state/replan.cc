@@ -162,7 +162,8 @@ class Planner {
         reason =
             view.demand.at_least > 1 && able < view.demand.at_least
                 ? absl::StrFormat("end_to_end waits for %s: its %d ranks train together, and %s",
-                                  Counted(view.demand.at_least - able, "more worker"), view.demand.at_least, view.eligibility)
+                                  Counted(view.demand.at_least - able, "more worker"), view.demand.at_least,
+                                  view.eligibility)
                 : absl::StrCat("waits for a worker: ", Counted(able, "worker"), " could do it, and ",
                                able == 1 ? "has" : "have", " a run of a higher priority or an older one");
       }

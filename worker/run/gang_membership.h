@@ -19,7 +19,8 @@ class GangMembership {
   GangMembership(const v1::Gang& gang, GangCalls& calls, Log& log) : gang_(gang), calls_(calls), log_(log) {}
 
   // Asks for the next generation, for about a second. false: others are missing still, or could not be
-  // reached. Errors are not the gang's: CANCELLED, or a bug's.
+  // reached. UNAVAILABLE when they could not be reached in several generations in a row; other errors are not
+  // the gang's: CANCELLED, or a bug's.
   absl::StatusOr<bool> Join(const std::atomic<bool>& stop, const LogContext& context);
 
   // The generation is over, for this rank at least: closes its connections.
@@ -36,6 +37,7 @@ class GangMembership {
   Log& log_;
   uint64_t generation_ = 0;  // the last one that this rank was in
   std::string reason_;       // why there was none, as logged last
+  int failed_connects_ = 0;  // since the last that did not fail
   std::unique_ptr<RankGroup> group_;
 };
 
