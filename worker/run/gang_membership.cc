@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kAsks = 5;
 constexpr std::chrono::milliseconds kAskEvery{200};
-constexpr int kConnects = 6;
+constexpr int kTimeoutsToConnect = 6;
 const std::string kNoAnswer = "the orchestrator does not answer";
 
 // The orchestrator is away, or knows another lease than this one: the agent finds out by its heartbeats.
@@ -80,6 +80,22 @@ class RendezvousByCalls final : public Rendezvous {
 
 }  // namespace
 
+absl::StatusOr<bool> GangMembership::Unreached(const std::string& why, const LogContext& context) {
+  const double now_seconds = MonotonicSeconds();
+  if (!unreached_since_seconds_) unreached_since_seconds_ = now_seconds;
+  const double lasted_seconds = now_seconds - *unreached_since_seconds_;
+  if (1000 * lasted_seconds > kTimeoutsToConnect * double{1} * gang_.timeout_ms()) {
+    return absl::UnavailableError(
+        absl::StrFormat("%s; so it has been for %.1f s. Each worker's address must be one that the others "
+                        "reach: retort-worker "
+                        "--host ADDRESS",
+                        why, lasted_seconds));
+  }
+  log_.Warning(why, context);
+  std::this_thread::sleep_for(kAskEvery);
+  return false;
+}
+
 absl::StatusOr<bool> GangMembership::Join(const std::atomic<bool>& stop, const LogContext& context) {
   v1::JoinGangReply formed;
   for (int ask = 0; ask < kAsks && formed.generation() == 0; ++ask) {
@@ -108,18 +124,10 @@ absl::StatusOr<bool> GangMembership::Join(const std::atomic<bool>& stop, const L
                 : host.status();
   if (stop.load()) return absl::CancelledError("the slice was asked back while its gang was connecting");
   if (absl::IsUnavailable(group.status())) {
-    const std::string why = absl::StrCat("generation ", generation_, ": ", group.status().message());
-    if (++failed_connects_ == kConnects) {
-      return absl::UnavailableError(
-          absl::StrCat(why, "; so it went ", kConnects,
-                       " times in a row. Each worker's address must be one that the others "
-                       "reach: retort-worker --host ADDRESS"));
-    }
-    log_.Warning(why, context);
-    return false;
+    return Unreached(absl::StrCat("generation ", generation_, ": ", group.status().message()), context);
   }
   RETURN_IF_ERROR(group.status());
-  failed_connects_ = 0;
+  unreached_since_seconds_.reset();
   group_ = *std::move(group);
   log_.Info(absl::StrFormat("generation %d: rank %d of %d, connected in %.0f ms", generation_, formed.rank(),
                             formed.world_size(), 1000 * (MonotonicSeconds() - begin)),

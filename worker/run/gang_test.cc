@@ -249,7 +249,7 @@ TEST_F(GangWorkTest, RanksThatNeverReachEachOtherGiveUp) {
     const absl::Status end = FirstEnd(work);
     EXPECT_TRUE(absl::IsUnavailable(end)) << end;
     EXPECT_NE(end.message().find("rank 1 at 192.0.2.1"), std::string::npos) << end;
-    EXPECT_NE(end.message().find("6 times in a row"), std::string::npos) << end;
+    EXPECT_NE(end.message().find("so it has been for "), std::string::npos) << end;
   });
   Rank(0, [](SliceWork& work, CallsInMemory&) {
     const absl::Status end = FirstEnd(work);
@@ -270,15 +270,12 @@ TEST_F(GangWorkTest, PartsAfterAStepWhereAnotherWaitsToBeTakenIn) {
 }
 
 TEST_F(GangWorkTest, ARankWithOtherBytesAtTheSameStepIsNotTrainedWith) {
-  std::thread other = Rank(1, [](SliceWork& work, CallsInMemory&) {
-    EXPECT_TRUE(absl::IsDataLoss(FirstEnd(work)));
-  });
+  std::thread other =
+      Rank(1, [](SliceWork& work, CallsInMemory&) { EXPECT_TRUE(absl::IsDataLoss(FirstEnd(work))); });
   for (SavedTensor& tensor : run_.kept.at(run_.last_.at({kStage2, 3})).tensors) {
     if (tensor.name == "student/model.layers.3.mamba.A_log") tensor.bytes[0] ^= 1;
   }
-  Rank(0, [](SliceWork& work, CallsInMemory&) {
-    EXPECT_TRUE(absl::IsDataLoss(FirstEnd(work)));
-  }).join();
+  Rank(0, [](SliceWork& work, CallsInMemory&) { EXPECT_TRUE(absl::IsDataLoss(FirstEnd(work))); }).join();
   other.join();
 }
 
