@@ -42,8 +42,9 @@ class Interface {
   ifreq request_ = {};
 };
 
+// Of two networks: the second of one network would go with the first.
 constexpr const char* kAddressOfA = "10.77.0.1";
-constexpr const char* kAddressOfB = "10.78.0.1";
+constexpr const char* kAddressOfB = "172.16.77.1";
 
 // What is done to the network of this program and its children concerns nobody else.
 bool TakeOwnNetwork() {
