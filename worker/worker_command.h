@@ -14,6 +14,7 @@ inline constexpr char kWorkerName[] = "retort-worker";
 
 struct WorkerCommand {
   std::string orchestrator;
+  std::string host;  // empty: the address towards the orchestrator
   std::string name;
   uint64_t memory_bytes = 0;
   int grace_seconds = 25;

@@ -13,6 +13,7 @@
 #include "core/base/status_macros.h"
 #include "orchestrator/state/model_work.h"
 #include "orchestrator/state/prepared.h"
+#include "orchestrator/state/reach.h"
 #include "orchestrator/state/run_control.h"
 #include "orchestrator/state/run_cut.h"
 #include "orchestrator/state/run_view.h"
@@ -233,14 +234,19 @@ class PlanMaker {
       return Say(absl::StrFormat(
           "input is recomputed, because %s: %d slices run %.2f teacher passes a step together; a relay would "
           "run 1 and send %.1f MB a step over each boundary",
-          draft_.options().relay == RelayPolicy::kNever ? "the orchestrator was started with --relay never"
-                                                        : "not every worker serves activations",
-          cut.ranges.size(), passes, hop_megabytes));
+          WhyNoRelay(), cut.ranges.size(), passes, hop_megabytes));
     }
     for (const auto& [worker_id, range] : cut.ranges) SayBoundary(range, WorkerOf(worker_id));
     Say(absl::StrFormat(
         "%d slices run %.2f teacher passes a step together; if all recomputed their input it would be %.2f",
         cut.ranges.size(), passes, passes_recomputed));
+  }
+
+  std::string WhyNoRelay() const {
+    if (draft_.options().relay == RelayPolicy::kNever)
+      return "the orchestrator was started with --relay never";
+    const std::string why_not = WhyNotReached(draft_.state());
+    return why_not.empty() ? "not every worker serves activations" : why_not;
   }
 
   void SayBoundary(const WorkerRange& range, const CutCandidate& worker) {
@@ -313,8 +319,8 @@ class PlanMaker {
         "end_to_end runs on %s, and takes %.4g s of its %.4g s to measure teacher and student",
         ranks == 1 ? "one worker" : absl::StrCat(ranks, " workers together"), evaluation, seconds));
     if (fitting.size() < ranks) {
-      Say(absl::StrFormat("end_to_end waits for %d more workers: its %d ranks train together",
-                          ranks - fitting.size(), ranks));
+      Say(absl::StrFormat("end_to_end waits for %s: its %d ranks train together",
+                          Counted(ranks - fitting.size(), "more worker"), ranks));
     }
     if (layers_.empty() || reply_.stages_size() > 1) *reply_.mutable_seconds() = Assumed(seconds_ + seconds);
   }

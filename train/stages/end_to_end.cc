@@ -99,12 +99,10 @@ absl::StatusOr<double> EndToEnd::Step(int64_t step, const std::atomic<bool>& sto
   absl::StatusOr<double> loss = Accumulate(step, stop);
   if (loss.ok() && group_ != nullptr) {
     const absl::StatusOr<Ballot> verdict = group_->Vote(ballot);
-    if (!verdict.ok()) {
-      loss = verdict.status();
-    } else if (*verdict == Ballot::kDrop) {
-      loss = absl::AbortedError(absl::StrCat("step ", step + 1, " was dropped by another rank"));
-    } else {
+    if (verdict.ok()) {
       verdict_ = *verdict;
+    } else {
+      loss = verdict.status();
     }
   }
   if (!loss.ok()) {
@@ -135,15 +133,17 @@ absl::StatusOr<double> EndToEnd::Accumulate(int64_t step, const std::atomic<bool
   double sum = 0.0;
   for (int64_t pass = rank * passes_.micro_batches / ranks; pass < end; ++pass) {
     if (stop.load()) return absl::CancelledError("training stopped");
-    if (reducer_ != nullptr && pass + 1 == end) reducer_->ExpectLastPass();
-    const absl::StatusOr<double> loss = CatchTorch(doing, [&] { return AccumulatePass(step, pass); });
+    const absl::StatusOr<double> loss = CatchTorch(doing, [&] {
+      if (reducer_ != nullptr && pass + 1 == end) reducer_->ExpectLastPass();
+      return AccumulatePass(step, pass);
+    });
     if (!loss.ok() && reducer_ != nullptr && reducer_->has_failed()) {
       return absl::UnavailableError(loss.status().message());
     }
     RETURN_IF_ERROR(loss.status());
     sum += *loss;
   }
-  if (group_ != nullptr) RETURN_IF_ERROR(SumOverRanks(sum));
+  if (group_ != nullptr) RETURN_IF_ERROR(CatchTorch(doing, [&] { return SumOverRanks(sum); }));
   if (step == 0) RETURN_IF_ERROR(CheckGradients(plan_.stage, step, "student", optimizer_->trainables()));
   const double norm = optimizer_->ClipGradients(kClipNorm, 1.0 / static_cast<double>(passes_.micro_batches));
   if (!std::isfinite(norm)) {

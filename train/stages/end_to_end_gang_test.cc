@@ -106,18 +106,6 @@ TEST_F(GangTest, GivesTheSameBytesEveryTime) {
   ExpectSameBits(InRanks(plan, 2)[0].student, InRanks(plan, 2)[1].student);
 }
 
-TEST_F(GangTest, AppliesNoStepThatAnyRankDrops) {
-  WithRanks(2, [&](RankGroup& group) {
-    LanguageModel student = TinyStudent(teacher_, job_);
-    EndToEnd stage(PlanOf(v1::TRAIN_SCOPE_MIXER, 4), teacher_, student, batches_);
-    const TensorMap before = Snapshot(student);
-    stage.Join(&group);
-    const auto ballot = group.rank() == 1 ? Ballot::kDrop : Ballot::kApply;
-    EXPECT_TRUE(absl::IsAborted(stage.Step(0, kGoOn, ballot).status()));
-    ExpectSameBits(Snapshot(student), before);
-  });
-}
-
 TEST_F(GangTest, AppliesNoStepWhenAPeerHasGoneAndGoesOnAlone) {
   const StagePlan plan = PlanOf(v1::TRAIN_SCOPE_MIXER, 4);
   const Trained alone = Alone(plan);

@@ -297,7 +297,9 @@ class AgentProcess final : public CheckpointSource, public GangCalls {
     return CallForGang(&v1::WorkerService::Stub::Rendezvous, std::move(request));
   }
   uint64_t reform_generation() const override { return reform_generation_; }
-  absl::StatusOr<std::string> Host() const override { return HostTowards(options_.address); }
+  absl::StatusOr<std::string> Host() const override {
+    return options_.host.empty() ? HostTowards(options_.address) : options_.host;
+  }
 
   template <class Request, class Reply>
   absl::StatusOr<Reply> CallForGang(grpc::Status (v1::WorkerService::Stub::*method)(grpc::ClientContext*,

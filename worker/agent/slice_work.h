@@ -46,7 +46,8 @@ struct LayerStep {
   uint32_t layer = 0;
   uint64_t step = 0;  // steps applied, with this one
   double loss = 0;
-  double seconds = 0;  // the layer's own part: loss, backward pass, optimiser; END_TO_END: the whole step
+  double seconds = 0;  // the layer's own part: loss, backward pass, optimiser; END_TO_END: the whole
+                       // step, by the clock; 0: the state is another rank's
 };
 
 struct StepReport {
@@ -75,7 +76,7 @@ class GangCalls {
   virtual absl::StatusOr<v1::RendezvousReply> Rendezvous(v1::RendezvousRequest request) = 0;
   // Of the newest verdict.
   virtual uint64_t reform_generation() const = 0;
-  // Of this machine, as the orchestrator's network has it.
+  // Of this machine, as other workers reach it. UNAVAILABLE when it is not known now.
   virtual absl::StatusOr<std::string> Host() const = 0;
 };
 
