@@ -335,6 +335,10 @@ TEST(TokenizeFiles, PointsAtWhatIsNoChat) {
   options.text_field = "messages";
   EXPECT_THAT(ErrorOf(options),
               HasSubstr(R"(a.jsonl:1: a message in 'messages' is neither {"role", "content"} nor)"));
+  options.inputs = {WriteText("c.jsonl",
+                              "\n"
+                              R"({"messages": [{"role": "user", "content": null}]})")};
+  EXPECT_THAT(ErrorOf(options), HasSubstr("c.jsonl:2: the content of message 1 in 'messages' is missing"));
   options.inputs = {WriteText("a.txt", "Hi")};
   EXPECT_THAT(ErrorOf(options), HasSubstr("chats come as .jsonl"));
   options.inputs = {WriteText("b.jsonl", "{}")};
