@@ -58,8 +58,8 @@ const std::vector<VerbInfo>& VerbTable() {
       {"data",
        "Prepare training data",
        {"tokenize"},
-       {"--tokenizer", "--out", "--eod", "--text-field", "--chat", "--holdout", "--holdout-documents",
-        "--holdout-seed", "--holdout-out"}},
+       {"--tokenizer", "--out", "--eod", "--text-field", "--chat", "--date", "--holdout",
+        "--holdout-documents", "--holdout-seed", "--holdout-out"}},
       {"completion", "Print a completion script for a shell", {"bash", "zsh", "fish"}, {}},
       {"version", "Print the version", {}, {}},
   };

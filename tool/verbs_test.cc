@@ -98,6 +98,19 @@ TEST(ParseTokenize, LooksForMessagesOfChats) {
   EXPECT_EQ(std::get<TokenizeOptions>(ParseTokenize(args, streams.out, streams.err)).text_field, "messages");
 }
 
+TEST(ParseTokenize, TakesADayForChatTemplates) {
+  Streams streams;
+  Args args = {"--tokenizer", "dir", "--out", "train", "a.jsonl"};
+  EXPECT_EQ(std::get<TokenizeOptions>(ParseTokenize(args, streams.out, streams.err)).date,
+            absl::CivilDay(2024, 7, 26));
+  args.insert(args.end(), {"--date", "2025-02-28"});
+  EXPECT_EQ(std::get<TokenizeOptions>(ParseTokenize(args, streams.out, streams.err)).date,
+            absl::CivilDay(2025, 2, 28));
+  args.back() = "28.2.2025";
+  EXPECT_EQ(std::get<int>(ParseTokenize(args, streams.out, streams.err)), 2);
+  EXPECT_THAT(streams.err.str(), HasSubstr("--date 28.2.2025 is no day; give one as 2024-07-26"));
+}
+
 TEST(ParseGenerate, ReadsTheSampling) {
   Streams streams;
   const auto parsed = ParseGenerate({"student", "--prompt", "x", "--tokens", "9", "--temperature", "0.5",
