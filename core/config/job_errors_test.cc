@@ -383,6 +383,21 @@ TEST_F(JobFileErrors, PointAtBadMixtures) {
       ::testing::StartsWith("job.yaml:10:10: data.train: 1001 files have weights; give at most 1000\n"));
 }
 
+TEST_F(JobFileErrors, PointAtAPhaseThatBeginsWithinTheLastSequence) {
+  const auto from = [this](const std::string& tokens) {  // of two steps of two sequences of 512 tokens
+    std::string job = Edited("tokens: 80M, tokens_per_step: 32768", "tokens: 2048, tokens_per_step: 1024");
+    const std::string seed = "  seed: 7\n";
+    return Errors(job.replace(
+        job.find(seed), seed.size(),
+        "  phases: [{stage: matrix_orientation, from: " + tokens + ", train: corpus/more.bin}]\n"));
+  };
+  EXPECT_EQ(from("1536"), "");
+  EXPECT_EQ(from("1537"),
+            "job.yaml:13:46: data.phases[0].from: 1537 lies in the last of the 4 sequences of "
+            "matrix_orientation, so "
+            "the phase would never begin; give at most 1536");
+}
+
 TEST_F(JobFileErrors, PointAtBadPhases) {
   const auto phases = [this](const std::string& list) {
     return Errors(Edited("  seed: 7\n", "  phases: " + list + "\n"));
@@ -393,11 +408,17 @@ TEST_F(JobFileErrors, PointAtBadPhases) {
   EXPECT_EQ(phases("[{stage: end_to_end, from: 2.76B, train: corpus/more.bin}]"),
             "job.yaml:13:38: data.phases[0].from: 2760000000 is not before the end of end_to_end, which has "
             "2760000000 tokens; give less");
-  EXPECT_EQ(
-      phases("[{stage: end_to_end, from: 2B, train: corpus/more.bin}, "
-             "{stage: end_to_end, from: 1B, train: corpus/more.bin}]"),
-      "job.yaml:13:93: data.phases[1].from: 1000000000 is not after 2000000000, where data.phases[0] of the "
-      "same stage begins; put a stage's phases in order");
+  EXPECT_EQ(phases("[{stage: end_to_end, from: 2B, train: corpus/more.bin}, "
+                   "{stage: end_to_end, from: 1B, train: corpus/more.bin}]"),
+            "job.yaml:13:93: data.phases[1].from: 1000000000 is not a sequence after 2000000000, where "
+            "data.phases[0] of the "
+            "same stage begins; put a stage's phases in order");
+  EXPECT_THAT(phases("[{stage: end_to_end, from: 1025, train: corpus/more.bin}, "
+                     "{stage: end_to_end, from: 1536, train: corpus/more.bin}]"),
+              ::testing::HasSubstr("data.phases[1].from: 1536 is not a sequence after 1025, where"));
+  EXPECT_EQ(phases("[{stage: end_to_end, from: 1024, train: corpus/more.bin}, "
+                   "{stage: end_to_end, from: 1025, train: corpus/more.bin}]"),
+            "");
   EXPECT_EQ(phases("[{stage: third, train: corpus/more.bin}]"),
             "job.yaml:13:20: data.phases.stage: \"third\" is not known in this version; allowed: "
             "matrix_orientation, hidden_state_alignment, end_to_end");

@@ -129,15 +129,35 @@ class KeyChecks {
         AddAt(from, absl::StrCat(phases[i].from_tokens(), " is not before the end of ",
                                  StageName(phases[i].stage()), ", which has ", budget->tokens(),
                                  " tokens; give less"));
+      } else if (HasAll({absl::StrCat("stages.", StageName(phases[i].stage()), ".tokens_per_step"),
+                         "data.seq_len"})) {
+        CheckPhaseIsReached(phases[i], *budget, from);
       }
       const auto [before, is_first] = last.emplace(phases[i].stage(), i);
-      if (!is_first && phases[i].from_tokens() <= phases[before->second].from_tokens()) {
-        AddAt(from, absl::StrCat(phases[i].from_tokens(), " is not after ",
+      if (!is_first && FirstSequence(phases[i]) <= FirstSequence(phases[before->second])) {
+        AddAt(from, absl::StrCat(phases[i].from_tokens(), " is not a sequence after ",
                                  phases[before->second].from_tokens(), ", where data.phases[", before->second,
                                  "] of the same stage begins; put a stage's phases in order"));
       }
       before->second = i;
     }
+  }
+
+  // Batches are of whole sequences.
+  uint64_t FirstSequence(const v1::DataPhase& phase) const {
+    const uint64_t seq_len = std::max(1U, job_.data().seq_len());
+    return phase.from_tokens() / seq_len + (phase.from_tokens() % seq_len != 0 ? 1 : 0);
+  }
+
+  void CheckPhaseIsReached(const v1::DataPhase& phase, const v1::StageBudget& budget,
+                           const std::string& from) const {
+    if (budget.tokens_per_step() == 0) return;
+    const uint64_t seq_len = job_.data().seq_len();
+    const uint64_t sequences = StageSteps(budget) * (budget.tokens_per_step() / seq_len);
+    if (sequences == 0 || FirstSequence(phase) < sequences) return;
+    AddAt(from, absl::StrCat(phase.from_tokens(), " lies in the last of the ", sequences, " sequences of ",
+                             StageName(phase.stage()), ", so the phase would never begin; give at most ",
+                             (sequences - 1) * seq_len));
   }
 
   // nullptr: the job skips the stage.
