@@ -43,7 +43,10 @@ int Work(const WorkerCommand& command) {
   LogBuffer shipped;
   Log log(v1::LOG_LEVEL_INFO, UnixMilliseconds, {StreamSink(std::cerr), shipped.Sink()});
   const std::unique_ptr<Relay> relay = StartRelay(command.orchestrator, log);
-  TorchWorkshop workshop({.roots = command.roots, .memory_bytes = command.memory_bytes}, log, relay.get());
+  TorchWorkshop workshop({.roots = command.roots,
+                          .memory_bytes = command.memory_bytes,
+                          .weights_directory = command.weights_directory},
+                         log, relay.get());
   AgentOptions options;
   options.address = command.orchestrator;
   options.name = command.name;
