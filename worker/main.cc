@@ -46,7 +46,10 @@ int Work(const WorkerCommand& command) {
   const absl::StatusOr<std::string> host =
       command.host.empty() ? HostTowards(command.orchestrator) : command.host;
   const std::unique_ptr<Relay> relay = StartRelay(host, log);
-  TorchWorkshop workshop({.roots = command.roots, .memory_bytes = command.memory_bytes}, log, relay.get());
+  TorchWorkshop workshop({.roots = command.roots,
+                          .memory_bytes = command.memory_bytes,
+                          .weights_directory = command.weights_directory},
+                         log, relay.get());
   AgentOptions options;
   options.address = command.orchestrator;
   if (host.ok()) options.host = *host;

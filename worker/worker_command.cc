@@ -50,6 +50,11 @@ std::optional<int> ParseWorkerCommand(const std::vector<std::string>& args, Work
   app.add_option("--threads", command.threads, "Compute threads (default: all cores)")
       ->type_name("N")
       ->check(CLI::Range(1, 1024));
+  app.add_option(
+         "--share-weights", command.weights_directory,
+         "Keep float32 copies of teachers here, which all workers of this machine that name it have in "
+         "memory once (default: each has its own)")
+      ->type_name("DIR");
   const std::optional<int> exit_code = ParseCommand(app, args, out, err);
   command.roots.assign(roots.begin(), roots.end());
   return exit_code;

@@ -20,6 +20,7 @@ struct WorkerCommand {
   int grace_seconds = 25;
   std::vector<std::filesystem::path> roots;
   int threads = 0;  // 0: all cores
+  std::optional<std::filesystem::path> weights_directory;
 };
 
 // As ParseCommand: nothing when the program should go on, else its exit code.

@@ -17,6 +17,8 @@ namespace retort {
 struct WorkshopOptions {
   std::vector<std::filesystem::path> roots;  // where relative paths of jobs lie, in the order of looking
   uint64_t memory_bytes = 0;                 // that a slice may take
+  // Where the teacher's weights lie that the workers of this machine share; none: each has its own.
+  std::optional<std::filesystem::path> weights_directory = {};
 };
 
 // See Workshop. Keeps the material of the last run that it worked on. Not thread-safe: one call at a time.
@@ -41,6 +43,7 @@ class TorchWorkshop : public Workshop {
   absl::StatusOr<std::unique_ptr<SliceWork>> LoadInTorch(
       const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
       const std::function<void(const LoadProgress&)>& on_progress);
+  absl::StatusOr<LanguageModel> LoadTeacher(const v1::Slice& slice, int64_t blocks);
   // Makes `material_` that of this job; what is there already stays.
   absl::Status OpenMaterial(const v1::JobSpec& job, RunInputs inputs, const v1::InputHashes& hashes);
 
