@@ -8,8 +8,10 @@
 #include <regex>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
 #include "cli/verb_table.h"
 #include "core/base/check.h"
+#include "core/base/machine_memory.h"
 #include "core/config/job_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -196,10 +198,26 @@ TEST_F(WithStandIns, RunSaysWhichProgramItLacks) {
 }
 
 TEST_F(WithStandIns, CheckReadsTheJobAndHasItInspected) {
-  const Outcome outcome = Retort({"run", Job(), "--check", "--root", directory_});
+  const Outcome outcome = Retort({"run", Job(), "--check", "--workers", "3", "--root", directory_});
   EXPECT_EQ(outcome.exit_code, 7);  // the stand-in's
-  EXPECT_EQ(outcome.out, "job smollm2-hybrid is valid: retort-model\ninspect\n" + Job() +
-                             "\n--must-fit\n--root\n" + directory_.string() + "\n");
+  EXPECT_EQ(outcome.out,
+            absl::StrCat("retort-model\ninspect\n", Job(), "\n--must-fit\n--as\nretort run\n--memory\n",
+                         MachineMemoryBytes() / 3, "\n--root\n", directory_.string(), "\n"));
+}
+
+TEST_F(WithStandIns, RunRefusesAStageThatWantsMoreWorkersBeforeAnythingStarts) {
+  Put("job.yaml", Edited("lr: 1}", "lr: 1, world_size: 4}"));
+  for (std::vector<std::string> args :
+       {std::vector<std::string>{"run", Job(), "--out", directory_ / "out"}, {"run", Job(), "--check"}}) {
+    args.insert(args.end(), {"--workers", "3"});
+    const Outcome outcome = Retort(args);
+    EXPECT_EQ(outcome.exit_code, 2);
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_THAT(outcome.err,
+                HasSubstr("stages.end_to_end.world_size is 4, but 3 workers would be started; give "
+                          "--workers 4"));
+  }
+  EXPECT_FALSE(fs::exists(directory_ / "out"));
 }
 
 TEST_F(WithStandIns, ModelVerbsHandTheirArgumentsOnUnchanged) {

@@ -118,8 +118,17 @@ int RunVerb(const std::vector<std::string>& args) {
     return ReportError(kName, job.status(), std::cerr);
   }
   if (command.check) {
-    std::cout << "job " << job->name() << " is valid: " << std::flush;
-    std::vector<std::string> inspect = {"inspect", command.job_file, "--must-fit"};
+    const CoreShares shares = ShareMachine(command.workers, command.threads);
+    if (const absl::Status ranks = CheckRanksHaveWorkers(*job, shares.workers); !ranks.ok()) {
+      return ReportError(kName, ranks, std::cerr);
+    }
+    std::vector<std::string> inspect = {"inspect",
+                                        command.job_file,
+                                        "--must-fit",
+                                        "--as",
+                                        kName,
+                                        "--memory",
+                                        absl::StrCat(shares.memory_bytes)};
     for (const std::string& root : command.roots) inspect.insert(inspect.end(), {"--root", root});
     return ReportError(kName, BecomeSibling("retort-model", inspect), std::cerr);
   }

@@ -15,6 +15,7 @@ Parsed<TokenizeOptions> ParseTokenize(const std::vector<std::string>& args, std:
   constexpr uint64_t kMost = std::numeric_limits<uint64_t>::max();
   TokenizeOptions options;
   std::vector<std::string> files;
+  std::string date = absl::FormatCivilTime(options.date);
   CLI::App app;
   DescribeCommand(
       app, "retort data tokenize",
@@ -38,6 +39,9 @@ Parsed<TokenizeOptions> ParseTokenize(const std::vector<std::string>& args, std:
           ->type_name("NAME");
   app.add_flag("--chat", options.chat,
                "Documents are chats; write them as the tokenizer's chat template says");
+  app.add_option("--date", date, "The date that a chat template which asks for it is given")
+      ->type_name("YYYY-MM-DD")
+      ->capture_default_str();
   CLI::Option* fraction =
       app.add_option("--holdout", options.holdout_fraction, "Keep this share of the documents apart, below 1")
           ->check(CLI::Range(0.0, 1.0))
@@ -61,6 +65,11 @@ Parsed<TokenizeOptions> ParseTokenize(const std::vector<std::string>& args, std:
                        absl::InvalidArgumentError("--holdout-out goes together with --holdout or "
                                                   "--holdout-documents; give both or neither"),
                        err);
+  }
+  if (!absl::ParseCivilTime(date, &options.date)) {
+    return ReportError(
+        app.get_name(),
+        absl::InvalidArgumentError(absl::StrCat("--date ", date, " is no day; give one as 2024-07-26")), err);
   }
   if (options.chat && !*text_field) options.text_field = "messages";
   options.inputs.assign(files.begin(), files.end());

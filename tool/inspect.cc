@@ -5,13 +5,13 @@
 
 #include "core/base/job_memory.h"
 #include "core/base/job_work.h"
-#include "core/base/machine_memory.h"
 #include "core/base/status_macros.h"
 #include "core/config/job_file.h"
 #include "core/config/teacher_shape.h"
 #include "model/lm/language_model.h"
 #include "model/student/make_student.h"
 #include "model/teacher/teacher.h"
+#include "train/probe/keep_attention.h"
 #include "train/stages/stage_plan.h"
 
 namespace retort {
@@ -32,7 +32,7 @@ const char* Part(const std::string& name, const char* mixer) {
   return name.find(".mlp.") != std::string::npos ? "mlp" : "norms";
 }
 
-json MemoryJson(const std::string& stage, const MemoryNeed& need) {
+json MemoryJson(const std::string& stage, const MemoryNeed& need, uint64_t memory_bytes) {
   return {{"stage", stage},
           {"process", need.process},
           {"teacher", need.teacher},
@@ -42,7 +42,7 @@ json MemoryJson(const std::string& stage, const MemoryNeed& need) {
           {"activations", need.activations},
           {"relay", need.relay},
           {"peak", need.peak()},
-          {"fits", need.peak() <= MachineMemoryBytes()}};
+          {"fits", need.peak() <= memory_bytes}};
 }
 
 json StagesJson(const v1::JobSpec& job) {
@@ -59,16 +59,20 @@ json StagesJson(const v1::JobSpec& job) {
 }
 
 // Of stages 1 and 2 for the last of the layers, which needs most of the teacher.
-json StagesMemoryJson(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer) {
+json StagesMemoryJson(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer,
+                      uint64_t memory_bytes) {
   json memory = json::array();
+  if (AwaitsProbe(job.student().keep_attention())) {
+    memory.push_back(MemoryJson("probe", ProbeMemory(job, shape), memory_bytes));
+  }
   for (const StagePlan& plan : PlanStages(job)) {
     if (plan.stage == Stage::kEndToEnd) continue;
-    memory.push_back(
-        MemoryJson(StageName(plan.stage),
-                   SliceMemory(job, shape, static_cast<v1::Stage>(plan.stage), last_layer, /*layers=*/1)));
+    memory.push_back(MemoryJson(
+        StageName(plan.stage),
+        SliceMemory(job, shape, static_cast<v1::Stage>(plan.stage), last_layer, /*layers=*/1), memory_bytes));
   }
   const uint64_t ranks = std::max(1U, job.stages().end_to_end().world_size());
-  memory.push_back(MemoryJson(StageName(Stage::kEndToEnd), EndToEndMemory(job, shape, ranks)));
+  memory.push_back(MemoryJson(StageName(Stage::kEndToEnd), EndToEndMemory(job, shape, ranks), memory_bytes));
   return memory;
 }
 
@@ -82,13 +86,16 @@ absl::StatusOr<json> InspectJob(const InspectOptions& options) {
   ASSIGN_OR_RETURN(const ModelConfig student, StudentConfig(teacher, job.student()));
   json described = DescribeModel(student);
   described["kind"] = "job";
+  described["name"] = job.name();
   described["teacher_parameters"] = DescribeModel(teacher)["parameters"]["total"];
   described["stages"] = StagesJson(job);
   ASSIGN_OR_RETURN(const v1::ModelShape shape, ReadTeacherShape(directory));
   ASSIGN_OR_RETURN(const std::vector<uint32_t> converted,
                    ConvertedLayers(shape.layers(), job.student().keep_attention()));
-  described["memory"] = StagesMemoryJson(job, shape, converted.back());
-  described["machine_memory"] = MachineMemoryBytes();
+  const v1::KeepAttention& keep = job.student().keep_attention();
+  if (AwaitsProbe(keep)) described["probe"] = {{"keep", keep.auto_layers()}, {"steps", keep.probe_steps()}};
+  described["memory"] = StagesMemoryJson(job, shape, converted.back(), options.memory_bytes);
+  described["worker_memory"] = options.memory_bytes;
   return described;
 }
 

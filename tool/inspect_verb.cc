@@ -4,6 +4,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "core/base/command_line.h"
+#include "core/base/machine_memory.h"
 #include "core/base/terminal.h"
 #include "tool/flags.h"
 #include "tool/verbs.h"
@@ -59,11 +60,20 @@ std::string RenderMemory(const nlohmann::json& result) {
                   Gibibytes(need.at("activations")), Gibibytes(need.at("peak"))});
   }
   const std::string missing = MissingMemory(result);
-  return absl::StrCat(table.Render(), "\n",
-                      missing.empty()
-                          ? absl::StrCat("fits this machine's ", Gibibytes(result.at("machine_memory")))
-                          : missing,
-                      "\n");
+  return absl::StrCat(
+      table.Render(), "\n",
+      missing.empty() ? absl::StrCat("fits a worker's ", Gibibytes(result.at("worker_memory"))) : missing,
+      "\n");
+}
+
+std::string RenderProbeNote(const nlohmann::json& result) {
+  if (!result.contains("probe")) return "";
+  const nlohmann::json& probe = result["probe"];
+  return absl::StrCat(
+      "keep_attention: a probe, at most ", CellText(probe.at("steps")),
+      " steps of each of stages 1 and 2, chooses the ", CellText(probe.at("keep")),
+      " layers that stay\nattention before the first stage; until then the first ones stand for "
+      "them here\n\n");
 }
 
 }  // namespace
@@ -71,6 +81,7 @@ std::string RenderMemory(const nlohmann::json& result) {
 Parsed<InspectCommand> ParseInspect(const std::vector<std::string>& args, std::ostream& out,
                                     std::ostream& err) {
   InspectCommand command;
+  command.options.memory_bytes = MachineMemoryBytes();
   std::string format = "text";
   CLI::App app;
   DescribeCommand(
@@ -82,8 +93,12 @@ Parsed<InspectCommand> ParseInspect(const std::vector<std::string>& args, std::o
       ->required();
   app.add_option("--root", command.options.roots, "Where a job's teacher is looked for too")
       ->type_name("DIR");
-  app.add_flag("--must-fit", command.must_fit,
-               "End with code 10 when a job does not fit this machine's memory");
+  app.add_flag("--must-fit", command.must_fit, "End with code 10 when a job does not fit a worker's memory");
+  app.add_option("--memory", command.options.memory_bytes,
+                 "What a worker of a job may take (default: all of this machine's)")
+      ->type_name("BYTES")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--as", command.name, "The command that asks, for messages")->group("");  // not in the help
   AddOutputFlag(app, format);
   if (const std::optional<int> exit_code = ParseCommand(app, args, out, err)) {
     return *exit_code;
@@ -99,9 +114,10 @@ std::string MissingMemory(const nlohmann::json& result) {
     needs.push_back(absl::StrCat(CellText(need.at("stage")), " needs ", Gibibytes(need.at("peak"))));
   }
   if (needs.empty()) return "";
-  return absl::StrCat("does not fit: ", absl::StrJoin(needs, ", "), ", this machine has ",
-                      Gibibytes(result.at("machine_memory")),
-                      "; lower micro_batch or data.seq_len, train less, or submit it to larger workers");
+  return absl::StrCat("does not fit: ", absl::StrJoin(needs, ", "), ", a worker has ",
+                      Gibibytes(result.at("worker_memory")),
+                      "; lower micro_batch or data.seq_len, train less, give `retort run` fewer --workers, "
+                      "which share this machine's memory, or submit it to larger workers");
 }
 
 std::string RenderInspect(const nlohmann::json& result) {
@@ -110,12 +126,15 @@ std::string RenderInspect(const nlohmann::json& result) {
   for (const nlohmann::json& layer : result.at("layers")) {
     layers.AddRow({absl::StrCat(index++), CellText(layer.at("mixer")), CellText(layer.at("parameters"))});
   }
+  const std::string title = result.at("kind") == "job"
+                                ? absl::StrCat("job ", CellText(result.at("name")), " is valid")
+                                : CellText(result.at("kind"));
   return absl::StrCat(
-      CellText(result.at("kind")), "\n\n", RenderMembers(result.at("config"), "CONFIG", Align::kLeft), "\n",
-      layers.Render(), "\n", RenderMembers(result.at("parameters"), "PARAMETERS", Align::kRight),
+      title, "\n\n", RenderMembers(result.at("config"), "CONFIG", Align::kLeft), "\n", layers.Render(), "\n",
+      RenderMembers(result.at("parameters"), "PARAMETERS", Align::kRight),
       result.contains("stages")
           ? absl::StrCat("\nof the teacher: ", CellText(result["teacher_parameters"]), " parameters\n\n",
-                         RenderStages(result["stages"]), "\n", RenderMemory(result))
+                         RenderProbeNote(result), RenderStages(result["stages"]), "\n", RenderMemory(result))
           : "");
 }
 

@@ -49,12 +49,12 @@ int Inspect(const Args& args) {
   const InspectCommand& command = std::get<InspectCommand>(parsed);
   const absl::StatusOr<nlohmann::json> result = RunInspect(command.options);
   if (!result.ok()) {
-    return ReportError("retort inspect", result.status(), std::cerr);
+    return ReportError(command.name, result.status(), std::cerr);
   }
   std::cout << (command.json ? result->dump(2) + "\n" : RenderInspect(*result));
   const std::string missing = command.must_fit ? MissingMemory(*result) : "";
   return missing.empty() ? kExitOk
-                         : ReportError("retort inspect", absl::ResourceExhaustedError(missing), std::cerr);
+                         : ReportError(command.name, absl::ResourceExhaustedError(missing), std::cerr);
 }
 
 int Probe(const Args& args) {

@@ -37,6 +37,7 @@ struct InspectCommand {
   InspectOptions options;
   bool json = false;
   bool must_fit = false;
+  std::string name = "retort inspect";  // of the command that asked, for messages
 };
 Parsed<InspectCommand> ParseInspect(const std::vector<std::string>& args, std::ostream& out,
                                     std::ostream& err);
@@ -44,7 +45,7 @@ Parsed<InspectCommand> ParseInspect(const std::vector<std::string>& args, std::o
 // Tables of what RunInspect returns.
 std::string RenderInspect(const nlohmann::json& result);
 
-// Which stages of a job need more memory than this machine has, and how much; empty when all fit.
+// Which stages of a job need more memory than a worker has, and how much; empty when all fit.
 std::string MissingMemory(const nlohmann::json& result);
 
 struct ProbeCommand {

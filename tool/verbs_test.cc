@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/machine_memory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -98,6 +99,19 @@ TEST(ParseTokenize, LooksForMessagesOfChats) {
   EXPECT_EQ(std::get<TokenizeOptions>(ParseTokenize(args, streams.out, streams.err)).text_field, "messages");
 }
 
+TEST(ParseTokenize, TakesADayForChatTemplates) {
+  Streams streams;
+  Args args = {"--tokenizer", "dir", "--out", "train", "a.jsonl"};
+  EXPECT_EQ(std::get<TokenizeOptions>(ParseTokenize(args, streams.out, streams.err)).date,
+            absl::CivilDay(2024, 7, 26));
+  args.insert(args.end(), {"--date", "2025-02-28"});
+  EXPECT_EQ(std::get<TokenizeOptions>(ParseTokenize(args, streams.out, streams.err)).date,
+            absl::CivilDay(2025, 2, 28));
+  args.back() = "28.2.2025";
+  EXPECT_EQ(std::get<int>(ParseTokenize(args, streams.out, streams.err)), 2);
+  EXPECT_THAT(streams.err.str(), HasSubstr("--date 28.2.2025 is no day; give one as 2024-07-26"));
+}
+
 TEST(ParseGenerate, ReadsTheSampling) {
   Streams streams;
   const auto parsed = ParseGenerate({"student", "--prompt", "x", "--tokens", "9", "--temperature", "0.5",
@@ -168,6 +182,7 @@ nlohmann::json InspectedJob(bool fits) {
                           {"peak", bytes},          {"fits", fits}};
   };
   return {{"kind", "job"},
+          {"name", "tiny"},
           {"config", nlohmann::json::object()},
           {"layers", nlohmann::json::array()},
           {"parameters", {{"total", 7}}},
@@ -180,7 +195,7 @@ nlohmann::json InspectedJob(bool fits) {
              {"accumulation", 2},
              {"lr", 7.5e-4}}}},
           {"memory", {need("matrix_orientation", 4, true), need("end_to_end", 32, fits)}},
-          {"machine_memory", 16.0 * (1 << 30)}};
+          {"worker_memory", 16.0 * (1 << 30)}};
 }
 
 TEST(RenderInspect, ShowsWhatAJobTakes) {
@@ -199,15 +214,31 @@ TEST(RenderInspect, ShowsWhatAJobTakes) {
           "end_to_end                      16.00 GiB   8.00 GiB    4.00 GiB     0.00 GiB      0.00 GiB   "
           "32.00 GiB\n"
           "\n"
-          "fits this machine's 16.00 GiB\n"));
+          "fits a worker's 16.00 GiB\n"));
+}
+
+TEST(RenderInspect, SaysThatAJobIsValid) {
+  EXPECT_THAT(RenderInspect(InspectedJob(true)), testing::StartsWith("job tiny is valid\n\n"));
+}
+
+TEST(ParseInspect, TakesAWorkersMemoryAndWhoAsks) {
+  Streams streams;
+  InspectCommand command = std::get<InspectCommand>(ParseInspect({"job.yaml"}, streams.out, streams.err));
+  EXPECT_EQ(command.options.memory_bytes, MachineMemoryBytes());
+  EXPECT_EQ(command.name, "retort inspect");
+  command = std::get<InspectCommand>(
+      ParseInspect({"job.yaml", "--memory", "1000", "--as", "retort run"}, streams.out, streams.err));
+  EXPECT_EQ(command.options.memory_bytes, 1000u);
+  EXPECT_EQ(command.name, "retort run");
 }
 
 TEST(RenderInspect, SaysWhatDoesNotFitAndByHowMuch) {
   EXPECT_EQ(MissingMemory(InspectedJob(true)), "");
   const std::string missing = MissingMemory(InspectedJob(false));
   EXPECT_EQ(missing,
-            "does not fit: end_to_end needs 32.00 GiB, this machine has 16.00 GiB; lower micro_batch or "
-            "data.seq_len, train less, or submit it to larger workers");
+            "does not fit: end_to_end needs 32.00 GiB, a worker has 16.00 GiB; lower micro_batch or "
+            "data.seq_len, train less, give `retort run` fewer --workers, which share this machine's memory, "
+            "or submit it to larger workers");
   EXPECT_THAT(RenderInspect(InspectedJob(false)), testing::EndsWith("\n" + missing + "\n"));
   EXPECT_EQ(MissingMemory({{"kind", "teacher"}}), "");
 }
@@ -257,21 +288,30 @@ TEST(ParseProbe, WantsToKnowHowManyLayersToKeep) {
 }
 
 TEST(RenderProbe, EndsWithTheLineForTheJobFile) {
-  const nlohmann::json result = {
-      {"kl", 2.5},
-      {"layers", {{{"kl_alone", 0.25}}, {{"kl_alone", 1.125}}, {{"kl_alone", 0.5}}}},
-      {"restored", {{{"layer", 1}, {"kl", 0.75}}, {{"layer", 0}, {"kl", 0.5}}}},
-      {"keep_attention", {0, 1}}};
+  const nlohmann::json result = {{"kl", 2.5},
+                                 {"layers",
+                                  {{{"kl_alone", 0.25}, {"distance", 3.5}},
+                                   {{"kl_alone", 1.125}, {"distance", 54.375}},
+                                   {{"kl_alone", 0.5}, {"distance", 4}}}},
+                                 {"evenly", {{"layers", {0, 1}}, {"kl", 0.5}}},
+                                 {"farthest", {{"layers", {1, 2}}, {"kl", 0.625}}},
+                                 {"restored", {{{"layer", 1}, {"kl", 0.75}}, {{"layer", 0}, {"kl", 0.5}}}},
+                                 {"keep_attention", {0, 1}}};
   EXPECT_EQ(RenderProbe(result),
-            "LAYER   KL-CONVERTED-ALONE\n"
-            "    0               0.2500\n"
-            "    1               1.1250\n"
-            "    2               0.5000\n"
+            "LAYER   KL-CONVERTED-ALONE   DISTANCE-LEFT\n"
+            "    0               0.2500             3.5\n"
+            "    1               1.1250           54.38\n"
+            "    2               0.5000               4\n"
             "\n"
             "ATTENTION IN       KL\n"
             "none           2.5000\n"
             "and 1          0.7500\n"
             "and 0          0.5000\n"
+            "\n"
+            "CHOSEN BY        LAYERS       KL\n"
+            "KL, one by one   0, 1     0.5000\n"
+            "even spacing     0, 1     0.5000\n"
+            "distance left    1, 2     0.6250\n"
             "\n"
             "keep_attention: [0, 1]\n");
 }

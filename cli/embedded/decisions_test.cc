@@ -13,6 +13,7 @@ namespace {
 using nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 
 TEST(JudgeEnd, StartsAnEndedChildAgainAfterALongerAndLongerWait) {
   const ChildVerdict first = JudgeEnd("worker-1", "log", {.signal = 9, .lived_seconds = 1}, 0, 7);
@@ -69,10 +70,22 @@ TEST(ShareCores, GivesTwoWorkersHalfEach) {
                         {8, 3, 0, 3, 2},
                         {2, 0, 5, 2, 5},
                         {2, 4, 0, 4, 1}}) {
-    const CoreShares shares = ShareCores(c.cores, c.workers, c.threads);
+    const CoreShares shares = ShareCores(c.cores, 1200, c.workers, c.threads);
     EXPECT_EQ(shares.workers, c.expected_workers) << c.cores;
     EXPECT_EQ(shares.threads, c.expected_threads) << c.cores;
+    EXPECT_EQ(shares.memory_bytes, 1200u / c.expected_workers) << c.cores;
   }
+}
+
+TEST(CheckRanksHaveWorkers, RefusesAJobThatWouldWaitForMore) {
+  v1::JobSpec job;
+  EXPECT_TRUE(CheckRanksHaveWorkers(job, 1).ok());
+  job.mutable_stages()->mutable_end_to_end()->set_world_size(4);
+  EXPECT_TRUE(CheckRanksHaveWorkers(job, 4).ok());
+  EXPECT_EQ(
+      CheckRanksHaveWorkers(job, 2),
+      absl::InvalidArgumentError("stages.end_to_end.world_size is 4, but 2 workers would be started; give "
+                                 "--workers 4, or world_size: auto"));
 }
 
 class Stuck : public testing::Test {
@@ -133,6 +146,17 @@ TEST_F(Stuck, NamesTheNumericsThatDiffer) {
   EXPECT_EQ(
       StuckError(run_, workers_, "").message(),
       "no worker takes the run: waits for a worker; it began otherwise: compute_path was avx512, is avx2");
+}
+
+TEST_F(Stuck, SpeaksOfTheSourcesOnlyWhereTheyDiffer) {
+  run_.mutable_numerics()->set_numerics_id("abc");
+  EXPECT_EQ(StuckError(run_, workers_, "").message(), "no worker takes the run: waits for a worker");
+  run_.mutable_summary()->set_reason("waits for a worker: of 2 registered 0 drain, 0 compute other bits");
+  EXPECT_THAT(std::string(StuckError(run_, workers_, "").message()),
+              testing::EndsWith("0 compute other bits"));
+  run_.mutable_summary()->set_reason("waits for a worker: of 2 registered 0 drain, 2 compute other bits");
+  EXPECT_THAT(std::string(StuckError(run_, workers_, "").message()),
+              testing::EndsWith("; it began otherwise: its sources' hash was abc"));
 }
 
 v1::JobSpec Job(uint64_t seed) {
@@ -206,6 +230,23 @@ TEST(RunFailure, HasTheRunsReasonAndWhatItsTasksSayBeyondThat) {
   EXPECT_EQ(RunExitCode(error), kExitFailed);
   EXPECT_EQ(error.message(),
             "run tiny has failed: matrix_orientation layer 3 spent its budget; the loss is not a number");
+}
+
+TEST(Differences, DoNotCountTheLayersThatAProbeChose) {
+  v1::JobSpec asked = Job(7);
+  asked.mutable_student()->mutable_keep_attention()->set_auto_layers(1);
+  v1::GetReply run;
+  *run.mutable_job() = asked;
+  run.mutable_job()->mutable_student()->mutable_keep_attention()->add_layers(3);
+  EXPECT_THAT(DifferencesFromRun(run, asked, 0), IsEmpty());
+  const nlohmann::json result = {
+      {"identity",
+       {{"job",
+         {{"data", {{"seed", "7"}}},
+          {"student", {{"keepAttention", {{"autoLayers", 1}, {"layers", {3}}}}}}}}}}};
+  EXPECT_THAT(DifferencesFromResult(result, asked, 0), IsEmpty());
+  asked.mutable_student()->mutable_keep_attention()->set_auto_layers(2);
+  EXPECT_THAT(DifferencesFromRun(run, asked, 0), ElementsAre("student/keepAttention/autoLayers was 1, is 2"));
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "core/base/clock.h"
 #include "core/base/file_error.h"
 #include "core/base/files.h"
+#include "core/base/machine_memory.h"
 #include "core/base/status_macros.h"
 
 namespace retort {
@@ -95,9 +96,8 @@ class EmbeddedRun {
     orchestrator_.emplace(std::move(orchestrator));
     int threads = options_.threads;
     ASSIGN_OR_RETURN(const uint64_t run_id, FindOrSubmit(threads));
-    const CoreShares shares =
-        ShareCores(static_cast<int>(std::thread::hardware_concurrency()), options_.workers, threads);
-    RETURN_IF_ERROR(services_.StartWorkers(shares.workers, shares.threads));
+    const CoreShares shares = ShareMachine(options_.workers, threads);
+    RETURN_IF_ERROR(services_.StartWorkers(shares.workers, shares.threads, shares.memory_bytes));
     return Follow(run_id);
   }
 
@@ -244,9 +244,23 @@ class EmbeddedRun {
 
 }  // namespace
 
-CoreShares ShareCores(int cores, int asked_workers, int asked_threads) {
+CoreShares ShareCores(int cores, uint64_t memory_bytes, int asked_workers, int asked_threads) {
   const int workers = asked_workers > 0 ? asked_workers : (cores >= 2 ? 2 : 1);
-  return {workers, asked_threads > 0 ? asked_threads : std::max(cores / workers, 1)};
+  return {workers, asked_threads > 0 ? asked_threads : std::max(cores / workers, 1),
+          memory_bytes / static_cast<uint64_t>(workers)};
+}
+
+CoreShares ShareMachine(int asked_workers, int asked_threads) {
+  return ShareCores(static_cast<int>(std::thread::hardware_concurrency()), MachineMemoryBytes(),
+                    asked_workers, asked_threads);
+}
+
+absl::Status CheckRanksHaveWorkers(const v1::JobSpec& job, int workers) {
+  const uint32_t ranks = job.stages().end_to_end().world_size();
+  if (ranks <= static_cast<uint32_t>(workers)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "stages.end_to_end.world_size is ", ranks, ", but ", workers, workers == 1 ? " worker" : " workers",
+      " would be started; give --workers ", ranks, ", or world_size: auto"));
 }
 
 absl::Status RunFailure(const v1::RunStatus& run) {
@@ -260,6 +274,7 @@ absl::Status RunFailure(const v1::RunStatus& run) {
 
 absl::StatusOr<RunEnd> RunEmbedded(const EmbeddedRunOptions& options, Progress& progress,
                                    const std::atomic<bool>& stop) {
+  RETURN_IF_ERROR(CheckRanksHaveWorkers(options.job, ShareMachine(options.workers, options.threads).workers));
   std::error_code error;
   fs::create_directories(options.out_dir, error);
   if (error) return FileError(error.value(), "cannot create directory", options.out_dir);

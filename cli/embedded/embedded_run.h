@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <filesystem>
 #include <vector>
 
@@ -30,6 +31,7 @@ enum class RunEnd {
 
 // Submits the job, or goes on with the run in `out_dir`, whose state lies in out_dir/service until it has
 // succeeded. A run that had failed is retried. To be called by the process's first thread (Child).
+//   INVALID_ARGUMENT     stage 3 wants more workers than `workers`; nothing was started
 //   FAILED_PRECONDITION  another process uses out_dir, it holds another run, or no worker takes the inputs
 //   INTERNAL             the run has failed: its message
 //   CANCELLED            somebody cancelled the run
@@ -37,12 +39,19 @@ enum class RunEnd {
 absl::StatusOr<RunEnd> RunEmbedded(const EmbeddedRunOptions& options, Progress& progress,
                                    const std::atomic<bool>& stop);
 
+// What each worker gets of the machine.
 struct CoreShares {
   int workers;
   int threads;
+  uint64_t memory_bytes;
 };
 // `asked_workers` and `asked_threads` are 0 where nobody asked.
-CoreShares ShareCores(int cores, int asked_workers, int asked_threads);
+CoreShares ShareCores(int cores, uint64_t memory_bytes, int asked_workers, int asked_threads);
+// Of this machine.
+CoreShares ShareMachine(int asked_workers, int asked_threads);
+
+// INVALID_ARGUMENT when the job's stage 3 wants more workers than there will be.
+absl::Status CheckRanksHaveWorkers(const v1::JobSpec& job, int workers);
 
 // "run tiny has failed: ..." with what its tasks say.
 absl::Status RunFailure(const v1::RunStatus& run);

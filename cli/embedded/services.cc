@@ -51,14 +51,18 @@ absl::StatusOr<std::string> Services::StartOrchestrator(const std::function<bool
   return address;
 }
 
-absl::Status Services::StartWorkers(int count, int threads_per_worker) {
+absl::Status Services::StartWorkers(int count, int threads_per_worker, uint64_t memory_bytes_per_worker) {
   for (int i = 1; i <= count; ++i) {
     Service worker = {
         .name = absl::StrCat("worker-", i),
         .argv = {(options_.bin_dir / "retort-worker").string(), "--orchestrator", orchestrator_.argv[5],
                  "--name", absl::StrCat("worker-", i), "--threads", absl::StrCat(threads_per_worker),
-                 "--grace", absl::StrCat(options_.grace_seconds)},
+                 "--memory", absl::StrCat(memory_bytes_per_worker), "--grace",
+                 absl::StrCat(options_.grace_seconds)},
         .log_file = options_.state_dir / absl::StrCat("worker-", i, ".log")};
+    if (count > 1) {
+      worker.argv.insert(worker.argv.end(), {"--share-weights", (options_.state_dir / "weights").string()});
+    }
     for (const fs::path& root : options_.roots)
       worker.argv.insert(worker.argv.end(), {"--root", root.string()});
     RETURN_IF_ERROR(Start(worker));

@@ -1,6 +1,7 @@
 // An orchestrator and workers on loopback for one directory, kept alive.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -30,7 +31,7 @@ class Services {
   // does not start.
   absl::StatusOr<std::string> StartOrchestrator(const std::function<bool()>& go_on);
 
-  absl::Status StartWorkers(int count, int threads_per_worker);
+  absl::Status StartWorkers(int count, int threads_per_worker, uint64_t memory_bytes_per_worker);
 
   // Looks after the children; call ten times a second. An error: give up (JudgeEnd).
   absl::Status Tick();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "cli/show/words.h"
@@ -36,7 +37,12 @@ absl::Status StuckError(const v1::RunStatus& run, const v1::ListWorkersReply& wo
     compare("threads", absl::StrCat(was.threads()), absl::StrCat(is.threads()));
     compare("compute_path", Word(was.compute_path()), Word(is.compute_path()));
     compare("device", Word(was.device()), Word(is.device()));
-    if (differences.empty()) differences.push_back(absl::StrCat("its sources' hash was ", was.numerics_id()));
+    // A worker's hash is not among what a client is told; the orchestrator's reason counts those that differ.
+    const std::string& reason = run.summary().reason();
+    if (differences.empty() && absl::StrContains(reason, " compute other bits") &&
+        !absl::StrContains(reason, " 0 compute other bits")) {
+      differences.push_back(absl::StrCat("its sources' hash was ", was.numerics_id()));
+    }
   }
   return absl::FailedPreconditionError(
       absl::StrCat("no worker takes the run: ", run.summary().reason(),

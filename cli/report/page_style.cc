@@ -56,6 +56,8 @@ pre { background: var(--panel); border-radius: 8px; padding: .8rem 1rem; overflo
   svg text { font-size: 21px; } }
 code { font-family: ui-monospace, "SFMono-Regular", Menlo, Consolas, monospace; font-size: .92em;
   overflow-wrap: anywhere; }
+@media print { .sample p { max-height: none; overflow: visible; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+  .wide { overflow: visible; } td { white-space: normal; } }
 )";
 
 }  // namespace retort

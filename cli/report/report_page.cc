@@ -348,9 +348,16 @@ absl::StatusOr<std::string> Repeat(const json& result) {
     return absl::DataLossError("result.json: identity.job is no job");
   }
   job.set_name(result.at("job").get<std::string>());
-  std::string text = absl::StrCat("<pre>retort run job.yaml --threads ", identity.at("threads").dump(),
-                                  "</pre>\n<p>with this job.yaml", ":</p>\n<pre>", EscapeHtml(WriteJob(job)),
-                                  "</pre>\n<div class=wide><table>\n");
+  std::string command =
+      absl::StrCat("retort run job.yaml --root DIR --threads ", identity.at("threads").dump());
+  if (result.contains("world_size") && job.stages().has_end_to_end()) {
+    const auto ranks = result.at("world_size").get<uint32_t>();
+    job.mutable_stages()->mutable_end_to_end()->set_world_size(ranks);  // auto would ask the machine
+    absl::StrAppend(&command, " --workers ", ranks);
+  }
+  std::string text = absl::StrCat(
+      "<pre>", command, "</pre>\n<p>where the teacher and the data lie below DIR, and job.yaml is</p>\n<pre>",
+      EscapeHtml(WriteJob(job)), "</pre>\n<div class=wide><table>\n");
   const auto row = [&text](const std::string& name, const std::string& value) {
     absl::StrAppend(&text, "<tr><td>", EscapeHtml(name), "</td><td style='text-align:left'><code>",
                     EscapeHtml(value), "</code></td></tr>\n");
@@ -362,6 +369,9 @@ absl::StatusOr<std::string> Repeat(const json& result) {
   for (const auto& [path, hash] : identity.at("data_sha256").items()) row(path + ", SHA-256", hash);
   return Section("To repeat it", text + "</table></div>\n");
 }
+
+// Beside what CheckResult looks at.
+constexpr JsonPlace kResult[] = {{"world_size", JsonShape::kCount, /*optional=*/true}};
 
 constexpr JsonPlace kShown[] = {
     {"architecture", JsonShape::kObject},
@@ -397,6 +407,7 @@ constexpr JsonPlace kMatrices[] = {
 absl::StatusOr<std::string> ReportPage(const RunFiles& files) {
   const json& shown = files.shown;
   RETURN_IF_ERROR(CheckResult(files.result));
+  RETURN_IF_ERROR(CheckJsonShape("result.json", files.result, kResult));
   RETURN_IF_ERROR(CheckJsonShape("report.json", shown, kShown));
   ASSIGN_OR_RETURN(const std::string repeat, Repeat(files.result));
   std::string matrices;

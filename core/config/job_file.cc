@@ -70,6 +70,14 @@ class KeyChecks {
       AddAt(offset, absl::StrCat(kept.offset(), " is never the remainder of a division by every: ",
                                  kept.every(), "; give 0 to ", kept.every() - 1));
     }
+    const std::string automatic = "student.keep_attention.auto";
+    const v1::StagesSpec& stages = job_.stages();
+    if (HasAll({automatic, "stages"}) && !stages.has_matrix_orientation() &&
+        !stages.has_hidden_state_alignment()) {
+      AddAt(automatic,
+            "a probe converts layers by matrix_orientation and hidden_state_alignment, and the job has "
+            "neither; give one, or name the layers");
+    }
   }
 
   void CheckStages() const {
@@ -121,15 +129,35 @@ class KeyChecks {
         AddAt(from, absl::StrCat(phases[i].from_tokens(), " is not before the end of ",
                                  StageName(phases[i].stage()), ", which has ", budget->tokens(),
                                  " tokens; give less"));
+      } else if (HasAll({absl::StrCat("stages.", StageName(phases[i].stage()), ".tokens_per_step"),
+                         "data.seq_len"})) {
+        CheckPhaseIsReached(phases[i], *budget, from);
       }
       const auto [before, is_first] = last.emplace(phases[i].stage(), i);
-      if (!is_first && phases[i].from_tokens() <= phases[before->second].from_tokens()) {
-        AddAt(from, absl::StrCat(phases[i].from_tokens(), " is not after ",
+      if (!is_first && FirstSequence(phases[i]) <= FirstSequence(phases[before->second])) {
+        AddAt(from, absl::StrCat(phases[i].from_tokens(), " is not a sequence after ",
                                  phases[before->second].from_tokens(), ", where data.phases[", before->second,
                                  "] of the same stage begins; put a stage's phases in order"));
       }
       before->second = i;
     }
+  }
+
+  // Batches are of whole sequences.
+  uint64_t FirstSequence(const v1::DataPhase& phase) const {
+    const uint64_t seq_len = std::max(1U, job_.data().seq_len());
+    return phase.from_tokens() / seq_len + (phase.from_tokens() % seq_len != 0 ? 1 : 0);
+  }
+
+  void CheckPhaseIsReached(const v1::DataPhase& phase, const v1::StageBudget& budget,
+                           const std::string& from) const {
+    if (budget.tokens_per_step() == 0) return;
+    const uint64_t seq_len = job_.data().seq_len();
+    const uint64_t sequences = StageSteps(budget) * (budget.tokens_per_step() / seq_len);
+    if (sequences == 0 || FirstSequence(phase) < sequences) return;
+    AddAt(from, absl::StrCat(phase.from_tokens(), " lies in the last of the ", sequences, " sequences of ",
+                             StageName(phase.stage()), ", so the phase would never begin; give at most ",
+                             (sequences - 1) * seq_len));
   }
 
   // nullptr: the job skips the stage.
@@ -285,6 +313,11 @@ class TeacherChecks {
   void CheckKept(uint64_t layers) const {
     const std::string key = "student.keep_attention";
     if (layers == 0 || !reader_.Has(key)) return;
+    const uint32_t chosen = job_.student().keep_attention().auto_layers();
+    if (chosen >= layers) {
+      Add(key + ".auto", absl::StrCat("the teacher has ", layers, " layers, so at most ", layers - 1,
+                                      " can stay attention; give fewer than ", chosen));
+    }
     std::set<uint64_t> kept;
     for (const uint64_t layer : job_.student().keep_attention().layers()) {
       if (layer >= layers) {
@@ -340,6 +373,9 @@ absl::StatusOr<v1::JobSpec> Load(
   v1::JobSpec job = reader.Read(root);
   if (job.student().mixer() == v1::MIXER_KIND_MAMBA2 && job.student().groups() == 0) {
     job.mutable_student()->set_groups(1);
+  }
+  if (AwaitsProbe(job.student().keep_attention()) && job.student().keep_attention().probe_steps() == 0) {
+    job.mutable_student()->mutable_keep_attention()->set_probe_steps(kProbeSteps);
   }
   KeyChecks(job, reader, errors).Run();
   check_more(job, reader, errors);

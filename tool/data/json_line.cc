@@ -105,13 +105,28 @@ uint64_t ReplaceLoneSurrogates(std::string* json) {
   return replaced;
 }
 
-// The message's text in the first of the members that it has; empty: neither is there as a text.
-std::string Member(const nlohmann::json& message, const char* name, const char* other) {
-  for (const char* member : {name, other}) {
-    if (message.is_object() && message.contains(member) && message[member].is_string())
-      return message[member];
+// Of a text, or of a list of {"type": "text", "text": ...}, which are joined. Nothing: it is neither.
+std::optional<std::string> TextIn(const nlohmann::json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (!value.is_array()) return std::nullopt;
+  std::string text;
+  for (const nlohmann::json& part : value) {
+    if (!part.is_object() || part.value("type", nlohmann::json()) != "text" || !part.contains("text") ||
+        !part["text"].is_string()) {
+      return std::nullopt;
+    }
+    text += part["text"].get<std::string>();
   }
-  return "";
+  return text;
+}
+
+// The text of the first of the members that has one.
+std::optional<std::string> Member(const nlohmann::json& message, const char* name, const char* other) {
+  for (const char* member : {name, other}) {
+    if (!message.is_object() || !message.contains(member)) continue;
+    if (std::optional<std::string> text = TextIn(message[member])) return text;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -145,12 +160,19 @@ absl::StatusOr<std::vector<ChatMessage>> ChatOfLine(std::string_view line, const
   }
   std::vector<ChatMessage> chat;
   for (const nlohmann::json& message : object[field]) {
-    ChatMessage said = {Member(message, "role", "from"), Member(message, "content", "value")};
-    if (said.role.empty()) {
+    std::optional<std::string> role = Member(message, "role", "from");
+    std::optional<std::string> content = Member(message, "content", "value");
+    if (!role || role->empty()) {
       return absl::InvalidArgumentError(
           absl::StrCat("a message in '", field,
                        "' is neither {\"role\", \"content\"} nor {\"from\", \"value\"}: ", Brief(message)));
     }
+    if (!content) {
+      return absl::InvalidArgumentError(absl::StrCat("the content of message ", chat.size() + 1, " in '",
+                                                     field, "' is missing or no text: ", Brief(message),
+                                                     "; give a text, or leave the message out"));
+    }
+    ChatMessage said = {*std::move(role), *std::move(content)};
     if (said.role == "human") said.role = "user";
     if (said.role == "gpt") said.role = "assistant";
     chat.push_back(std::move(said));

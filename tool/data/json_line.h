@@ -20,7 +20,8 @@ std::string_view RepairLine(std::string_view line, std::string* storage, uint64_
 absl::StatusOr<std::string> TextOfLine(std::string_view line, const std::string& field);
 
 // The chat in that member: a list of {"role": "user", "content": "..."}, or of {"from": "human", "value":
-// "..."}, whose "human" and "gpt" are user and assistant. INVALID_ARGUMENT when it is none.
+// "..."}, whose "human" and "gpt" are user and assistant. A content that is a list of {"type": "text",
+// "text": "..."} is joined. INVALID_ARGUMENT when it is none, or a message has no text (null, an image).
 absl::StatusOr<std::vector<ChatMessage>> ChatOfLine(std::string_view line, const std::string& field);
 
 }  // namespace retort

@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
+
 namespace retort {
 namespace {
 
@@ -63,6 +65,32 @@ TEST(JsonLine, RefusesALineThatIsNoJson) {
   EXPECT_THAT(Refusal("{\"text\": \"\xff\"}"), HasSubstr("not JSON"));
   EXPECT_THAT(Refusal("{\"text\": \"a\nb\"}"), HasSubstr("not JSON"));
   EXPECT_THAT(Refusal(std::string(1'000'000, '[')), HasSubstr("not JSON"));
+}
+
+std::string ChatRefusal(const std::string& messages) {
+  return std::string(ChatOfLine(R"({"messages": )" + messages + "}", "messages").status().message());
+}
+
+TEST(ChatOfLine, JoinsPartsThatAreText) {
+  const auto chat = ChatOfLine(
+      R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+                       {"role": "assistant", "content": ""}]})",
+      "messages");
+  ASSERT_TRUE(chat.ok()) << chat.status();
+  EXPECT_EQ(chat->at(0).content, "ab");
+  EXPECT_EQ(chat->at(1).content, "");
+}
+
+TEST(ChatOfLine, RefusesAMessageWithoutText) {
+  EXPECT_EQ(ChatRefusal(R"([{"role": "user", "content": "a"}, {"role": "assistant"}])"),
+            "the content of message 2 in 'messages' is missing or no text: {\"role\":\"assistant\"}; give a "
+            "text, or leave the message out");
+  for (const char* content : {"null", "3", R"({"text": "x"})", R"([{"type": "image", "url": "x"}])",
+                              R"(["x"])", R"([{"type": "text"}])", R"([{"type": "text", "text": null}])"}) {
+    EXPECT_THAT(ChatRefusal(absl::StrCat(R"([{"from": "human", "value": )", content, "}]")),
+                HasSubstr("the content of message 1 in 'messages' is missing or no text"))
+        << content;
+  }
 }
 
 }  // namespace

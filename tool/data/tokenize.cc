@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "core/base/random.h"
 #include "core/base/status_macros.h"
 #include "tool/data/json_line.h"
@@ -29,9 +29,30 @@ namespace fs = std::filesystem;
 // A word's bytes are counted in 31 bits, and a space may become three of them.
 constexpr size_t kLongestDocumentBytes = size_t{512} << 20;
 
-using DocumentFn = std::function<absl::Status(const std::string& text, uint64_t ill_formed_parts)>;
-// The text of a .jsonl file's line.
-using LineFn = std::function<absl::StatusOr<std::string>(std::string_view line)>;
+struct Document {
+  std::string text;
+  uint64_t hash = 0;  // of what is said in it, which decides whether it is held out
+};
+
+using DocumentFn = std::function<absl::Status(const Document& document, uint64_t ill_formed_parts)>;
+// Of a .jsonl file's line.
+using LineFn = std::function<absl::StatusOr<Document>(std::string_view line)>;
+
+constexpr uint64_t kEmptyHash = 0xcbf29ce484222325;
+
+// FNV-1a. Part of what a corpus is, through Draw: do not change.
+uint64_t Hash(std::string_view text, uint64_t before = kEmptyHash) {
+  for (const char byte : text) before = (before ^ static_cast<uint8_t>(byte)) * 0x100000001b3;
+  return before;
+}
+
+uint64_t Hash(const std::vector<ChatMessage>& chat) {
+  uint64_t hash = kEmptyHash;
+  for (const ChatMessage& message : chat) {
+    for (const std::string& part : {message.role, message.content}) hash = Hash({"", 1}, Hash(part, hash));
+  }
+  return hash;
+}
 
 absl::Status AtLine(const fs::path& file, uint64_t line, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(file.string(), ":", line, ": ", status.message()));
@@ -47,8 +68,8 @@ absl::Status UseLine(const fs::path& file, uint64_t number, std::string_view lin
   if (line.find_first_not_of(" \t\r") == std::string_view::npos) return absl::OkStatus();
   std::string storage;
   uint64_t ill_formed_parts = 0;
-  const absl::StatusOr<std::string> text = read(RepairLine(line, &storage, &ill_formed_parts));
-  return text.ok() ? use(*text, ill_formed_parts) : AtLine(file, number, text.status());
+  const absl::StatusOr<Document> document = read(RepairLine(line, &storage, &ill_formed_parts));
+  return document.ok() ? use(*document, ill_formed_parts) : AtLine(file, number, document.status());
 }
 
 absl::Status ForEachLine(const fs::path& file, const LineFn& read, const std::atomic<bool>& stop,
@@ -73,12 +94,13 @@ absl::Status ForEachLine(const fs::path& file, const LineFn& read, const std::at
 
 absl::Status UseWhole(const fs::path& file, const std::atomic<bool>& stop, const DocumentFn& use) {
   ASSIGN_OR_RETURN(TextFile text_file, TextFile::Open(file, stop));
-  std::string text;
+  Document document;
   for (bool more = true; more;) {
-    ASSIGN_OR_RETURN(more, text_file.Read(&text));
-    if (text.size() > kLongestDocumentBytes) return TooLong(file, 0);
+    ASSIGN_OR_RETURN(more, text_file.Read(&document.text));
+    if (document.text.size() > kLongestDocumentBytes) return TooLong(file, 0);
   }
-  return use(text, CountIllFormed(text));
+  document.hash = Hash(document.text);
+  return use(document, CountIllFormed(document.text));
 }
 
 // Such as /dev/stdin behind `|`, or a shell's <(...), whose names do not say what they bring.
@@ -94,9 +116,9 @@ absl::Status CheckNotStopped(const std::atomic<bool>& stop) {
 // Calls `use` with each document of the inputs, in order, until it returns an error or `stop` is set.
 absl::Status ForEachDocument(const TokenizeOptions& options, const LineFn& read,
                              const std::atomic<bool>& stop, const DocumentFn& use) {
-  const DocumentFn use_or_stop = [&](const std::string& text, uint64_t ill_formed_parts) {
+  const DocumentFn use_or_stop = [&](const Document& document, uint64_t ill_formed_parts) {
     RETURN_IF_ERROR(CheckNotStopped(stop));
-    return use(text, ill_formed_parts);
+    return use(document, ill_formed_parts);
   };
   for (const fs::path& file : options.inputs) {
     const absl::Status status = WithoutCompression(file).extension() == ".txt"
@@ -108,12 +130,8 @@ absl::Status ForEachDocument(const TokenizeOptions& options, const LineFn& read,
   return CheckNotStopped(stop);
 }
 
-// Where a text falls in the draw of held-out documents. Part of what a corpus is: do not change.
-uint64_t Draw(uint64_t seed, std::string_view text) {
-  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-  for (const char byte : text) hash = (hash ^ static_cast<uint8_t>(byte)) * 0x100000001b3;
-  return MixSeed(seed, {hash});
-}
+// Where a document falls in the draw of those held out. Part of what a corpus is: do not change.
+uint64_t Draw(uint64_t seed, const Document& document) { return MixSeed(seed, {document.hash}); }
 
 // The documents whose draw is at most this are held out; none: no document is.
 absl::StatusOr<std::optional<uint64_t>> HoldoutThreshold(const TokenizeOptions& options, const LineFn& read,
@@ -122,10 +140,10 @@ absl::StatusOr<std::optional<uint64_t>> HoldoutThreshold(const TokenizeOptions& 
   if (options.holdout_documents == 0) return std::nullopt;
   std::priority_queue<uint64_t> smallest;  // the largest on top
   uint64_t documents = 0;
-  RETURN_IF_ERROR(ForEachDocument(options, read, stop, [&](const std::string& text, uint64_t) {
-    if (text.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(ForEachDocument(options, read, stop, [&](const Document& document, uint64_t) {
+    if (document.text.empty()) return absl::OkStatus();
     ++documents;
-    smallest.push(Draw(options.holdout_seed, text));
+    smallest.push(Draw(options.holdout_seed, document));
     if (smallest.size() > options.holdout_documents) smallest.pop();
     return absl::OkStatus();
   }));
@@ -202,9 +220,10 @@ class TokenizeRun {
   static absl::StatusOr<TokenizeReport> Run(const TokenizeOptions& options, const std::atomic<bool>& stop) {
     TokenizeRun run(options, stop);
     RETURN_IF_ERROR(run.Prepare());
-    RETURN_IF_ERROR(ForEachDocument(
-        options, run.read_, stop,
-        [&](const std::string& text, uint64_t ill_formed_parts) { return run.Add(text, ill_formed_parts); }));
+    RETURN_IF_ERROR(
+        ForEachDocument(options, run.read_, stop, [&](const Document& document, uint64_t ill_formed_parts) {
+          return run.Add(document, ill_formed_parts);
+        }));
     RETURN_IF_ERROR(run.Finish());
     return run.report_;
   }
@@ -248,7 +267,11 @@ class TokenizeRun {
   }
 
   absl::Status ChooseReader() {
-    read_ = [this](std::string_view line) { return TextOfLine(line, options_.text_field); };
+    read_ = [this](std::string_view line) -> absl::StatusOr<Document> {
+      ASSIGN_OR_RETURN(std::string text, TextOfLine(line, options_.text_field));
+      const uint64_t hash = Hash(text);
+      return Document{std::move(text), hash};
+    };
     if (!options_.chat) return absl::OkStatus();
     std::error_code ignored;  // the tokenizer was read
     const fs::path directory =
@@ -260,15 +283,18 @@ class TokenizeRun {
                        ", neither chat_template.jinja nor a chat_template in tokenizer_config.json"));
     }
     read_ = [this, chat_template = *std::move(chat_template),
-             now = absl::Now()](std::string_view line) -> absl::StatusOr<std::string> {
+             now = absl::FromCivil(options_.date, absl::LocalTimeZone())](
+                std::string_view line) -> absl::StatusOr<Document> {
       ASSIGN_OR_RETURN(const std::vector<ChatMessage> chat, ChatOfLine(line, options_.text_field));
-      if (chat.empty()) return std::string();
-      return chat_template.Render(chat, /*answers=*/false, now);
+      if (chat.empty()) return Document();
+      ASSIGN_OR_RETURN(std::string text, chat_template.Render(chat, /*answers=*/false, now));
+      return Document{std::move(text), Hash(chat)};
     };
     return absl::OkStatus();
   }
 
-  absl::Status Add(const std::string& text, uint64_t ill_formed_parts) {
+  absl::Status Add(const Document& document, uint64_t ill_formed_parts) {
+    const std::string& text = document.text;
     // A chat template writes what stands around a document itself.
     ASSIGN_OR_RETURN(std::vector<int32_t> ids,
                      options_.chat ? tokenizer_->Encode(text) : tokenizer_->EncodeWhole(text));
@@ -278,7 +304,7 @@ class TokenizeRun {
     }
     report_.ill_formed_parts += ill_formed_parts;
     if (end_of_document_.has_value()) ids.push_back(*end_of_document_);
-    const bool hold_out = threshold_.has_value() && Draw(options_.holdout_seed, text) <= *threshold_;
+    const bool hold_out = threshold_.has_value() && Draw(options_.holdout_seed, document) <= *threshold_;
     Side& side = hold_out ? *holdout_ : *train_;
     ++side.report->documents;
     side.report->tokens += ids.size();

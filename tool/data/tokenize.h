@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/civil_time.h"
 
 namespace retort {
 
@@ -24,12 +25,16 @@ struct TokenizeOptions {
   std::string text_field = "text";
   // Each document is a chat, written as the tokenizer's chat template says; inputs are .jsonl.
   bool chat = false;
+  // What a chat template that asks for the date is given. Never today, or the same chats would become other
+  // tokens tomorrow. When nobody says: the date that Llama 3's templates write where there is no clock.
+  absl::CivilDay date = absl::CivilDay(2024, 7, 26);
   // Text of the token that ends each document, e.g. "<|endoftext|>"; empty: documents get no end.
   std::string end_of_document;
 
   // Documents kept apart for evaluation, written to HOLDOUT_OUTPUT.bin and .idx. At most one of the two is
-  // set; both zero: none. Which ones is decided by (holdout_seed, text) alone, so it depends on neither the
-  // order nor the number of input files, and equal texts always lie on the same side.
+  // set; both zero: none. Which ones is decided by (holdout_seed, text) alone, of a chat by
+  // its roles and contents, so it depends on neither the order nor the number of input files nor the chat
+  // template nor the date, and equal texts always lie on the same side.
   double holdout_fraction = 0;     // in [0, 1): expected share of the documents
   uint64_t holdout_documents = 0;  // this many documents (more when texts repeat); reads the inputs twice
   uint64_t holdout_seed = 0;

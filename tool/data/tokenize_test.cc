@@ -326,6 +326,31 @@ TEST(TokenizeFiles, WritesChatsAsTheirTemplateSays) {
               ElementsAre("[system] Be brief.\n[user] Hi\n", "[user] Hi\n[assistant] Hello\n"));
 }
 
+// A corpus of chats, tokenized again later or by another model's template, is split as before.
+TEST(TokenizeFiles, HoldsOutTheSameChatsWhateverTheTemplateWritesAroundThem) {
+  std::string lines;
+  for (int i = 0; i < 40; ++i) {
+    lines += absl::StrCat(R"({"messages": [{"role": "user", "content": "Chat )", i, R"("}]})", "\n");
+  }
+  TokenizeOptions options = ChatOptions(lines);
+  options.holdout_documents = 3;
+  options.holdout_output = TestPath("held");
+  const auto held_out_with = [&](const std::string& before) {
+    WriteText("model/tokenizer_config.json",
+              nlohmann::json{{"chat_template", before + "{{ messages[0].content }}"}}.dump());
+    EXPECT_EQ(Tokenize(options).status(), absl::OkStatus());
+    return ReadBack("held.bin");
+  };
+  const std::vector<std::string> plain = held_out_with("");
+  std::vector<std::string> dated;
+  for (const std::string& text : plain) dated.push_back("26 Jul 2024 " + text);
+  const std::string date = "{{ strftime_now('%d %b %Y ') }}";
+  EXPECT_EQ(held_out_with(date), dated);
+  options.date = absl::CivilDay(2025, 12, 31);
+  for (std::string& text : dated) text.replace(0, 11, "31 Dec 2025");
+  EXPECT_EQ(held_out_with(date), dated);
+}
+
 TEST(TokenizeFiles, PointsAtWhatIsNoChat) {
   EXPECT_THAT(ErrorOf(ChatOptions(R"({"text": "Hi"})")),
               HasSubstr("chats.jsonl:1: member 'messages' is no list of messages in"));
@@ -335,6 +360,10 @@ TEST(TokenizeFiles, PointsAtWhatIsNoChat) {
   options.text_field = "messages";
   EXPECT_THAT(ErrorOf(options),
               HasSubstr(R"(a.jsonl:1: a message in 'messages' is neither {"role", "content"} nor)"));
+  options.inputs = {WriteText("c.jsonl",
+                              "\n"
+                              R"({"messages": [{"role": "user", "content": null}]})")};
+  EXPECT_THAT(ErrorOf(options), HasSubstr("c.jsonl:2: the content of message 1 in 'messages' is missing"));
   options.inputs = {WriteText("a.txt", "Hi")};
   EXPECT_THAT(ErrorOf(options), HasSubstr("chats come as .jsonl"));
   options.inputs = {WriteText("b.jsonl", "{}")};

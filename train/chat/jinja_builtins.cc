@@ -15,7 +15,7 @@
 namespace retort::jinja {
 namespace {
 
-constexpr size_t kMostElements = 100'000;  // of range()
+constexpr size_t kMostElements = 100'000;  // of a list that is made
 constexpr size_t kMostBytes = 4 << 20;     // of a text that is put together
 
 absl::Status Unfit(const std::string& what, const Value& value) {
@@ -76,15 +76,16 @@ absl::StatusOr<Value> Split(const std::string& text, const Arguments& arguments,
   }
   ASSIGN_OR_RETURN(const std::string between, StringOf("split", separator));
   if (between.empty()) return absl::InvalidArgumentError("split at an empty text");
-  std::string rest = text;
+  std::string_view rest = text;
   for (; left != 0; --left) {
     const size_t at = from_right ? rest.rfind(between) : rest.find(between);
-    if (at == std::string::npos) break;
-    const std::string before = rest.substr(0, at), after = rest.substr(at + between.size());
-    parts.push_back({from_right ? after : before});
+    if (at == std::string_view::npos) break;
+    if (parts.size() == kMostElements) return absl::InvalidArgumentError("a list is too long");
+    const std::string_view before = rest.substr(0, at), after = rest.substr(at + between.size());
+    parts.push_back({std::string(from_right ? after : before)});
     rest = from_right ? before : after;
   }
-  parts.push_back({rest});
+  parts.push_back({std::string(rest)});
   if (from_right) std::reverse(parts.begin(), parts.end());
   return MakeList(std::move(parts));
 }
@@ -170,12 +171,20 @@ absl::StatusOr<Value> Mapped(const Value& value, const Arguments& arguments) {
 }
 
 absl::StatusOr<Value> Integer(const Value& value) {
-  if (value.Is<double>()) return Value{static_cast<int64_t>(value.As<double>())};
-  if (value.is_number()) return Value{value.integer()};
+  if (value.is_number() && !value.Is<double>()) return Value{value.integer()};
   int64_t number = 0;
+  if (value.Is<double>()) {
+    if (!(std::abs(value.As<double>()) <= static_cast<double>(kLargestInteger))) {
+      return absl::InvalidArgumentError("a number is too large");
+    }
+    number = static_cast<int64_t>(value.As<double>());
+  }
   if (value.Is<std::string>()) {
     const std::string text(absl::StripAsciiWhitespace(value.As<std::string>()));
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error == std::errc::result_out_of_range || number > kLargestInteger || number < -kLargestInteger) {
+      return absl::InvalidArgumentError("a number is too large");
+    }
     if (error != std::errc() || end != text.data() + text.size()) number = 0;
   }
   return Value{number};
@@ -246,6 +255,13 @@ absl::StatusOr<Value> Range(const Arguments& arguments) {
     list.push_back({i});
   }
   return MakeList(std::move(list));
+}
+
+absl::StatusOr<Value> MakeNamespace(const Arguments& arguments) {
+  for (const auto& [field, value] : arguments.named) {
+    if (value.is_namespace()) return absl::InvalidArgumentError("a namespace cannot be within another");
+  }
+  return Value{std::make_shared<Namespace>(arguments.named)};
 }
 
 }  // namespace
@@ -341,7 +357,8 @@ bool IsFunction(const std::string& name) {
 
 absl::StatusOr<Value> CallFunction(const std::string& name, const Arguments& arguments, absl::Time now) {
   if (name == "range") return Range(arguments);
-  if (name == "namespace" || name == "dict") return MakeDict(arguments.named);
+  if (name == "dict") return MakeDict(arguments.named);
+  if (name == "namespace") return MakeNamespace(arguments);
   const Value* const argument = arguments.Get(0, "");
   if (name == "strftime_now") {
     ASSIGN_OR_RETURN(const std::string format, StringOf(name, argument));

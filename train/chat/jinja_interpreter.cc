@@ -18,22 +18,11 @@ using Body = std::vector<Statement>;
 using Scope = std::map<std::string, Value>;
 
 // A template comes from whoever made the model: these are far above any chat's needs.
-constexpr int kMostStatements = 20'000, kMostExpressions = 1'000'000, kMostLevels = 500;
+constexpr int kMostStatements = 20'000, kMostExpressions = 1'000'000, kMostLevels = 500, kMostDepth = 100;
 constexpr size_t kMostBytes = 4 << 20, kMostElements = 100'000;
+constexpr uint64_t kMostMadeBytes = 512 << 20;  // of all values, each as often as an expression gives it
 
 enum class Flow { kGoOn, kBreak, kContinue };
-
-// Whether `dict` is `value` or within it.
-bool Holds(const Value& value, const Dict* dict) {
-  if (value.is_list()) {
-    return std::any_of(value.list().begin(), value.list().end(),
-                       [dict](const Value& v) { return Holds(v, dict); });
-  }
-  if (!value.is_dict()) return false;
-  return &value.dict() == dict ||
-         std::any_of(value.dict().begin(), value.dict().end(),
-                     [dict](const auto& entry) { return Holds(entry.second, dict); });
-}
 
 int64_t FloorDivide(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
 
@@ -59,8 +48,23 @@ class Interpreter {
 
   absl::Status Write(int line, const std::string& text) {
     if (out_.size() + text.size() > kMostBytes) return Wrong(line, "the template writes too much");
+    RETURN_IF_ERROR(Charge(line, text.size()));
     out_ += text;
     return absl::OkStatus();
+  }
+
+  absl::Status Charge(int line, uint64_t bytes) {
+    made_bytes_ += bytes;
+    return made_bytes_ <= kMostMadeBytes ? absl::OkStatus() : Wrong(line, "the template makes too much");
+  }
+
+  // What later walks through the value, all of them recursive, rely on.
+  absl::Status Admit(int line, const Value& value) {
+    const Extent extent = ExtentOf(value);
+    if (extent.holds_namespace) return Wrong(line, "a namespace cannot be within a list or a dict");
+    if (extent.depth > kMostDepth) return Wrong(line, "lists and dicts are nested too deeply");
+    if (extent.elements > kMostElements) return Wrong(line, "a list is too long");
+    return Charge(line, extent.bytes);
   }
 
   // ---- statements
@@ -185,9 +189,11 @@ class Interpreter {
       return absl::OkStatus();
     }
     const Value owner = Lookup(statement.names[0]);
-    if (!owner.is_dict()) return Wrong(statement.line, absl::StrCat(statement.names[0], " is no namespace"));
-    Dict& fields = *owner.As<std::shared_ptr<Dict>>();
-    if (Holds(value, &fields)) return Wrong(statement.line, "a namespace cannot hold itself");
+    if (!owner.is_namespace()) {
+      return Wrong(statement.line, absl::StrCat(statement.names[0], " is no namespace"));
+    }
+    if (value.is_namespace()) return Wrong(statement.line, "a namespace cannot be within another");
+    Dict& fields = owner.As<std::shared_ptr<Namespace>>()->fields;
     for (auto& [name, field] : fields) {
       if (name != statement.names[1]) continue;
       field = std::move(value);
@@ -212,6 +218,7 @@ class Interpreter {
     if (++levels_ > kMostLevels) return Wrong(expression.line, "calls go too deep");
     absl::StatusOr<Value> value = EvaluateOne(expression);
     --levels_;
+    if (value.ok()) RETURN_IF_ERROR(Admit(expression.line, *value));
     return value;
   }
 
@@ -300,8 +307,10 @@ class Interpreter {
     if (owner.Is<Undefined>()) {
       return Wrong(expression.line, absl::StrCat(owner.As<Undefined>().name, " is undefined"));
     }
-    if (owner.is_dict() && key.Is<std::string>()) {
-      const Value* const found = FindKey(owner.dict(), key.As<std::string>());
+    if ((owner.is_dict() || owner.is_namespace()) && key.Is<std::string>()) {
+      const Value* const found =
+          FindKey(owner.is_dict() ? owner.dict() : owner.As<std::shared_ptr<Namespace>>()->fields,
+                  key.As<std::string>());
       if (found != nullptr) return *found;
     } else if (key.Is<int64_t>() && (owner.is_list() || owner.Is<std::string>())) {
       ASSIGN_OR_RETURN(const List elements, ElementsOf(owner));
@@ -374,14 +383,16 @@ class Interpreter {
         parameter = {Undefined{macro.names[i]}};
       }
     }
-    std::vector<Scope> outer(scopes_.begin() + 1, scopes_.end());
+    std::vector<Scope> outer(std::make_move_iterator(scopes_.begin() + 1),
+                             std::make_move_iterator(scopes_.end()));
     scopes_.resize(1);
     scopes_.push_back(std::move(parameters));
     std::string before = std::move(out_);
     out_.clear();
     RETURN_IF_ERROR(RunBody(macro.bodies[0]).status());
     scopes_.resize(1);
-    scopes_.insert(scopes_.end(), outer.begin(), outer.end());
+    scopes_.insert(scopes_.end(), std::make_move_iterator(outer.begin()),
+                   std::make_move_iterator(outer.end()));
     return Value{std::exchange(out_, std::move(before))};
   }
 
@@ -451,8 +462,6 @@ class Interpreter {
       return absl::InvalidArgumentError("a division by 0");
     if (op == "/") return Value{a / b};
     const bool whole = !left.Is<double>() && !right.Is<double>();
-    // Beyond 2^53 Python's integers would go on; no template counts that far.
-    constexpr double kMost = 9007199254740992.0;
     double result = 0;
     if (op == "+") result = a + b;
     if (op == "-") result = a - b;
@@ -461,7 +470,8 @@ class Interpreter {
     if (op == "//") result = std::floor(a / b);
     if (op == "%") result = a - b * std::floor(a / b);
     if (!whole || (op == "**" && b < 0)) return Value{result};
-    if (!(std::abs(result) <= kMost)) return absl::InvalidArgumentError("a number is too large");
+    if (!(std::abs(result) <= static_cast<double>(kLargestInteger)))
+      return absl::InvalidArgumentError("a number is too large");
     if (op == "//") return Value{FloorDivide(left.integer(), right.integer())};
     if (op == "%") {
       return Value{left.integer() - right.integer() * FloorDivide(left.integer(), right.integer())};
@@ -473,6 +483,7 @@ class Interpreter {
   std::vector<Scope> scopes_;  // the globals first
   std::string out_;
   int statements_ = 0, expressions_ = 0, levels_ = 0;
+  uint64_t made_bytes_ = 0;
 };
 
 }  // namespace

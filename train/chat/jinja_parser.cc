@@ -476,7 +476,7 @@ class Parser {
     if (text.find('.') != std::string::npos) {
       std::from_chars(text.data(), end, number);
       value.value = {number};
-    } else if (std::from_chars(text.data(), end, integer).ec == std::errc()) {
+    } else if (std::from_chars(text.data(), end, integer).ec == std::errc() && integer <= kLargestInteger) {
       value.value = {integer};
     } else {
       return Wrong(absl::StrCat(text, " is too large"));

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "train/chat/jinja_interpreter.h"
 #include "train/chat/jinja_parser.h"
 
@@ -73,7 +74,62 @@ TEST(JinjaLimits, EndWhatHasNoEnd) {
   EXPECT_THAT(Rendered("{% for i in range(200) %}{{ 'x' }}{% endfor %}{{ 9999999999999999999 }}"),
               HasSubstr("is too large"));
   EXPECT_THAT(Rendered("{{ 2 ** 9999 }}"), HasSubstr("a number is too large"));
-  EXPECT_THAT(Rendered("{% set n = namespace() %}{% set n.n = [n] %}"), HasSubstr("cannot hold itself"));
+}
+
+TEST(JinjaLimits, KeepIntegersWithin53Bits) {
+  EXPECT_EQ(Rendered("{{ '-9007199254740992' | int % -1 }}"), "0");
+  for (const char* large :
+       {"('-9223372036854775808' | int) % -1", "'9007199254740993' | int", "'99999999999999999999' | int",
+        "(2.0 ** 90) | int", "(2.0 ** 9999) | int", "9007199254740993"}) {
+    EXPECT_THAT(Rendered(absl::StrCat("{{ ", large, " }}")), HasSubstr("is too large")) << large;
+  }
+  EXPECT_EQ(Rendered("{{ 'abc'[1::9007199254740992] }}{{ 'abc'[::-9007199254740992] }}"), "bc");
+  EXPECT_EQ(Rendered("{{ range(9007199254740991, 9007199254740992, 9007199254740992) | length }}"), "1");
+}
+
+TEST(JinjaLimits, KeepNamespacesOutOfAllElse) {
+  EXPECT_THAT(Rendered("{% set n = namespace() %}{% set n.n = [n] %}"),
+              HasSubstr("line 1: a namespace cannot"));
+  EXPECT_THAT(Rendered("{% set n = namespace() %}{% set n.n = n %}"), HasSubstr("cannot be within another"));
+  EXPECT_THAT(Rendered("{% set n = namespace() %}{{ namespace(a=n) }}"),
+              HasSubstr("cannot be within another"));
+  EXPECT_THAT(Rendered("{% set n = namespace() %}{{ dict(a=n) }}"), HasSubstr("within a list or a dict"));
+  EXPECT_THAT(Rendered("{% set d = {} %}{% set d.x = 1 %}"), HasSubstr("d is no namespace"));
+}
+
+TEST(JinjaLimits, KeepValuesShallow) {
+  for (const char* use : {"n.x | tojson", "n.x == n.x", "[1] in n.x", "1"}) {
+    EXPECT_THAT(Rendered(absl::StrCat("{% set n = namespace(x=[]) %}{% for i in range(19900) %}",
+                                      "{% set n.x = [n.x] %}{% endfor %}{{ ", use, " }}")),
+                HasSubstr("line 1: lists and dicts are nested too deeply"));
+  }
+  EXPECT_EQ(Rendered("{% set n = namespace(x=[]) %}{% for i in range(90) %}{% set n.x = {'a': n.x} %}"
+                     "{% endfor %}{{ n.x == n.x }}"),
+            "True");
+}
+
+// Of a value whose parts are shared, where a walk takes twice as long with each level.
+TEST(JinjaLimits, KeepWalksShort) {
+  EXPECT_THAT(Rendered("{% set n = namespace(x=[1]) %}{% for i in range(90) %}{% set n.x = [n.x, n.x] %}"
+                       "{% endfor %}{{ n.x == n.x }}{{ n.x | tojson }}"),
+              HasSubstr("a list is too long"));
+  EXPECT_THAT(Rendered("{% set n = namespace(x='a') %}{% for i in range(21) %}{% set n.x = n.x ~ n.x %}"
+                       "{% endfor %}{{ n.x.split('a') | length }}"),
+              HasSubstr("a list is too long"));
+  EXPECT_THAT(
+      Rendered("{% set n = namespace(x='abcdefgh') %}{% for i in range(18) %}{% set n.x = n.x ~ n.x %}"
+               "{% endfor %}{{ [n.x, n.x, n.x] | tojson }}"),
+      HasSubstr("a text is too long"));
+}
+
+TEST(JinjaLimits, HoldForAllValuesTogether) {
+  const std::string two_mib =
+      "{% set n = namespace(x='abcdefgh', l=[]) %}{% for i in range(18) %}"
+      "{% set n.x = n.x ~ n.x %}{% endfor %}";
+  EXPECT_THAT(Rendered(two_mib + "{% for i in range(9000) %}{% set n.l = n.l + [n.x] %}{% endfor %}"),
+              HasSubstr("the template makes too much"));
+  EXPECT_THAT(Rendered(two_mib + "{% for i in range(9000) %}{% if n.x == n.x %}{% endif %}{% endfor %}"),
+              HasSubstr("the template makes too much"));
 }
 
 TEST(JinjaLimits, HoldWhatIsNestedDeeply) {

@@ -1,7 +1,9 @@
 #include "train/chat/jinja_value.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -9,6 +11,16 @@
 
 namespace retort::jinja {
 namespace {
+
+constexpr size_t kMostJsonBytes = 4 << 20;
+
+void Include(const Value& element, uint64_t own_bytes, Extent* extent) {
+  const Extent inner = ExtentOf(element);
+  extent->bytes += own_bytes + (element.Is<std::string>() ? inner.bytes : 0);
+  extent->elements += 1 + inner.elements;
+  extent->depth = std::max(extent->depth, 1 + inner.depth);
+  extent->holds_namespace |= inner.holds_namespace || element.is_namespace();
+}
 
 // Shortest that reads as the same number, with a point or an exponent.
 std::string FloatText(double number) {
@@ -49,6 +61,7 @@ absl::StatusOr<std::string> JsonAt(const Value& value, std::optional<int> indent
     if (i > 0) text += indent ? "," : ", ";
     if (indent) absl::StrAppend(&text, "\n", std::string((depth + 1) * *indent, ' '));
     text += items[i];
+    if (text.size() > kMostJsonBytes) return absl::InvalidArgumentError("a text is too long");
   }
   if (indent) absl::StrAppend(&text, "\n", std::string(depth * *indent, ' '));
   return text + close;
@@ -56,23 +69,22 @@ absl::StatusOr<std::string> JsonAt(const Value& value, std::optional<int> indent
 
 }  // namespace
 
-Value MakeList(List list) { return {std::make_shared<List>(std::move(list))}; }
-Value MakeDict(Dict dict) { return {std::make_shared<Dict>(std::move(dict))}; }
+Value MakeList(List list) {
+  Extent extent = {.bytes = sizeof(Value), .depth = 1};
+  for (const Value& element : list) Include(element, sizeof(Value), &extent);
+  return {std::make_shared<const Container<List>>(std::move(list), extent)};
+}
 
-Value FromJson(const nlohmann::ordered_json& json) {
-  if (json.is_null()) return {None{}};
-  if (json.is_boolean()) return {json.get<bool>()};
-  if (json.is_number_integer()) return {json.get<int64_t>()};
-  if (json.is_number()) return {json.get<double>()};
-  if (json.is_string()) return {json.get<std::string>()};
-  if (json.is_array()) {
-    List list;
-    for (const auto& item : json) list.push_back(FromJson(item));
-    return MakeList(std::move(list));
-  }
-  Dict dict;
-  for (const auto& [key, item] : json.items()) dict.emplace_back(key, FromJson(item));
-  return MakeDict(std::move(dict));
+Value MakeDict(Dict dict) {
+  Extent extent = {.bytes = sizeof(Value), .depth = 1};
+  for (const auto& [key, element] : dict) Include(element, sizeof(dict[0]) + key.size(), &extent);
+  return {std::make_shared<const Container<Dict>>(std::move(dict), extent)};
+}
+
+Extent ExtentOf(const Value& value) {
+  if (value.is_list()) return value.As<std::shared_ptr<const Container<List>>>()->extent;
+  if (value.is_dict()) return value.As<std::shared_ptr<const Container<Dict>>>()->extent;
+  return {.bytes = sizeof(Value) + (value.Is<std::string>() ? value.As<std::string>().size() : 0)};
 }
 
 const Value* FindKey(const Dict& dict, const std::string& key) {
@@ -110,8 +122,9 @@ bool AreEqual(const Value& a, const Value& b) {
 }
 
 const char* TypeName(const Value& value) {
-  constexpr const char* kNames[] = {"an undefined value", "none",   "a boolean", "a number",   "a number",
-                                    "a string",           "a list", "a dict",    "a function", "a macro"};
+  constexpr const char* kNames[] = {"an undefined value", "none",     "a boolean",  "a number",
+                                    "a number",           "a string", "a list",     "a dict",
+                                    "a function",         "a macro",  "a namespace"};
   return kNames[value.data.index()];
 }
 
