@@ -11,6 +11,7 @@
 #include "model/lm/language_model.h"
 #include "model/student/make_student.h"
 #include "model/teacher/teacher.h"
+#include "train/probe/keep_attention.h"
 #include "train/stages/stage_plan.h"
 
 namespace retort {
@@ -60,6 +61,9 @@ json StagesJson(const v1::JobSpec& job) {
 json StagesMemoryJson(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer,
                       uint64_t memory_bytes) {
   json memory = json::array();
+  if (AwaitsProbe(job.student().keep_attention())) {
+    memory.push_back(MemoryJson("probe", ProbeMemory(job, shape), memory_bytes));
+  }
   for (const StagePlan& plan : PlanStages(job)) {
     if (plan.stage == Stage::kEndToEnd) continue;
     memory.push_back(MemoryJson(
@@ -87,6 +91,8 @@ absl::StatusOr<json> InspectJob(const InspectOptions& options) {
   ASSIGN_OR_RETURN(const v1::ModelShape shape, ReadTeacherShape(directory));
   ASSIGN_OR_RETURN(const std::vector<uint32_t> converted,
                    ConvertedLayers(shape.layers(), job.student().keep_attention()));
+  const v1::KeepAttention& keep = job.student().keep_attention();
+  if (AwaitsProbe(keep)) described["probe"] = {{"keep", keep.auto_layers()}, {"steps", keep.probe_steps()}};
   described["memory"] = StagesMemoryJson(job, shape, converted.back(), options.memory_bytes);
   described["worker_memory"] = options.memory_bytes;
   return described;

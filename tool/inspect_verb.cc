@@ -66,6 +66,16 @@ std::string RenderMemory(const nlohmann::json& result) {
       "\n");
 }
 
+std::string RenderProbeNote(const nlohmann::json& result) {
+  if (!result.contains("probe")) return "";
+  const nlohmann::json& probe = result["probe"];
+  return absl::StrCat(
+      "keep_attention: a probe, at most ", CellText(probe.at("steps")),
+      " steps of each of stages 1 and 2, chooses the ", CellText(probe.at("keep")),
+      " layers that stay\nattention before the first stage; until then the first ones stand for "
+      "them here\n\n");
+}
+
 }  // namespace
 
 Parsed<InspectCommand> ParseInspect(const std::vector<std::string>& args, std::ostream& out,
@@ -124,7 +134,7 @@ std::string RenderInspect(const nlohmann::json& result) {
       RenderMembers(result.at("parameters"), "PARAMETERS", Align::kRight),
       result.contains("stages")
           ? absl::StrCat("\nof the teacher: ", CellText(result["teacher_parameters"]), " parameters\n\n",
-                         RenderStages(result["stages"]), "\n", RenderMemory(result))
+                         RenderProbeNote(result), RenderStages(result["stages"]), "\n", RenderMemory(result))
           : "");
 }
 

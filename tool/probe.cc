@@ -7,8 +7,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/job_work.h"
+#include "core/base/machine_memory.h"
 #include "core/base/status_macros.h"
 #include "core/config/job_file.h"
+#include "core/config/teacher_shape.h"
 #include "model/teacher/teacher.h"
 #include "train/data/batches.h"
 #include "train/probe/keep_attention.h"
@@ -20,33 +22,27 @@ using nlohmann::json;
 
 absl::StatusOr<v1::JobSpec> LoadProbeJob(const ProbeOptions& options) {
   ASSIGN_OR_RETURN(v1::JobSpec job, LoadJob(options.job, options.roots));
-  v1::StagesSpec& stages = *job.mutable_stages();
-  if (!stages.has_matrix_orientation() && !stages.has_hidden_state_alignment()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(options.job.string(),
-                     ": a probe converts layers by matrix_orientation and "
-                     "hidden_state_alignment, and the job has neither; give one"));
-  }
-  const auto shorten = [&](v1::StageBudget& budget) {
-    budget.set_tokens(
-        std::min(budget.tokens(), static_cast<uint64_t>(options.steps) * budget.tokens_per_step()));
-  };
-  if (stages.has_matrix_orientation()) shorten(*stages.mutable_matrix_orientation()->mutable_budget());
-  if (stages.has_hidden_state_alignment())
-    shorten(*stages.mutable_hidden_state_alignment()->mutable_budget());
-  return job;
+  absl::StatusOr<v1::JobSpec> probe = ProbeJob(std::move(job), static_cast<uint64_t>(options.steps));
+  if (probe.ok()) return probe;
+  return absl::Status(probe.status().code(),
+                      absl::StrCat(options.job.string(), ": ", probe.status().message()));
 }
 
-json ResultJson(const LayerCosts& costs) {
-  json result = {{"kl", costs.all}, {"layers", json::array()}, {"restored", json::array()}};
-  for (const double kl : costs.alone) result["layers"].push_back({{"kl_alone", kl}});
-  std::vector<int64_t> kept;
-  for (const LayerCosts::Restored& restored : costs.restored) {
-    result["restored"].push_back({{"layer", restored.layer}, {"kl", restored.kl}});
-    kept.push_back(restored.layer);
+json ChoiceJson(const LayerChoice& choice) { return {{"layers", choice.layers}, {"kl", choice.kl}}; }
+
+json ResultJson(const Probed& probed) {
+  json result = {{"keep_attention", probed.best.layers},
+                 {"kl", probed.costs.all},
+                 {"layers", json::array()},
+                 {"restored", json::array()},
+                 {"evenly", ChoiceJson(probed.evenly)},
+                 {"farthest", ChoiceJson(probed.farthest)}};
+  for (size_t l = 0; l < probed.distances.size(); ++l) {
+    result["layers"].push_back({{"kl_alone", probed.costs.alone[l]}, {"distance", probed.distances[l]}});
   }
-  std::sort(kept.begin(), kept.end());
-  result["keep_attention"] = kept;
+  for (const LayerCosts::Restored& restored : probed.costs.restored) {
+    result["restored"].push_back({{"layer", restored.layer}, {"kl", restored.kl}});
+  }
   return result;
 }
 
@@ -60,6 +56,8 @@ absl::StatusOr<json> RunProbe(const ProbeOptions& options, Progress& progress,
   std::vector<std::filesystem::path> places = {beside.empty() ? "." : beside};
   places.insert(places.end(), options.roots.begin(), options.roots.end());
   ASSIGN_OR_RETURN(const std::filesystem::path directory, ResolvePath(job.teacher().path(), places));
+  ASSIGN_OR_RETURN(const v1::ModelShape shape, ReadTeacherShape(directory));
+  RETURN_IF_ERROR(CheckProbeFits(job, shape, MachineMemoryBytes()));
   ASSIGN_OR_RETURN(const LanguageModel teacher, LoadTeacher(directory));
   const int64_t layers = teacher.config.num_layers();
   if (options.keep >= layers) {
@@ -79,14 +77,16 @@ absl::StatusOr<json> RunProbe(const ProbeOptions& options, Progress& progress,
     stage = plan.stage;
     progress.Step({.step = step, .loss = loss});
   };
-  ASSIGN_OR_RETURN(const LanguageModel student, ConvertEveryLayer(job, teacher, batches, on_step, stop));
-  progress.StartPhase("comparing with the teacher", 0, ComparisonsFor(layers, options.keep), "model");
-  int64_t compared = 0;
-  ASSIGN_OR_RETURN(const LayerCosts costs, MeasureLayerCosts(
-                                               teacher, student, batches, options.sequences, options.keep,
-                                               [&] { progress.Step({.step = ++compared}); }, stop));
+  bool is_comparing = false;
+  const auto on_comparison = [&](int64_t compared, int64_t all) {
+    if (!is_comparing) progress.StartPhase("comparing with the teacher", 0, all, "model");
+    is_comparing = true;
+    progress.Step({.step = compared});
+  };
+  ASSIGN_OR_RETURN(const Probed probed, ProbeLayers(job, teacher, batches, options.keep, options.sequences,
+                                                    {on_step, on_comparison}, stop));
   progress.EndPhase();
-  return ResultJson(costs);
+  return ResultJson(probed);
 }
 
 }  // namespace retort

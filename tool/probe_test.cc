@@ -46,13 +46,16 @@ TEST(RunProbe, PutsLayersBackTheBestFirst) {
   EXPECT_THAT(kept, testing::UnorderedElementsAre(result["restored"][0]["layer"].get<int64_t>(),
                                                   result["restored"][1]["layer"].get<int64_t>()));
   EXPECT_LT(kept[0], kept[1]);
+  EXPECT_GT(result["layers"][3]["distance"], 0.0);
+  EXPECT_EQ(result["evenly"]["layers"], json({0, 2}));
+  EXPECT_EQ(result["farthest"]["layers"].size(), 2u);
 }
 
 TEST(RunProbe, TrainsNoMoreStepsThanAskedFor) {
   const std::string progress = Probe(TinyProbe(1)).progress;
   EXPECT_THAT(progress, HasSubstr("matrix_orientation  step 3/3"));
   EXPECT_THAT(progress, HasSubstr("hidden_state_alignment  step 3/3"));
-  EXPECT_THAT(progress, HasSubstr("comparing with the teacher  model 8/8"));
+  EXPECT_THAT(progress, HasSubstr("comparing with the teacher  model 11/11"));
 }
 
 TEST(RunProbe, GivesTheSameNumbersAgain) {

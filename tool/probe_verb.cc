@@ -11,6 +11,10 @@ namespace {
 
 std::string KlText(const nlohmann::json& kl) { return absl::StrFormat("%.4f", kl.get<double>()); }
 
+std::string LayersText(const nlohmann::json& layers) {
+  return absl::StrJoin(layers.get<std::vector<int64_t>>(), ", ");
+}
+
 }  // namespace
 
 Parsed<ProbeCommand> ParseProbe(const std::vector<std::string>& args, std::ostream& out, std::ostream& err) {
@@ -49,18 +53,27 @@ Parsed<ProbeCommand> ParseProbe(const std::vector<std::string>& args, std::ostre
 }
 
 std::string RenderProbe(const nlohmann::json& result) {
-  Table layers({{"LAYER", Align::kRight}, {"KL-CONVERTED-ALONE", Align::kRight}});
+  Table layers(
+      {{"LAYER", Align::kRight}, {"KL-CONVERTED-ALONE", Align::kRight}, {"DISTANCE-LEFT", Align::kRight}});
   int64_t index = 0;
   for (const nlohmann::json& layer : result.at("layers")) {
-    layers.AddRow({absl::StrCat(index++), KlText(layer.at("kl_alone"))});
+    layers.AddRow({absl::StrCat(index++), KlText(layer.at("kl_alone")),
+                   absl::StrFormat("%.4g", layer.at("distance").get<double>())});
   }
   Table restored({{"ATTENTION IN"}, {"KL", Align::kRight}});
   restored.AddRow({"none", KlText(result.at("kl"))});
   for (const nlohmann::json& kept : result.at("restored")) {
     restored.AddRow({absl::StrCat("and ", kept.at("layer").get<int64_t>()), KlText(kept.at("kl"))});
   }
-  return absl::StrCat(layers.Render(), "\n", restored.Render(), "\nkeep_attention: [",
-                      absl::StrJoin(result.at("keep_attention").get<std::vector<int64_t>>(), ", "), "]\n");
+  Table choices({{"CHOSEN BY"}, {"LAYERS"}, {"KL", Align::kRight}});
+  choices.AddRow({"KL, one by one", LayersText(result.at("keep_attention")),
+                  KlText(result.at("restored").back().at("kl"))});
+  for (const auto& [rule, key] : {std::pair("even spacing", "evenly"), {"distance left", "farthest"}}) {
+    const nlohmann::json& choice = result.at(key);
+    choices.AddRow({rule, LayersText(choice.at("layers")), KlText(choice.at("kl"))});
+  }
+  return absl::StrCat(layers.Render(), "\n", restored.Render(), "\n", choices.Render(), "\nkeep_attention: [",
+                      LayersText(result.at("keep_attention")), "]\n");
 }
 
 }  // namespace retort

@@ -288,21 +288,30 @@ TEST(ParseProbe, WantsToKnowHowManyLayersToKeep) {
 }
 
 TEST(RenderProbe, EndsWithTheLineForTheJobFile) {
-  const nlohmann::json result = {
-      {"kl", 2.5},
-      {"layers", {{{"kl_alone", 0.25}}, {{"kl_alone", 1.125}}, {{"kl_alone", 0.5}}}},
-      {"restored", {{{"layer", 1}, {"kl", 0.75}}, {{"layer", 0}, {"kl", 0.5}}}},
-      {"keep_attention", {0, 1}}};
+  const nlohmann::json result = {{"kl", 2.5},
+                                 {"layers",
+                                  {{{"kl_alone", 0.25}, {"distance", 3.5}},
+                                   {{"kl_alone", 1.125}, {"distance", 54.375}},
+                                   {{"kl_alone", 0.5}, {"distance", 4}}}},
+                                 {"evenly", {{"layers", {0, 1}}, {"kl", 0.5}}},
+                                 {"farthest", {{"layers", {1, 2}}, {"kl", 0.625}}},
+                                 {"restored", {{{"layer", 1}, {"kl", 0.75}}, {{"layer", 0}, {"kl", 0.5}}}},
+                                 {"keep_attention", {0, 1}}};
   EXPECT_EQ(RenderProbe(result),
-            "LAYER   KL-CONVERTED-ALONE\n"
-            "    0               0.2500\n"
-            "    1               1.1250\n"
-            "    2               0.5000\n"
+            "LAYER   KL-CONVERTED-ALONE   DISTANCE-LEFT\n"
+            "    0               0.2500             3.5\n"
+            "    1               1.1250           54.38\n"
+            "    2               0.5000               4\n"
             "\n"
             "ATTENTION IN       KL\n"
             "none           2.5000\n"
             "and 1          0.7500\n"
             "and 0          0.5000\n"
+            "\n"
+            "CHOSEN BY        LAYERS       KL\n"
+            "KL, one by one   0, 1     0.5000\n"
+            "even spacing     0, 1     0.5000\n"
+            "distance left    1, 2     0.6250\n"
             "\n"
             "keep_attention: [0, 1]\n");
 }

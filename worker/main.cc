@@ -1,4 +1,6 @@
 // retort-worker: leases work from an orchestrator and trains, until it is told to stop.
+#include <signal.h>
+
 #include <iostream>
 #include <memory>
 #include <string>
@@ -27,8 +29,7 @@ namespace retort {
 namespace {
 
 // nullptr: this worker recomputes, and those above it do.
-std::unique_ptr<Relay> StartRelay(const std::string& orchestrator, Log& log) {
-  absl::StatusOr<std::string> host = HostTowards(orchestrator);
+std::unique_ptr<Relay> StartRelay(const absl::StatusOr<std::string>& host, Log& log) {
   absl::StatusOr<std::unique_ptr<Relay>> relay =
       host.ok() ? Relay::Start(*host, UseComputeThreads, log) : host.status();
   if (relay.ok()) return *std::move(relay);
@@ -42,10 +43,16 @@ int Work(const WorkerCommand& command) {
                                         : static_cast<int>(std::thread::hardware_concurrency()));
   LogBuffer shipped;
   Log log(v1::LOG_LEVEL_INFO, UnixMilliseconds, {StreamSink(std::cerr), shipped.Sink()});
-  const std::unique_ptr<Relay> relay = StartRelay(command.orchestrator, log);
-  TorchWorkshop workshop({.roots = command.roots, .memory_bytes = command.memory_bytes}, log, relay.get());
+  const absl::StatusOr<std::string> host =
+      command.host.empty() ? HostTowards(command.orchestrator) : command.host;
+  const std::unique_ptr<Relay> relay = StartRelay(host, log);
+  TorchWorkshop workshop({.roots = command.roots,
+                          .memory_bytes = command.memory_bytes,
+                          .weights_directory = command.weights_directory},
+                         log, relay.get());
   AgentOptions options;
   options.address = command.orchestrator;
+  if (host.ok()) options.host = *host;
   options.name = command.name;
   options.build_version = absl::StrCat(std::string(Version()), "+", NumericsId());
   options.capabilities = MeasureCapabilities(command.memory_bytes);
@@ -75,6 +82,7 @@ int main(int argc, char** argv) {
   retort::EnsureWaitingOfThreads(argv);
   retort::PrepareNumericProcess();
   retort::ChooseVectorMath();
+  signal(SIGPIPE, SIG_IGN);  // Gloo writes to ranks that may have gone
   const int exit_code = retort::Main(retort::Arguments(argc, argv));
   return retort::FinishOutput(retort::kWorkerName, exit_code, std::cout, std::cerr);
 }

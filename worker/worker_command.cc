@@ -31,6 +31,11 @@ std::optional<int> ParseWorkerCommand(const std::vector<std::string>& args, Work
                  "Where the orchestrator serves (default: $RETORT_ORCHESTRATOR, else localhost:7077)")
       ->type_name("HOST:PORT");
   app.add_option("--name", command.name, "This worker's name, unique in the cluster")->required();
+  app.add_option(
+         "--host", command.host,
+         "An address of this machine under which other workers reach it (default: the one that leads to the "
+         "orchestrator)")
+      ->type_name("ADDRESS");
   app.add_option("--memory", command.memory_bytes, "What a slice may take (default: all of this machine's)")
       ->type_name("BYTES")
       ->check(CLI::PositiveNumber);
@@ -45,6 +50,11 @@ std::optional<int> ParseWorkerCommand(const std::vector<std::string>& args, Work
   app.add_option("--threads", command.threads, "Compute threads (default: all cores)")
       ->type_name("N")
       ->check(CLI::Range(1, 1024));
+  app.add_option(
+         "--share-weights", command.weights_directory,
+         "Keep float32 copies of teachers here, which all workers of this machine that name it have in "
+         "memory once (default: each has its own)")
+      ->type_name("DIR");
   const std::optional<int> exit_code = ParseCommand(app, args, out, err);
   command.roots.assign(roots.begin(), roots.end());
   return exit_code;

@@ -13,6 +13,7 @@ namespace {
 using nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 
 TEST(JudgeEnd, StartsAnEndedChildAgainAfterALongerAndLongerWait) {
   const ChildVerdict first = JudgeEnd("worker-1", "log", {.signal = 9, .lived_seconds = 1}, 0, 7);
@@ -229,6 +230,23 @@ TEST(RunFailure, HasTheRunsReasonAndWhatItsTasksSayBeyondThat) {
   EXPECT_EQ(RunExitCode(error), kExitFailed);
   EXPECT_EQ(error.message(),
             "run tiny has failed: matrix_orientation layer 3 spent its budget; the loss is not a number");
+}
+
+TEST(Differences, DoNotCountTheLayersThatAProbeChose) {
+  v1::JobSpec asked = Job(7);
+  asked.mutable_student()->mutable_keep_attention()->set_auto_layers(1);
+  v1::GetReply run;
+  *run.mutable_job() = asked;
+  run.mutable_job()->mutable_student()->mutable_keep_attention()->add_layers(3);
+  EXPECT_THAT(DifferencesFromRun(run, asked, 0), IsEmpty());
+  const nlohmann::json result = {
+      {"identity",
+       {{"job",
+         {{"data", {{"seed", "7"}}},
+          {"student", {{"keepAttention", {{"autoLayers", 1}, {"layers", {3}}}}}}}}}}};
+  EXPECT_THAT(DifferencesFromResult(result, asked, 0), IsEmpty());
+  asked.mutable_student()->mutable_keep_attention()->set_auto_layers(2);
+  EXPECT_THAT(DifferencesFromRun(run, asked, 0), ElementsAre("student/keepAttention/autoLayers was 1, is 2"));
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 #include "cli/embedded/log_tail.h"
 
+#include "absl/strings/match.h"
 #include "cli/client/read_logs.h"
 #include "core/base/clock.h"
+#include "core/base/job_work.h"
 
 namespace retort {
 
@@ -39,7 +41,9 @@ bool LogTail::IsNoteworthy(const v1::LogLine& line) {
   constexpr size_t kBeginning = 40;
   constexpr double kWarnAgainSeconds = 60;
   if (line.worker_name().empty()) return false;
-  if (line.level() < v1::LOG_LEVEL_WARNING) return line.stage() == v1::STAGE_END_TO_END;
+  if (line.level() < v1::LOG_LEVEL_WARNING) {
+    return line.stage() == v1::STAGE_END_TO_END || absl::StartsWith(line.text(), kProbeLine);
+  }
   const std::string warning = line.text().substr(0, kBeginning);
   const double now = MonotonicSeconds();
   if (warning == warning_ && now - warned_seconds_ < kWarnAgainSeconds) return false;

@@ -43,6 +43,8 @@ json JobIdentity(const v1::JobSpec& job) {
   v1::JobSpec deciding = job;
   deciding.clear_name();
   deciding.clear_checkpoint();
+  v1::KeepAttention& keep = *deciding.mutable_student()->mutable_keep_attention();
+  if (keep.auto_layers() > 0) keep.clear_layers();  // a probe chose them
   std::string text;
   RETORT_CHECK(google::protobuf::util::MessageToJsonString(deciding, &text).ok()) << job.name();
   return json::parse(text);
@@ -75,7 +77,10 @@ absl::Status RefuseDifferences(const std::filesystem::path& out_dir,
 
 std::vector<std::string> DifferencesFromResult(const json& result, const v1::JobSpec& job, int threads) {
   const json& identity = result["identity"];
-  std::vector<std::string> differences = Differences(identity.value("job", json::object()), JobIdentity(job));
+  json was_job = identity.value("job", json::object());
+  const json::json_pointer keep("/student/keepAttention");
+  if (was_job.contains(keep / "autoLayers")) was_job[keep].erase("layers");
+  std::vector<std::string> differences = Differences(was_job, JobIdentity(job));
   const json was = identity.value("threads", json());
   if (threads != 0 && was != threads) {
     differences.push_back(DifferenceText("threads", was.dump(), absl::StrCat(threads)));

@@ -60,6 +60,9 @@ absl::Status Services::StartWorkers(int count, int threads_per_worker, uint64_t 
                  "--memory", absl::StrCat(memory_bytes_per_worker), "--grace",
                  absl::StrCat(options_.grace_seconds)},
         .log_file = options_.state_dir / absl::StrCat("worker-", i, ".log")};
+    if (count > 1) {
+      worker.argv.insert(worker.argv.end(), {"--share-weights", (options_.state_dir / "weights").string()});
+    }
     for (const fs::path& root : options_.roots)
       worker.argv.insert(worker.argv.end(), {"--root", root.string()});
     RETURN_IF_ERROR(Start(worker));

@@ -96,7 +96,10 @@ MemoryNeed EndToEndMemory(const v1::JobSpec& job, const v1::ModelShape& shape, u
   const uint64_t trained = job.stages().has_end_to_end() ? own : 0;
   const uint64_t tokens =
       PassSequences(EndToEndSequences(job), job.micro_batch(), ranks) * job.data().seq_len();
-  const uint64_t kept = trained == 0 ? 0 : shape.layers() * BlockKeptBytes(job, shape, tokens);
+  const uint64_t of_block = job.stages().end_to_end().activation_checkpointing()
+                                ? kFloatBytes * tokens * shape.hidden_size()
+                                : BlockKeptBytes(job, shape, tokens);
+  const uint64_t kept = trained == 0 ? 0 : shape.layers() * of_block;
   const uint64_t pass = kept + BlockPassBytes(job, shape, tokens) + HeadBytes(shape);
   return Need(teacher, own, trained, std::max(pass, kFloatBytes * student));
 }

@@ -84,6 +84,9 @@ TEST_F(JobMemory, OfEndToEndKeepsEveryLayersPassAndCopiesABiasedHead) {
   spec.set_train(v1::TRAIN_SCOPE_MIXER);
   const uint64_t kept = 2 * 4 * 8 * (16 + 32 + 18 + 24), pass = 4 * 8 * (40 + 64 + 36 + 48);
   EXPECT_EQ(EndToEndMemory(job_, shape_, 1).activations, kept + pass + 4 * 1536 * 10);
+  spec.set_activation_checkpointing(true);
+  EXPECT_EQ(EndToEndMemory(job_, shape_, 1).activations, 2 * 4 * 8 * 4 + pass + 4 * 1536 * 10);
+  spec.set_activation_checkpointing(false);
   shape_.set_biased_head(true);
   EXPECT_EQ(EndToEndMemory(job_, shape_, 1).activations, kept + pass + 4 * (1536 + 3 * 5) * 10);
 }

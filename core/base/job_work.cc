@@ -1,5 +1,7 @@
 #include "core/base/job_work.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
 
@@ -40,6 +42,8 @@ uint32_t StudentGroups(const v1::StudentSpec& student, uint32_t query_heads) {
   return per_head ? query_heads : student.groups();
 }
 
+bool AwaitsProbe(const v1::KeepAttention& keep) { return keep.auto_layers() > 0 && keep.layers().empty(); }
+
 absl::StatusOr<std::vector<uint32_t>> ConvertedLayers(uint32_t layers, const v1::KeepAttention& keep) {
   std::vector<bool> kept(layers);
   for (const uint32_t layer : keep.layers()) {
@@ -51,6 +55,9 @@ absl::StatusOr<std::vector<uint32_t>> ConvertedLayers(uint32_t layers, const v1:
   }
   if (keep.layers().empty() && keep.every() > 0) {
     for (uint64_t layer = keep.offset(); layer < layers; layer += keep.every()) kept[layer] = true;
+  }
+  if (AwaitsProbe(keep)) {
+    for (uint32_t layer = 0; layer < std::min(layers, keep.auto_layers()); ++layer) kept[layer] = true;
   }
   std::vector<uint32_t> converted;
   for (uint32_t layer = 0; layer < layers; ++layer) {

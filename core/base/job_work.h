@@ -28,8 +28,15 @@ uint64_t PassSequences(uint64_t sequences, uint64_t most, uint64_t ranks);
 // its mixer needs some.
 uint32_t StudentGroups(const v1::StudentSpec& student, uint32_t query_heads);
 
-// The layers of a teacher with `layers` layers that do not stay attention, ascending. INVALID_ARGUMENT when
-// `keep` names a layer that does not exist or keeps all.
+// How the lines of a probe begin in a worker's log.
+inline constexpr char kProbeLine[] = "probe of layers: ";
+
+// Whether a probe has still to choose the layers that stay attention.
+bool AwaitsProbe(const v1::KeepAttention& keep);
+
+// The layers of a teacher with `layers` layers that do not stay attention, ascending. While they await a
+// probe: all but the first ones, which is as many and needs the most memory, since a layer needs the teacher
+// below it. INVALID_ARGUMENT when `keep` names a layer that does not exist or keeps all.
 absl::StatusOr<std::vector<uint32_t>> ConvertedLayers(uint32_t layers, const v1::KeepAttention& keep);
 
 }  // namespace retort

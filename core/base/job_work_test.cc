@@ -59,6 +59,18 @@ TEST(ConvertedLayers, RefusesToKeepAll) {
       absl::InvalidArgumentError("student.keep_attention keeps all 4 layers: nothing is left to convert"));
 }
 
+TEST(ConvertedLayers, AreTheLastOnesUntilAProbeHasChosen) {
+  v1::KeepAttention keep;
+  keep.set_auto_layers(2);
+  EXPECT_TRUE(AwaitsProbe(keep));
+  EXPECT_EQ(ConvertedLayers(5, keep).value(), (std::vector<uint32_t>{2, 3, 4}));
+  EXPECT_EQ(ConvertedLayers(2, keep).status().code(), absl::StatusCode::kInvalidArgument);
+  keep.add_layers(1);
+  keep.add_layers(4);
+  EXPECT_FALSE(AwaitsProbe(keep));
+  EXPECT_EQ(ConvertedLayers(5, keep).value(), (std::vector<uint32_t>{0, 2, 3}));
+}
+
 TEST(TrainFiles, AreThoseOfAllPhasesInOrder) {
   v1::DataSpec data;
   data.add_train("b.bin");

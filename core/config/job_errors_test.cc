@@ -25,10 +25,11 @@ TEST_F(JobFileErrors, PointAtUnknownKeysAndSuggestTheNearest) {
             "checkpoint, evaluation, micro_batch");
   EXPECT_EQ(Errors(Edited("offset: 3", "ofset: 3")),
             "job.yaml:7:30: unknown key \"ofset\" in student.keep_attention; did you mean offset? allowed "
-            "here: every, offset");
+            "here: every, offset, auto, steps");
   EXPECT_EQ(Errors(Edited("lr: 1}", "lr: 1, batch: 3}")),
             "job.yaml:20:63: unknown key \"batch\" in stages.end_to_end; allowed here: tokens, "
-            "tokens_per_step, lr, train, labels, world_size, elastic");
+            "tokens_per_step, lr, train, labels, world_size, elastic, "
+            "activation_checkpointing");
 }
 
 TEST_F(JobFileErrors, RefuseMoreWorkersThanAStepHasSequences) {
@@ -73,8 +74,8 @@ TEST_F(JobFileErrors, PointAtTheSectionThatLacksAKey) {
             "job.yaml:16:3: stages.hidden_state_alignment.lr: missing; the key is required; give a number "
             "over 0 and at most 1");
   EXPECT_EQ(Errors(Edited("every: 4, ", "")),
-            "job.yaml:7:3: student.keep_attention.every: missing; the key is required; give a whole number "
-            "from 2 to 1024");
+            "job.yaml:7:3: student.keep_attention: lacks every or auto; give none, {every: 4, offset: 3}, "
+            "{auto: 8}, or a list of layers from 0 to 1023");
 }
 
 TEST_F(JobFileErrors, PointAtValuesOfTheWrongShape) {
@@ -213,15 +214,43 @@ TEST_F(JobFileErrors, PointAtBadKeptLayers) {
       "job.yaml:7:27: student.keep_attention.every: \"1\" is too small; give a whole number from 2 to 1024");
   EXPECT_EQ(Errors(Edited("{every: 4, offset: 3}", "all")),
             "job.yaml:7:19: student.keep_attention: \"all\" names no layers; give none, {every: 4, offset: "
-            "3}, or a list of layers from 0 to 1023");
+            "3}, {auto: 8}, or a list of layers from 0 to 1023");
   EXPECT_EQ(Errors(Edited("{every: 4, offset: 3}", "[]")),
-            "job.yaml:7:19: student.keep_attention: the list is empty; give none, {every: 4, offset: 3}, or "
-            "a list of layers from 0 to 1023");
+            "job.yaml:7:19: student.keep_attention: the list is empty; give none, {every: 4, offset: 3}, "
+            "{auto: 8}, or a list of layers from 0 to 1023");
   EXPECT_EQ(Errors(Edited("{every: 4, offset: 3}", "[1, x, 1, 1024]")),
             "job.yaml:7:23: student.keep_attention: \"x\" is no layer's number; give none, {every: 4, "
-            "offset: 3}, or a list of layers from 0 to 1023\njob.yaml:7:26: student.keep_attention: layer 1 "
-            "is given twice; remove one\njob.yaml:7:29: student.keep_attention: \"1024\" is no layer's "
-            "number; give none, {every: 4, offset: 3}, or a list of layers from 0 to 1023");
+            "offset: 3}, {auto: 8}, or a list of layers from 0 to 1023\njob.yaml:7:26: "
+            "student.keep_attention: layer 1 is given twice; remove one\njob.yaml:7:29: "
+            "student.keep_attention: \"1024\" is no layer's number; give none, {every: 4, offset: 3}, {auto: "
+            "8}, or a list of layers from 0 to 1023");
+}
+
+TEST_F(JobFileErrors, PointAtABadNumberOfLayersToProbeFor) {
+  const auto errors = [this](const std::string& kept) {
+    return Errors(Edited("{every: 4, offset: 3}", kept));
+  };
+  EXPECT_EQ(errors("{auto: -1}"),
+            "job.yaml:7:26: student.keep_attention.auto: \"-1\" is not a whole number; give a whole number "
+            "from 1 to 1023");
+  EXPECT_EQ(errors("{auto: 0}"),
+            "job.yaml:7:26: student.keep_attention.auto: \"0\" is too small; give a whole number from 1 to "
+            "1023");
+  EXPECT_EQ(errors("{auto: 2, every: 4}"),
+            "job.yaml:7:29: student.keep_attention.every: does not go with auto; remove one of them");
+  EXPECT_EQ(errors("{every: 4, steps: 10}"),
+            "job.yaml:7:30: student.keep_attention.steps: does not go with every; remove one of them");
+  EXPECT_EQ(errors("{auto: 2, layers: [1, 2]}"),
+            "job.yaml:7:29: unknown key \"layers\" in student.keep_attention; allowed here: every, offset, "
+            "auto, steps");
+  EXPECT_EQ(errors("[1, {auto: 2}]"),
+            "job.yaml:7:23: student.keep_attention: a section of keys is no layer's number; give none, "
+            "{every: 4, offset: 3}, {auto: 8}, or a list of layers from 0 to 1023");
+  const std::string yaml = Edited("{every: 4, offset: 3}", "{auto: 2}");
+  const size_t stages = yaml.find("  matrix_orientation");
+  EXPECT_EQ(Errors(yaml.substr(0, stages) + yaml.substr(yaml.find("  end_to_end"))),
+            "job.yaml:7:26: student.keep_attention.auto: a probe converts layers by matrix_orientation and "
+            "hidden_state_alignment, and the job has neither; give one, or name the layers");
 }
 
 TEST_F(JobFileErrors, OfferTheNearestMultiplesForAStep) {
@@ -438,6 +467,9 @@ TEST_F(JobFileErrors, PointAtWhatDoesNotFitTheTeacher) {
               ::testing::EndsWith("student.keep_attention: the teacher has no layer 4; give 0 to 3"));
   EXPECT_THAT(Errors(Edited("{every: 4, offset: 3}", "[0, 1, 2, 3]")),
               ::testing::HasSubstr("all 4 layers are kept"));
+  EXPECT_EQ(Errors(Edited("{every: 4, offset: 3}", "{auto: 4}")),
+            "job.yaml:7:26: student.keep_attention.auto: the teacher has 4 layers, so at most 3 can stay "
+            "attention; give fewer than 4");
 }
 
 TEST_F(JobFileErrors, NeedAtLeastOneStage) {

@@ -70,6 +70,14 @@ class KeyChecks {
       AddAt(offset, absl::StrCat(kept.offset(), " is never the remainder of a division by every: ",
                                  kept.every(), "; give 0 to ", kept.every() - 1));
     }
+    const std::string automatic = "student.keep_attention.auto";
+    const v1::StagesSpec& stages = job_.stages();
+    if (HasAll({automatic, "stages"}) && !stages.has_matrix_orientation() &&
+        !stages.has_hidden_state_alignment()) {
+      AddAt(automatic,
+            "a probe converts layers by matrix_orientation and hidden_state_alignment, and the job has "
+            "neither; give one, or name the layers");
+    }
   }
 
   void CheckStages() const {
@@ -305,6 +313,11 @@ class TeacherChecks {
   void CheckKept(uint64_t layers) const {
     const std::string key = "student.keep_attention";
     if (layers == 0 || !reader_.Has(key)) return;
+    const uint32_t chosen = job_.student().keep_attention().auto_layers();
+    if (chosen >= layers) {
+      Add(key + ".auto", absl::StrCat("the teacher has ", layers, " layers, so at most ", layers - 1,
+                                      " can stay attention; give fewer than ", chosen));
+    }
     std::set<uint64_t> kept;
     for (const uint64_t layer : job_.student().keep_attention().layers()) {
       if (layer >= layers) {
@@ -360,6 +373,9 @@ absl::StatusOr<v1::JobSpec> Load(
   v1::JobSpec job = reader.Read(root);
   if (job.student().mixer() == v1::MIXER_KIND_MAMBA2 && job.student().groups() == 0) {
     job.mutable_student()->set_groups(1);
+  }
+  if (AwaitsProbe(job.student().keep_attention()) && job.student().keep_attention().probe_steps() == 0) {
+    job.mutable_student()->mutable_keep_attention()->set_probe_steps(kProbeSteps);
   }
   KeyChecks(job, reader, errors).Run();
   check_more(job, reader, errors);

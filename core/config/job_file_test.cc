@@ -138,6 +138,17 @@ TEST_F(JobFile, KeepsAListOfLayersInItsOrder) {
   EXPECT_THAT(job->student().keep_attention().layers(), ElementsAre(5, 0, 2));
 }
 
+TEST_F(JobFile, LetsAProbeChooseLayersInItsOwnNumberOfSteps) {
+  const auto kept = [this](const std::string& written) {
+    return Load(Edited("{every: 4, offset: 3}", written))->student().keep_attention();
+  };
+  EXPECT_EQ(kept("{auto: 8}").auto_layers(), 8u);
+  EXPECT_EQ(kept("{auto: 8}").probe_steps(), 24u);
+  EXPECT_EQ(kept("{auto: 8}").every(), 0u);
+  EXPECT_EQ(kept("{auto: 8, steps: 90}").probe_steps(), 90u);
+  EXPECT_EQ(kept("none").probe_steps(), 0u);
+}
+
 TEST_F(JobFile, KeepsNoAttentionForNone) {
   const absl::StatusOr<v1::JobSpec> job = Load(Edited("{every: 4, offset: 3}", "none"));
   ASSERT_TRUE(job.ok()) << job.status();

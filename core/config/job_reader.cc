@@ -221,6 +221,7 @@ void JobReader::ReadValue(const JobKey& key, const YamlNode& value, TextPosition
     SetPresent(*scope_.message, key);
     positions_[Written(key)] = position;
     ReadSection(key.path, value, position);
+    if (key.type == Type::kKeepAttention) CheckKeptKeys(key, value, position);
   } else if (key.type == Type::kTokenFiles && value.kind == Kind::kList) {
     ReadPaths(key, value, value.position);
   } else if (key.type == Type::kPhases && value.kind == Kind::kList) {
@@ -448,6 +449,25 @@ void JobReader::ReadPhases(const JobKey& key, const YamlNode& list) {
     ReadSection(key.path, item, item.position);
     scope_ = {&job_, "", ""};
     positions_[written] = item.position;
+  }
+}
+
+void JobReader::CheckKeptKeys(const JobKey& key, const YamlNode& map, TextPosition position) {
+  std::map<std::string, TextPosition> given;
+  for (size_t i = 0; i + 1 < map.items.size(); i += 2)
+    given.emplace(map.items[i].text, map.items[i].position);
+  const auto refuse_with = [&](const char* name, const char* other) {
+    if (!given.contains(name)) return;
+    errors_.Add(given.at(name),
+                absl::StrCat(key.path, ".", name, ": does not go with ", other, "; remove one of them"));
+  };
+  if (given.contains("auto")) {
+    refuse_with("every", "auto");
+    refuse_with("offset", "auto");
+  } else if (given.contains("every")) {
+    refuse_with("steps", "every");
+  } else {
+    errors_.Add(position, absl::StrCat(key.path, ": lacks every or auto; give ", ExpectedValue(key)));
   }
 }
 

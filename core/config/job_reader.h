@@ -71,6 +71,8 @@ class JobReader {
   void ReadWeightedPath(const std::string& item, const YamlNode& section, google::protobuf::Message* message);
   void CheckWeights(const JobKey& key, const YamlNode& list, TextPosition position);
   void ReadPhases(const JobKey& key, const YamlNode& list);
+  // That the keys of a map for keep_attention go together.
+  void CheckKeptKeys(const JobKey& key, const YamlNode& map, TextPosition position);
   void ReadLayers(const JobKey& key, const YamlNode& list, TextPosition position);
 
   JobErrors& errors_;

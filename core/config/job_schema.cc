@@ -67,6 +67,7 @@ void AddTeacherAndStudent(std::vector<JobKey>& keys) {
       {.path = "student.keep_attention.every",
        .type = Type::kInteger,
        .field = "student.keep_attention.every",
+       .fallback = "",
        .min = 2,
        .max = kMaxLayers,
        .help = "Keeps every layer whose number leaves the remainder `offset` when divided by this."});
@@ -77,6 +78,23 @@ void AddTeacherAndStudent(std::vector<JobKey>& keys) {
                   .min = 0,
                   .max = kMaxLayers - 1,
                   .help = "The remainder; less than `every`."});
+  keys.push_back({.path = "student.keep_attention.auto",
+                  .type = Type::kInteger,
+                  .field = "student.keep_attention.auto_layers",
+                  .fallback = "",
+                  .min = 1,
+                  .max = kMaxLayers - 1,
+                  .help = "Keeps this many layers: a probe chooses them before the first stage, as `retort "
+                          "probe` does, and the run keeps its choice."});
+  keys.push_back({.path = "student.keep_attention.steps",
+                  .type = Type::kInteger,
+                  .field = "student.keep_attention.probe_steps",
+                  .fallback = "",
+                  .min = 1,
+                  .max = 1'000'000,
+                  .help = absl::StrCat("Steps of the probe's stage 1 and of its stage 2, at most the job's. "
+                                       "Absent: ",
+                                       kProbeSteps, ".")});
   keys.push_back({.path = "student.init",
                   .type = Type::kChoice,
                   .field = "student.init",
@@ -222,6 +240,12 @@ void AddStages(std::vector<JobKey>& keys) {
                   .fallback = "false",
                   .help = "Whether the others go on without a worker that is lost, and take another in, or "
                           "wait for its replacement; then the bits do not depend on losses."});
+  keys.push_back({.path = "stages.end_to_end.activation_checkpointing",
+                  .type = Type::kSwitch,
+                  .field = "stages.end_to_end.activation_checkpointing",
+                  .fallback = "false",
+                  .help = "Whether a block keeps its input alone and runs again in the backward pass: less "
+                          "memory, one more forward pass, the same bits."});
 }
 
 void AddRunning(std::vector<JobKey>& keys) {
@@ -345,7 +369,7 @@ std::string ExpectedValue(const JobKey& key) {
     case Type::kChoice:
       return absl::StrJoin(key.choices, " or ");
     case Type::kKeepAttention:
-      return absl::StrCat("none, {every: 4, offset: 3}, or a list of layers ", range);
+      return absl::StrCat("none, {every: 4, offset: 3}, {auto: 8}, or a list of layers ", range);
   }
   RETORT_CHECK(false) << key.path;
   return "";

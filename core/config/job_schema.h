@@ -42,6 +42,7 @@ struct JobKey {
 // The list whose sections' keys are those of every kTokenFiles.
 inline constexpr char kTrainKey[] = "data.train";
 inline constexpr int64_t kMaxWeightedFiles = 1000;
+inline constexpr uint32_t kProbeSteps = 24;  // of a probe of layers, where nobody names a number
 inline constexpr uint64_t kMaxCheckpointSeconds = 7 * 24 * 3600;
 
 // Every key, in the order of the reference; a section before its keys. Thread-safe.

@@ -101,6 +101,9 @@ std::string Time(uint32_t seconds) {
 
 std::string KeptAttention(const v1::KeepAttention& kept) {
   if (kept.every() != 0) return absl::StrCat("{every: ", kept.every(), ", offset: ", kept.offset(), "}");
+  if (kept.layers().empty() && kept.auto_layers() > 0) {
+    return absl::StrCat("{auto: ", kept.auto_layers(), ", steps: ", kept.probe_steps(), "}");
+  }
   if (kept.layers().empty()) return "none";
   std::vector<std::string> layers;
   for (const uint32_t layer : kept.layers()) layers.push_back(absl::StrCat(layer));

@@ -69,6 +69,7 @@ stages:
     labels: teacher
     world_size: auto
     elastic: false
+    activation_checkpointing: false
 checkpoint:
   every: 100
 evaluation:
@@ -78,6 +79,18 @@ evaluation:
   continuation_tokens: 32
 micro_batch: 1
 )");
+}
+
+TEST_F(JobWriter, WritesWhatAProbeChoseOrElseItsOrder) {
+  ExpectReadsAsItself(Edited("{every: 4, offset: 3}", "{auto: 3, steps: 7}"));
+  v1::JobSpec job;
+  v1::KeepAttention& keep = *job.mutable_student()->mutable_keep_attention();
+  keep.set_auto_layers(2);
+  keep.set_probe_steps(24);
+  EXPECT_EQ(WriteJob(job), "student:\n  keep_attention: {auto: 2, steps: 24}\n");
+  keep.add_layers(4);
+  keep.add_layers(7);
+  EXPECT_EQ(WriteJob(job), "student:\n  keep_attention: [4, 7]\n");
 }
 
 TEST_F(JobWriter, WritesMixturesPhasesAndTimesInOneLineEach) {

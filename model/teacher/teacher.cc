@@ -30,12 +30,15 @@ absl::Status CheckAllUsed(const WeightsDirectory& weights, const LanguageModel& 
 }
 
 // Reads what is missing of the tensors at places below `end` (ModelTensor::place).
-absl::Status LoadBelow(const std::filesystem::path& directory, int64_t end, LanguageModel& model) {
+absl::Status LoadBelow(const std::filesystem::path& directory, int64_t end, LanguageModel& model,
+                       SharedTensors* shared) {
   ASSIGN_OR_RETURN(const WeightsDirectory weights, WeightsDirectory::Open(directory));
   RETURN_IF_ERROR(CheckAllUsed(weights, model));
   for (const auto& tensor : ModelTensors(model)) {
     if (tensor.place >= end || tensor.value->defined()) continue;
-    ASSIGN_OR_RETURN(*tensor.value, weights.Read(tensor.name, tensor.shape));
+    const auto read = [&] { return weights.Read(tensor.name, tensor.shape); };
+    ASSIGN_OR_RETURN(*tensor.value,
+                     shared == nullptr ? read() : shared->Get(tensor.name, tensor.shape, read));
   }
   if (model.config.tied_head) model.head_VE = model.embedding_VE;
   return absl::OkStatus();
@@ -45,12 +48,19 @@ absl::Status LoadBelow(const std::filesystem::path& directory, int64_t end, Lang
 
 absl::StatusOr<LanguageModel> LoadWeights(const std::filesystem::path& directory, const ModelConfig& config) {
   LanguageModel model = EmptyModel(config);
-  RETURN_IF_ERROR(LoadBelow(directory, config.num_layers() + 1, model));
+  RETURN_IF_ERROR(LoadBelow(directory, config.num_layers() + 1, model, nullptr));
   return model;
 }
 
-absl::Status LoadBlocks(const std::filesystem::path& directory, int64_t blocks, LanguageModel& model) {
-  return LoadBelow(directory, blocks, model);
+absl::Status LoadBlocks(const std::filesystem::path& directory, int64_t blocks, LanguageModel& model,
+                        SharedTensors* shared) {
+  return LoadBelow(directory, blocks, model, shared);
+}
+
+void ReleaseBlocks(int64_t blocks, LanguageModel& model) {
+  for (const auto& tensor : ModelTensors(model)) {
+    if (tensor.place >= blocks) tensor.value->reset();
+  }
 }
 
 absl::StatusOr<ModelConfig> ReadTeacherConfig(const std::filesystem::path& directory) {

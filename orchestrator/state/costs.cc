@@ -7,6 +7,7 @@
 #include "core/base/check.h"
 #include "core/base/job_memory.h"
 #include "orchestrator/state/model_work.h"
+#include "orchestrator/state/reach.h"
 
 namespace retort::orchestrator {
 namespace {
@@ -132,7 +133,7 @@ RunCosts CostsOf(const State& state, const Options& options, const Run& run) {
   const bool all_serve = std::all_of(state.workers.begin(), state.workers.end(), [](const auto& worker) {
     return !worker.second.registration.activation_address().empty();
   });
-  if (all_serve) costs.relay = options.relay;
+  if (all_serve && WhyNotReached(state).empty()) costs.relay = options.relay;
   for (const v1::Stage stage :
        {v1::STAGE_MATRIX_ORIENTATION, v1::STAGE_HIDDEN_STATE_ALIGNMENT, v1::STAGE_END_TO_END}) {
     if (BudgetOf(run.record.job(), stage) != nullptr) {

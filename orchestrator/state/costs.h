@@ -29,7 +29,7 @@ struct StageCosts {
 
 struct RunCosts {
   std::map<v1::Stage, StageCosts> stages;   // of the stages that the job has
-  RelayPolicy relay = RelayPolicy::kNever;  // never, too, while a registered worker serves no activations
+  RelayPolicy relay = RelayPolicy::kNever;  // never, too, while one registered worker does not serve another
 
   double TrainWork(v1::Stage stage, uint32_t layer) const;
   // Teacher blocks 0 to `layer`: what a slice whose last layer this is runs in every step when it recomputes.

@@ -1,6 +1,7 @@
 #include "orchestrator/state/gang.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -8,13 +9,19 @@
 #include "core/base/counted.h"
 #include "core/base/status_macros.h"
 #include "orchestrator/state/callers.h"
+#include "orchestrator/state/costs.h"
 #include "orchestrator/state/lease_end.h"
 
 namespace retort::orchestrator {
 namespace {
 
-// So that generations grow across starts of the orchestrator, which keeps none.
-constexpr int kEpochShift = 24;
+// Ranks begin a step together, so one waits for another as long as their steps differ: by a neighbour on the
+// machine, a copy for a checkpoint, or a plan that knew no measurement yet.
+constexpr double kTimeoutSteps = 4;
+constexpr double kLongestTimeoutMs = 3'600'000;
+
+// Above all generations of earlier starts of the orchestrator, which keeps none, and below those of this one.
+uint64_t BeforeGenerations(const State& state) { return state.epoch << 24; }
 
 // The token that holds the rank's row now; 0: none.
 uint64_t HolderOf(const v1::TaskRecord& rank) {
@@ -30,7 +37,8 @@ std::vector<uint32_t> MissingRanks(const Run& run, const Gang& gang) {
     const uint64_t holder = HolderOf(*rank);
     const auto waits = gang.waiting.find(rank->layer());
     if (waits != gang.waiting.end() && waits->second == holder) continue;
-    if (IsElastic(run.record.job())) {
+    // Rank 0 alone publishes and reports: without it nothing of what the others did would be kept.
+    if (rank->layer() != 0 && IsElastic(run.record.job())) {
       const auto member = gang.members.find(rank->layer());
       const bool was_member = member != gang.members.end() && member->second == holder;
       if (holder == 0 || (!is_first && !was_member)) continue;
@@ -79,6 +87,21 @@ bool IsMember(const Gang& gang, uint32_t rank, uint64_t token) {
   return member != gang.members.end() && member->second == token;
 }
 
+// What a step takes on the slowest of the run's ranks, as measured or counted. 0: the job has no such step.
+double StepSeconds(const Draft& draft, uint64_t run_id) {
+  const State& state = draft.state();
+  const RunCosts costs = CostsOf(state, draft.options(), state.run(run_id));
+  const auto stage = costs.stages.find(v1::STAGE_END_TO_END);
+  if (stage == costs.stages.end()) return 0;
+  double slowest = std::numeric_limits<double>::infinity();
+  for (const auto& [worker_id, target] : state.placement.targets) {
+    const Worker* const worker = draft.FindWorker(worker_id);
+    if (target.run_id != run_id || target.stage != v1::STAGE_END_TO_END || worker == nullptr) continue;
+    slowest = std::min(slowest, worker->speed_gflops());
+  }
+  return stage->second.typical_train_work / draft.run(run_id).world_size() / slowest;
+}
+
 }  // namespace
 
 std::vector<const v1::TaskRecord*> RanksOf(const Run& run) {
@@ -117,11 +140,14 @@ void CompleteOtherRanks(Draft& draft, uint64_t run_id) {
   }
 }
 
-v1::Gang GangOf(const Options& options, const v1::RunRecord& run) {
+v1::Gang GangOf(const Draft& draft, uint64_t run_id) {
+  const v1::RunRecord& run = draft.run(run_id);
   v1::Gang gang;
   gang.set_world_size(run.world_size());
   gang.set_elastic(IsElastic(run.job()));
-  gang.set_timeout_ms(static_cast<uint32_t>(options.gang_timeout_ms));
+  const double timeout_ms = std::max(static_cast<double>(draft.options().gang_timeout_ms),
+                                     kTimeoutSteps * 1000 * StepSeconds(draft, run_id));
+  gang.set_timeout_ms(static_cast<uint32_t>(std::min(timeout_ms, kLongestTimeoutMs)));
   return gang;
 }
 
@@ -148,7 +174,7 @@ Decision<v1::JoinGangReply> DecideJoinGang(const Moment& now, const State& state
       if (HolderOf(run.tasks.at({v1::STAGE_END_TO_END, waiting})) == token) gang.members[waiting] = token;
     }
     gang.waiting.clear();
-    gang.generation = std::max({gang.generation, request.after_generation(), state.epoch << kEpochShift}) + 1;
+    gang.generation = std::max({gang.generation, request.after_generation(), BeforeGenerations(state)}) + 1;
     SetPlace(gang, rank, decision.reply);
     decision.reason = absl::StrCat("generation ", gang.generation, " of ", NameOf(run.record), ": ",
                                    Counted(gang.members.size(), "rank"));
@@ -173,16 +199,22 @@ absl::Status CheckMember(const State& state, const v1::RendezvousRequest& reques
                                                     " is over: the run is at generation ", gang.generation));
 }
 
-uint64_t ReformGeneration(const Run& run, const Lease& lease) {
+uint64_t ReformGeneration(const State& state, const Lease& lease) {
+  const Run& run = state.run(lease.record.run_id());
   const Gang& gang = run.gang;
   const uint32_t rank = lease.record.first_layer();
   if (lease.record.stage() != v1::STAGE_END_TO_END || !IsElastic(run.record.job())) return 0;
-  if (!IsMember(gang, rank, lease.record.token())) return 0;
+  // Since the orchestrator's start no generation was formed: who does not wait may be in one of before.
+  const auto waits = gang.waiting.find(rank);
+  const bool is_waiting = waits != gang.waiting.end() && waits->second == lease.record.token();
+  const bool is_old_member = gang.members.empty() && !is_waiting;
+  if (!is_old_member && !IsMember(gang, rank, lease.record.token())) return 0;
   const bool somebody_new = std::any_of(gang.waiting.begin(), gang.waiting.end(), [&](const auto& waiting) {
     const auto& [other, token] = waiting;
     return !IsMember(gang, other, token) && HolderOf(run.tasks.at({v1::STAGE_END_TO_END, other})) == token;
   });
-  return somebody_new ? gang.generation : 0;
+  if (!somebody_new) return 0;
+  return is_old_member ? BeforeGenerations(state) : gang.generation;
 }
 
 }  // namespace retort::orchestrator

@@ -23,18 +23,20 @@ void AddRanks(Draft& draft, uint64_t run_id, uint32_t world_size);
 // Rank 0 has published the last step: the other ranks are DONE, whoever holds them.
 void CompleteOtherRanks(Draft& draft, uint64_t run_id);
 
-v1::Gang GangOf(const Options& options, const v1::RunRecord& run);
+// What a slice says of its gang, at the grant. A collective may last as long as some steps, as they are
+// measured or planned then, and options.gang_timeout_ms at least.
+v1::Gang GangOf(const Draft& draft, uint64_t run_id);
 
 // Forms a generation when all its ranks wait: every rank of the run, and when it is elastic those whose
-// leases stand, without those that have been in no generation yet and still load.
+// leases stand, rank 0's among them, without those that have been in no generation yet and still load.
 Decision<v1::JoinGangReply> DecideJoinGang(const Moment& now, const State& state, const Options& options,
                                            const v1::JoinGangRequest& request);
 
 // OK when the caller is a member of this generation and it is its run's last; `run_id` is then the run's.
 absl::Status CheckMember(const State& state, const v1::RendezvousRequest& request, uint64_t& run_id);
 
-// The generation that the lease's rank shall leave after the step under way, since another waits to be taken
-// in; 0: none.
-uint64_t ReformGeneration(const Run& run, const Lease& lease);
+// The newest generation that the lease's rank shall leave after the step under way, should it be in it or in
+// an older one, since another waits to be taken in; 0: none.
+uint64_t ReformGeneration(const State& state, const Lease& lease);
 
 }  // namespace retort::orchestrator

@@ -124,7 +124,7 @@ TEST_F(GangTest, WaitsForTheWorkersThatItNeedsAndSaysHowMany) {
   Submit(Job(3), {"a", "b"});
   TakeRanks({"a", "b"});
   EXPECT_TRUE(slice_.empty());
-  EXPECT_THAT(Reason(), HasSubstr("end_to_end waits for 1 more workers: its 3 ranks train together, and 2 of "
+  EXPECT_THAT(Reason(), HasSubstr("end_to_end waits for 1 more worker: its 3 ranks train together, and 2 of "
                                   "2 workers can be ranks together"));
   cluster_.Register("c");
   TakeRanks({"a", "b", "c"});
@@ -219,6 +219,48 @@ TEST_F(GangTest, ElasticGoesOnWithoutALostRankAndTakesItInAgain) {
   EXPECT_EQ(cluster_.Heartbeat(name_[0]).reply.verdict().reform_generation(), 0u);
 }
 
+TEST_F(GangTest, ElasticGoesOnWithoutAnyRankButRankZero) {
+  Submit(Job(3, true), {"a", "b", "c"});
+  TakeRanks({"a", "b", "c"});
+  Join(1);
+  Join(2);
+  const uint64_t first = Join(0).generation();
+  LoseRank(0);
+  Join(1, first);
+  const v1::JoinGangReply waits = Join(2, first);
+  EXPECT_EQ(waits.generation(), 0u);
+  EXPECT_THAT(waits.reason(), HasSubstr("waits for rank 0 (nobody holds it) of 3 ranks"));
+  cluster_.Replan();
+  EXPECT_THAT(Reason(), HasSubstr("waits for a worker for rank 0, which alone publishes"));
+  cluster_.Advance(2'000);
+  cluster_.Replan();
+  TakeRanks({name_[0]});
+  ASSERT_TRUE(slice_.contains(0));
+  EXPECT_EQ(Join(0).world_size(), 3u);
+}
+
+TEST_F(GangTest, ElasticTakesANewRankInAfterARestart) {
+  Submit(Job(3, true), {"a", "b"});
+  TakeRanks({"a", "b"});
+  Join(1);
+  const uint64_t before = Join(0).generation();
+  cluster_.Restart();
+  for (const char* name : {"a", "b", "c"}) cluster_.Register(name);
+  cluster_.Replan();
+  TakeRanks({"c"});
+  ASSERT_TRUE(slice_.contains(2));
+  EXPECT_EQ(cluster_.Heartbeat(name_[0]).reply.verdict().reform_generation(), 0u) << "rank 2 still loads";
+  EXPECT_EQ(Join(2).generation(), 0u);
+  const uint64_t told = cluster_.Heartbeat(name_[0]).reply.verdict().reform_generation();
+  EXPECT_GE(told, before);
+  EXPECT_EQ(cluster_.Heartbeat(name_[2]).reply.verdict().reform_generation(), 0u) << "it waits already";
+  Join(1, before);
+  const v1::JoinGangReply grown = Join(0, before);
+  EXPECT_EQ(grown.world_size(), 3u);
+  EXPECT_GT(grown.generation(), told) << "what was said before is not of it";
+  EXPECT_EQ(cluster_.Heartbeat(name_[0]).reply.verdict().reform_generation(), 0u);
+}
+
 TEST_F(GangTest, ElasticBeginsWithTheRanksThatAreThere) {
   Submit(Job(3, true), {"a", "b"});
   TakeRanks({"a", "b"});
@@ -253,6 +295,32 @@ TEST_F(GangTest, RankZerosLastPublishEndsTheOthers) {
   cluster_.Publish(name_[0], slice_[0].token(), {0}, 10, 1, v1::PUBLISH_KIND_RESULT);
   cluster_.Complete(name_[0], slice_[0].token(), {0});
   EXPECT_EQ(cluster_.RunStateOf(run_id_), v1::RUN_STATE_SUCCEEDED);
+}
+
+TEST_F(GangTest, AStepsWorkIsThatOfTheRanksThatTookIt) {
+  Submit(Job(3, true), {"a", "b"});
+  TakeRanks({"a", "b"});
+  Join(1);
+  Join(0);
+  cluster_.Heartbeat(name_[0], 3, 5.0);
+  cluster_.Publish(name_[0], slice_[0].token(), {0}, 3);
+  EXPECT_EQ(RankRow(0).train_seconds_per_step(), 10.0);
+}
+
+TEST_F(GangTest, ACollectiveMayLastAsLongAsFourSteps) {
+  Submit(Job(2), {"a", "b"});
+  TakeRanks({"a", "b"});
+  EXPECT_EQ(slice_[1].gang().timeout_ms(), 10'000u);
+  Join(1);
+  Join(0);
+  cluster_.Heartbeat(name_[0], 3, 5.0);
+  cluster_.Publish(name_[0], slice_[0].token(), {0}, 3);
+  LoseRank(1);
+  cluster_.Advance(2'000);
+  cluster_.Replan();
+  TakeRanks({name_[1]});
+  ASSERT_TRUE(slice_.contains(1));
+  EXPECT_EQ(slice_[1].gang().timeout_ms(), 20'000u);
 }
 
 TEST_F(GangTest, AReplacementStartsFromRankZerosCheckpoint) {

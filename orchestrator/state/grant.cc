@@ -76,7 +76,7 @@ v1::Slice SliceOf(const Draft& draft, const Lease& lease) {
     *slice.mutable_relay() = RelayOrdersOf(draft, lease);
     return slice;
   }
-  *slice.mutable_gang() = GangOf(draft.options(), run);
+  *slice.mutable_gang() = GangOf(draft, record.run_id());
   for (const auto& [id, task] : draft.state().run(record.run_id()).tasks) {
     const bool is_earlier =
         id.stage == v1::STAGE_MATRIX_ORIENTATION || id.stage == v1::STAGE_HIDDEN_STATE_ALIGNMENT;

@@ -88,7 +88,7 @@ void JudgeLease(Draft& draft, const Lease& lease, const v1::SliceProgress& progr
     verdict.set_yield_within_ms(static_cast<uint32_t>(draft.options().yield_within_ms));
   } else {
     verdict.set_action(v1::LEASE_ACTION_CONTINUE);
-    verdict.set_reform_generation(ReformGeneration(state.run(lease.record.run_id()), lease));
+    verdict.set_reform_generation(ReformGeneration(state, lease));
   }
   const v1::Stage stage = lease.record.stage();
   if (stage == v1::STAGE_MATRIX_ORIENTATION || stage == v1::STAGE_HIDDEN_STATE_ALIGNMENT) {

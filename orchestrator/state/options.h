@@ -20,16 +20,16 @@ struct Options {
   int64_t lease_margin_ms = 5'000;
   int64_t yield_within_ms = 30'000;  // from the first heartbeat's reply that asks
 
-  // Of a collective of stage 3. A rank that stands still for longer has left its generation. Less than the
-  // part of a worker's grace in which the step under way may end (worker/agent), so that a rank whose peer
-  // hangs saves what it has.
+  // Of a collective of stage 3 at least; where four steps take longer, that. A rank that stands still for
+  // longer has left its generation. Less than the part of a worker's grace in which the step under way may
+  // end (worker/agent), so that a rank whose peer hangs saves what it has.
   int64_t gang_timeout_ms = 10'000;
 
   int64_t request_keep_ms = 48 * 3'600'000LL;  // of request ids, by the wall clock
 
   // How many attempts of a task may be lost to each cause: the one that makes it so many fails the task. A
   // job's fault does not go away by itself. But a loss that is not a number, or an exception of LibTorch, may
-  // also be a fault of the machine, from which one repetition tells it. PREPARE only reads: its first one
+  // also be a fault of the machine, from which one repetition tells it. PREPARE mostly reads: its first one
   // counts.
   uint32_t user_error_budget = 2;
   uint32_t infrastructure_budget = 10;

@@ -1,7 +1,11 @@
 #include "orchestrator/state/prepared.h"
 
+#include <algorithm>
+#include <functional>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "core/base/job_work.h"
 #include "core/base/status_macros.h"
 #include "orchestrator/state/lease_end.h"
@@ -10,6 +14,23 @@ namespace retort::orchestrator {
 namespace {
 
 constexpr uint32_t kMaxLayers = 1024;
+
+absl::Status CheckProbed(const v1::KeepAttention& keep, const v1::PreparedRun& prepared) {
+  if (prepared.has_probed() != AwaitsProbe(keep)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "Complete: the job asks for ", AwaitsProbe(keep) ? "a" : "no", " probe, and `probed` is ",
+        prepared.has_probed() ? "there" : "absent: is the worker older than the orchestrator?"));
+  }
+  const auto& layers = prepared.probed().layers();
+  const bool ascend =
+      std::adjacent_find(layers.begin(), layers.end(), std::greater_equal<>()) == layers.end();
+  const bool exist = layers.empty() || layers[layers.size() - 1] < prepared.shape().layers();
+  const bool fit = static_cast<uint32_t>(layers.size()) == keep.auto_layers() && ascend && exist;
+  if (!prepared.has_probed() || fit) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("Complete: probed.layers are ", absl::StrJoin(layers, ", "),
+                                                 "; ", keep.auto_layers(), " of ", prepared.shape().layers(),
+                                                 " are to be kept, ascending"));
+}
 
 absl::Status CheckPrepared(const v1::JobSpec& job, const v1::PreparedRun& prepared) {
   const v1::ModelShape& shape = prepared.shape();
@@ -29,7 +50,7 @@ absl::Status CheckPrepared(const v1::JobSpec& job, const v1::PreparedRun& prepar
         absl::StrCat("Complete: inputs must have the teacher's SHA-256 and those of ", files,
                      " data files, 32 bytes each"));
   }
-  return absl::OkStatus();
+  return CheckProbed(job.student().keep_attention(), prepared);
 }
 
 v1::TaskRecord MakeTask(uint64_t run_id, TaskId id, uint64_t total_steps) {
@@ -49,18 +70,22 @@ absl::Status CompletePrepare(Draft& draft, const Lease& lease, const v1::Prepare
   v1::RunRecord& run = draft.EditRun(run_id);
   *run.mutable_shape() = prepared.shape();
   *run.mutable_inputs() = prepared.inputs();
+  v1::StudentSpec& student = *run.mutable_job()->mutable_student();
+  if (prepared.has_probed()) *student.mutable_keep_attention()->mutable_layers() = prepared.probed().layers();
   absl::StatusOr<std::vector<v1::TaskRecord>> tasks = MakeTasks(run);
   if (!tasks.ok()) {
     run.clear_shape();
     run.clear_inputs();
+    if (prepared.has_probed()) student.mutable_keep_attention()->clear_layers();
     EndLease(draft, lease.record.token(), {v1::END_CAUSE_USER_ERROR, std::string(tasks.status().message())});
     return absl::OkStatus();
   }
   v1::EventRecord& event = draft.AddEvent(v1::EVENT_KIND_RUN_PREPARED);
   event.set_run_id(run_id);
-  event.set_text(absl::StrFormat("teacher of %u layers, width %u, vocabulary %u; %d tasks",
-                                 run.shape().layers(), run.shape().hidden_size(), run.shape().vocab_size(),
-                                 tasks->size()));
+  event.set_text(
+      absl::StrFormat("teacher of %u layers, width %u, vocabulary %u; %d tasks%s", run.shape().layers(),
+                      run.shape().hidden_size(), run.shape().vocab_size(), tasks->size(),
+                      prepared.has_probed() ? absl::StrCat("; ", prepared.probed().reason()) : ""));
   for (v1::TaskRecord& task : *tasks) draft.AddTask(std::move(task));
   return absl::OkStatus();
 }

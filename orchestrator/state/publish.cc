@@ -61,14 +61,20 @@ absl::Status CheckPublish(const Draft& draft, const Lease& lease, const v1::Begi
   return absl::OkStatus();
 }
 
+// A step of a gang is as much work as its ranks do together: those of its generation, which may be fewer than
+// the run's where it is elastic.
+double RanksThatStep(const Draft& draft, const v1::TaskRecord& task) {
+  if (task.stage() != v1::STAGE_END_TO_END) return 1;
+  const size_t members = draft.state().run(task.run_id()).gang.members.size();
+  return members > 0 ? static_cast<double>(members) : draft.run(task.run_id()).world_size();
+}
+
 // What was measured goes with the step, and plans the run's later slices.
 void KeepMeasured(const Draft& draft, const Lease& lease, v1::TaskRecord& task) {
   const Worker* const worker = draft.FindWorker(lease.record.worker_id());
   for (const v1::LayerProgress& layer : lease.progress.layers()) {
     if (layer.layer() != task.layer() || !(layer.train_seconds_per_step() > 0) || worker == nullptr) continue;
-    // A step of the gang is as much work as its ranks do together.
-    const uint32_t ranks = task.stage() == v1::STAGE_END_TO_END ? draft.run(task.run_id()).world_size() : 1;
-    task.set_train_seconds_per_step(layer.train_seconds_per_step() * ranks);
+    task.set_train_seconds_per_step(layer.train_seconds_per_step() * RanksThatStep(draft, task));
     task.set_teacher_seconds_per_step(lease.progress.teacher_seconds_per_step());
     task.set_measured_gflops(worker->speed_gflops());
   }

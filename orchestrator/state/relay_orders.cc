@@ -6,6 +6,7 @@
 
 #include "orchestrator/state/costs.h"
 #include "orchestrator/state/open_layers.h"
+#include "orchestrator/state/reach.h"
 
 namespace retort::orchestrator {
 namespace {
@@ -46,14 +47,19 @@ bool IsHeard(const Draft& draft, const Worker* worker) {
                                   kSilentIntervals * draft.options().heartbeat_interval_ms;
 }
 
-// Whom one can pull from.
-bool Serves(const Draft& draft, const Worker* worker) {
-  return IsHeard(draft, worker) && !worker->registration.activation_address().empty();
+// Whether `puller` can pull from it.
+bool Serves(const Draft& draft, const Worker* worker, uint64_t puller_id) {
+  const Worker* const puller = draft.FindWorker(puller_id);
+  return IsHeard(draft, worker) && puller != nullptr && !worker->registration.activation_address().empty() &&
+         IsReachedFrom(*worker, *puller);
 }
 
-void OfferUpstream(const Draft& draft, const Worker* worker, uint32_t last_layer, v1::RelayOrders& orders) {
+void OfferUpstream(const Draft& draft, const Worker* worker, uint64_t puller_id, uint32_t last_layer,
+                   v1::RelayOrders& orders) {
   const uint32_t boundary = last_layer + 1;
-  if (!Serves(draft, worker) || (orders.has_upstream() && orders.upstream().boundary() >= boundary)) return;
+  if (!Serves(draft, worker, puller_id) ||
+      (orders.has_upstream() && orders.upstream().boundary() >= boundary))
+    return;
   orders.mutable_upstream()->set_worker_name(worker->name());
   orders.mutable_upstream()->set_address(worker->registration.activation_address());
   orders.mutable_upstream()->set_boundary(boundary);
@@ -75,7 +81,7 @@ v1::InputSource ChooseInput(const Draft& draft, uint64_t run_id, uint64_t worker
     if (last_layer < first_layer) below = std::max(below.value_or(0), last_layer);
   };
   for (const auto& [token, range] : HeldRanges(draft, run_id)) {
-    if (Serves(draft, HolderOf(draft, range))) consider(range.last_layer);
+    if (Serves(draft, HolderOf(draft, range), worker_id)) consider(range.last_layer);
   }
   for (const auto& [other_id, target] : draft.state().placement.targets) {
     const bool is_others = other_id != worker_id && target.run_id == run_id;
@@ -96,7 +102,9 @@ v1::RelayOrders RelayOrdersOf(const Draft& draft, const Lease& lease) {
     if (token == record.token() || range.lease == nullptr) continue;
     const Worker* const holder = HolderOf(draft, range);
     const v1::LeaseRecord& other = range.lease->record;
-    if (pulls && range.last_layer < held.front()) OfferUpstream(draft, holder, range.last_layer, orders);
+    if (pulls && range.last_layer < held.front()) {
+      OfferUpstream(draft, holder, record.worker_id(), range.last_layer, orders);
+    }
     const bool is_above = range.first_layer > held.back() && other.input() == v1::INPUT_SOURCE_RELAY &&
                           other.stage() <= record.stage();
     if (is_above && IsHeard(draft, holder)) {
@@ -109,7 +117,9 @@ v1::RelayOrders RelayOrdersOf(const Draft& draft, const Lease& lease) {
                        worker_id != record.worker_id() && state.LeaseOf(worker_id) == nullptr;
     if (!comes) continue;
     const Worker* const worker = draft.FindWorker(worker_id);
-    if (pulls && target.last_layer < held.front()) OfferUpstream(draft, worker, target.last_layer, orders);
+    if (pulls && target.last_layer < held.front()) {
+      OfferUpstream(draft, worker, record.worker_id(), target.last_layer, orders);
+    }
     if (target.first_layer <= held.back() || !IsHeard(draft, worker)) continue;
     const v1::TaskRecord* const task = state.FindTask(record.run_id(), {record.stage(), target.first_layer});
     if (task != nullptr && task->state() == v1::TASK_STATE_PENDING) LowerStep(task->step(), orders);

@@ -161,8 +161,9 @@ class Planner {
         const size_t able = view.demand.eligible.size();
         reason =
             view.demand.at_least > 1 && able < view.demand.at_least
-                ? absl::StrFormat("end_to_end waits for %d more workers: its %d ranks train together, and %s",
-                                  view.demand.at_least - able, view.demand.at_least, view.eligibility)
+                ? absl::StrFormat("end_to_end waits for %s: its %d ranks train together, and %s",
+                                  Counted(view.demand.at_least - able, "more worker"), view.demand.at_least,
+                                  view.eligibility)
                 : absl::StrCat("waits for a worker: ", Counted(able, "worker"), " could do it, and ",
                                able == 1 ? "has" : "have", " a run of a higher priority or an older one");
       }
@@ -223,6 +224,9 @@ class Planner {
     std::string reason = absl::StrCat("end_to_end on ", Counted(names.size(), "rank"), ": ",
                                       absl::StrJoin(names, ", "), "; ", view.eligibility);
     const uint32_t ranks = view.run->record.world_size();
+    if (ranks > 0 && !worker_of_rank.contains(0)) {
+      absl::StrAppend(&reason, "; waits for a worker for rank 0, which alone publishes");
+    }
     if (ranks > names.size() && !IsElastic(view.run->record.job())) {
       absl::StrAppend(&reason, "; waits for ", ranks - names.size(), " more, as it has ",
                       Counted(ranks, "rank"));

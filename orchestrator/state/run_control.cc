@@ -67,6 +67,15 @@ absl::Status CheckJob(const v1::JobSpec& job) {
                      "above 0 for each"));
   }
   const v1::StagesSpec& stages = job.stages();
+  const v1::KeepAttention& keep = job.student().keep_attention();
+  const bool can_probe = keep.layers().empty() && keep.every() == 0 && keep.probe_steps() > 0 &&
+                         (stages.has_matrix_orientation() || stages.has_hidden_state_alignment());
+  if (keep.auto_layers() > 0 && !can_probe) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "job ", job.name(),
+        ": student.keep_attention has auto_layers; that needs probe_steps and stage 1 or 2, and goes without "
+        "layers and every: remove those, or auto_layers"));
+  }
   if (stages.has_matrix_orientation()) {
     RETURN_IF_ERROR(CheckBudget("matrix_orientation", stages.matrix_orientation().budget(), job));
   }

@@ -292,6 +292,67 @@ TEST_F(RunControl, MakesATaskForEachConvertedLayerOfEachStage) {
   EXPECT_EQ(cluster_.state.FindLease(slice.token())->record.layer_count(), 5);
 }
 
+class ProbedRun : public RunControl {
+ protected:
+  ProbedRun() {
+    cluster_.Register("a");
+    job_.mutable_student()->mutable_keep_attention()->set_auto_layers(2);
+    job_.mutable_student()->mutable_keep_attention()->set_probe_steps(24);
+  }
+  v1::PreparedRun Probed(std::initializer_list<uint32_t> layers) const {
+    v1::PreparedRun prepared = Prepared(job_, 6);
+    prepared.mutable_probed()->mutable_layers()->Add(layers.begin(), layers.end());
+    prepared.mutable_probed()->set_reason("keeps attention in two layers");
+    return prepared;
+  }
+
+  v1::JobSpec job_ = SixLayerJob();
+};
+
+TEST_F(ProbedRun, KeepsTheLayersThatItsWorkerChose) {
+  const uint64_t run_id = cluster_.Submit(job_);
+  const v1::PreparedRun prepared = Probed({1, 4});
+  cluster_.Complete("a", cluster_.TakeSlice("a").token(), {0}, &prepared);
+  EXPECT_THAT(cluster_.EventsOf(v1::EVENT_KIND_RUN_PREPARED).at(0).text(),
+              HasSubstr("9 tasks; keeps attention in two layers"));
+  cluster_.Restart();
+  cluster_.Register("a");
+  const v1::Slice slice = cluster_.TakeSlice("a");
+  EXPECT_THAT(TestCluster::LayersOf(slice), ElementsAre(0, 2, 3, 5));
+  EXPECT_THAT(slice.job().student().keep_attention().layers(), ElementsAre(1, 4));
+  EXPECT_EQ(slice.job().student().keep_attention().auto_layers(), 2u);
+  EXPECT_EQ(cluster_.state.run(run_id).tasks.size(), 10u);
+}
+
+TEST_F(ProbedRun, RefusesAPreparationWithoutAFittingChoice) {
+  cluster_.Submit(job_);
+  const uint64_t token = cluster_.TakeSlice("a").token();
+  const v1::PreparedRun none = Prepared(job_, 6);
+  EXPECT_THAT(std::string(cluster_.TryComplete("a", token, {0}, &none).message()),
+              HasSubstr("the job asks for a probe, and `probed` is absent"));
+  for (const auto& layers : {std::initializer_list<uint32_t>{1}, {4, 1}, {1, 1}, {1, 6}}) {
+    const v1::PreparedRun prepared = Probed(layers);
+    EXPECT_THAT(std::string(cluster_.TryComplete("a", token, {0}, &prepared).message()),
+                HasSubstr("2 of 6 are to be kept, ascending"));
+  }
+}
+
+TEST_F(ProbedRun, IsNotMadeOfAJobThatNamesItsLayersToo) {
+  const auto refusal = [&](const v1::JobSpec& job) {
+    v1::SubmitRequest request;
+    request.set_request_id("x");
+    *request.mutable_job() = job;
+    return std::string(
+        DecideSubmit(cluster_.now, cluster_.state, cluster_.options, request).status.message());
+  };
+  job_.mutable_student()->mutable_keep_attention()->add_layers(3);
+  EXPECT_THAT(refusal(job_), HasSubstr("student.keep_attention has auto_layers"));
+  job_.mutable_student()->mutable_keep_attention()->clear_layers();
+  EXPECT_EQ(refusal(job_), "");
+  job_.mutable_student()->mutable_keep_attention()->set_probe_steps(0);
+  EXPECT_THAT(refusal(job_), HasSubstr("that needs probe_steps and stage 1 or 2"));
+}
+
 TEST_F(RunControl, RefusesAnIncompletePreparation) {
   cluster_.Register("a");
   cluster_.Submit(SixLayerJob());

@@ -9,9 +9,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "core/base/counted.h"
+#include "core/base/job_work.h"
 #include "core/base/status_macros.h"
 #include "orchestrator/state/model_work.h"
 #include "orchestrator/state/prepared.h"
+#include "orchestrator/state/reach.h"
 #include "orchestrator/state/run_control.h"
 #include "orchestrator/state/run_cut.h"
 #include "orchestrator/state/run_view.h"
@@ -80,6 +82,13 @@ class PlanMaker {
     std::stable_sort(workers_.begin(), workers_.end(),
                      [](const auto& a, const auto& b) { return a.limits.speed > b.limits.speed; });
     if (workers_.empty()) Say(view.waits_for);
+    const v1::KeepAttention& keep = run_.record.job().student().keep_attention();
+    if (AwaitsProbe(keep)) {
+      Say(absl::StrFormat(
+          "a probe will choose the %d layers that stay attention; the first ones stand for them "
+          "here",
+          keep.auto_layers()));
+    }
   }
 
   v1::PlanReply Make() {
@@ -225,14 +234,19 @@ class PlanMaker {
       return Say(absl::StrFormat(
           "input is recomputed, because %s: %d slices run %.2f teacher passes a step together; a relay would "
           "run 1 and send %.1f MB a step over each boundary",
-          draft_.options().relay == RelayPolicy::kNever ? "the orchestrator was started with --relay never"
-                                                        : "not every worker serves activations",
-          cut.ranges.size(), passes, hop_megabytes));
+          WhyNoRelay(), cut.ranges.size(), passes, hop_megabytes));
     }
     for (const auto& [worker_id, range] : cut.ranges) SayBoundary(range, WorkerOf(worker_id));
     Say(absl::StrFormat(
         "%d slices run %.2f teacher passes a step together; if all recomputed their input it would be %.2f",
         cut.ranges.size(), passes, passes_recomputed));
+  }
+
+  std::string WhyNoRelay() const {
+    if (draft_.options().relay == RelayPolicy::kNever)
+      return "the orchestrator was started with --relay never";
+    const std::string why_not = WhyNotReached(draft_.state());
+    return why_not.empty() ? "not every worker serves activations" : why_not;
   }
 
   void SayBoundary(const WorkerRange& range, const CutCandidate& worker) {
@@ -305,8 +319,8 @@ class PlanMaker {
         "end_to_end runs on %s, and takes %.4g s of its %.4g s to measure teacher and student",
         ranks == 1 ? "one worker" : absl::StrCat(ranks, " workers together"), evaluation, seconds));
     if (fitting.size() < ranks) {
-      Say(absl::StrFormat("end_to_end waits for %d more workers: its %d ranks train together",
-                          ranks - fitting.size(), ranks));
+      Say(absl::StrFormat("end_to_end waits for %s: its %d ranks train together",
+                          Counted(ranks - fitting.size(), "more worker"), ranks));
     }
     if (layers_.empty() || reply_.stages_size() > 1) *reply_.mutable_seconds() = Assumed(seconds_ + seconds);
   }

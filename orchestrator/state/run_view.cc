@@ -9,6 +9,7 @@
 #include "core/base/counted.h"
 #include "core/base/job_work.h"
 #include "orchestrator/state/gang.h"
+#include "orchestrator/state/reach.h"
 
 namespace retort::orchestrator {
 namespace {
@@ -90,10 +91,11 @@ void FindEligible(const Draft& draft, RunView& view) {
   }
 }
 
-// Those of `workers` that can be ranks of a gang of `ranks` at once: as many on one host as its memory holds.
-// The run's own come first.
+// Those of `workers` that can be ranks of a gang of `ranks` at once: that reach each other, and as many on
+// one host as its memory holds. The run's own come first.
 std::vector<uint64_t> FittingTogether(const Draft& draft, const v1::RunRecord& run,
                                       std::vector<uint64_t> workers, uint64_t ranks) {
+  if (ranks > 1) workers = ReachingEachOther(draft, workers, run.run_id());
   const double bytes = EndToEndBytes(run.job(), run.shape(), ranks);
   std::stable_partition(workers.begin(), workers.end(), [&](uint64_t id) {
     const Lease* const lease = draft.state().LeaseOf(id);
@@ -126,11 +128,13 @@ void FitRanks(const Draft& draft, RunView& view) {
   if (is_auto && view.demand.workers > 0) view.demand.workers = ranks;
   view.demand.eligible = FittingTogether(draft, run, std::move(view.demand.eligible), ranks);
   const uint64_t tried = is_auto ? std::min<uint64_t>(ranks + 1, sequences) : ranks;
+  const std::string why_not = WhyNotReached(draft.state());
   view.eligibility = absl::StrFormat(
       "%d of %s can be ranks together, %d could be one alone: each of %d would need %.1f GiB, and a step "
       "has %s",
       view.demand.eligible.size(), Counted(draft.state().workers.size(), "worker"), able, tried,
       EndToEndBytes(run.job(), run.shape(), tried) / 1073741824.0, Counted(sequences, "sequence"));
+  if (!why_not.empty()) absl::StrAppend(&view.eligibility, "; ", why_not);
 }
 
 // Of PREPARE: one worker, unless one that cannot be asked holds it, or it is in back-off.

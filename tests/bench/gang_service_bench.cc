@@ -41,7 +41,8 @@ double StepSeconds(Cluster& cluster, const v1::JobSpec& job) {
   std::vector<double> seconds;
   for (std::string line; std::getline(lines, line);) {
     const nlohmann::json step = nlohmann::json::parse(line);
-    if (step["stage"] == "end_to_end" && step["step"] != 1) seconds.push_back(step["step_seconds"]);
+    if (step["stage"] != "end_to_end" || step["step"] == 1) continue;
+    seconds.push_back(step["step_seconds"].get<double>() / job.stages().end_to_end().world_size());
   }
   RETORT_CHECK(seconds.size() == kSteps - 1) << seconds.size();
   std::sort(seconds.begin(), seconds.end());

@@ -129,8 +129,8 @@ class TimedWorkshop : public Workshop {
  public:
   TimedWorkshop(Workshop& workshop, Turns& turns) : workshop_(workshop), turns_(turns) {}
 
-  absl::StatusOr<v1::PreparedRun> Prepare(const v1::JobSpec& job, const std::atomic<bool>& stop) override {
-    return workshop_.Prepare(job, stop);
+  absl::StatusOr<v1::PreparedRun> Prepare(const v1::Slice& slice, const std::atomic<bool>& stop) override {
+    return workshop_.Prepare(slice, stop);
   }
   absl::StatusOr<std::unique_ptr<SliceWork>> Load(
       const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
@@ -180,7 +180,9 @@ void Bench() {
   Log log(v1::LOG_LEVEL_WARNING, UnixMilliseconds, {StreamSink(std::cerr), shipped.Sink()});
   const WorkshopOptions options = {.roots = {inputs.directory()}, .memory_bytes = MachineMemoryBytes()};
   TorchWorkshop bare_workshop(options, log), workshop(options, log);
-  const v1::Slice slice = WholeSlice(job, bare_workshop.Prepare(job, never).value());
+  v1::Slice prepare;
+  *prepare.mutable_job() = job;
+  const v1::Slice slice = WholeSlice(job, bare_workshop.Prepare(prepare, never).value());
   NoCheckpoints no_checkpoints;
   NoGang no_gang;
   const auto bare =

@@ -47,6 +47,18 @@ class RelayFaults : public ClusterTest {
     }
     return step;
   }
+  // The same, before a lease of `other`'s ended: what came later may be due to that.
+  uint64_t PublishedWhileLeased(const std::string& worker, const std::string& other) const {
+    uint64_t step = 0;
+    for (const v1::Event& event : history_->events()) {
+      if (event.stage() != v1::STAGE_HIDDEN_STATE_ALIGNMENT) continue;
+      if (event.kind() == v1::EVENT_KIND_LEASE_ENDED && event.worker_name() == other) break;
+      if (event.kind() == v1::EVENT_KIND_CHECKPOINT_PUBLISHED && event.worker_name() == worker) {
+        step = std::max(step, event.steps(0));
+      }
+    }
+    return step;
+  }
   void ExpectTheStudentOfOneWorker() {
     ExpectTheUndisturbedStudent(ResultOf(cluster_, *history_, run_id_), kJob);
   }
@@ -67,6 +79,7 @@ TEST_F(RelayFaults, AnUpstreamThatStandsStillIsDoneWithoutAndUsedAgain) {
   }));
   const uint64_t step = Published(above);
   EXPECT_TRUE(Eventually(kDeadlineSeconds, [&] { return Published(above) > step || history_->HasEnded(0); }));
+  EXPECT_GT(PublishedWhileLeased(above, below), step) << history_->Render();
   cluster_.worker(below).Signal(SIGCONT);
   ExpectTheStudentOfOneWorker();
   EXPECT_THAT(LogOf(above), HasSubstr("the worker below answers again"));
@@ -77,6 +90,10 @@ TEST_F(RelayFaults, ADownstreamThatStandsStillHoldsNobodyUpAndCatchesUp) {
   ASSERT_NE(below, above);
   cluster_.worker(above).Signal(SIGSTOP);
   const uint64_t step = Published(above);
+  // In the relay's own time, three heartbeats of 2 s. By its lead of 16 the one below comes to 66 steps
+  // beyond what the other has published, one interval before where it stands.
+  EXPECT_TRUE(Eventually(kDeadlineSeconds, [&] { return Published(below) >= step + 100; }));
+  EXPECT_GE(PublishedWhileLeased(below, above), step + 100) << history_->Render();
   constexpr uint64_t kFarBehind = 300;  // many times the lead
   EXPECT_TRUE(Eventually(kDeadlineSeconds, [&] { return Published(below) > step + kFarBehind; }))
       << history_->Render();

@@ -99,8 +99,8 @@ class ChainWorkshop final : public Workshop {
  public:
   explicit ChainWorkshop(Gate& gate) : gate_(gate) {}
 
-  absl::StatusOr<v1::PreparedRun> Prepare(const v1::JobSpec& job, const std::atomic<bool>&) override {
-    return sim::Prepare(job, kLayers);
+  absl::StatusOr<v1::PreparedRun> Prepare(const v1::Slice& slice, const std::atomic<bool>&) override {
+    return sim::Prepare(slice.job(), kLayers);
   }
   absl::StatusOr<std::unique_ptr<SliceWork>> Load(
       const v1::Slice& slice, CheckpointSource& source, GangCalls&, const std::atomic<bool>&,

@@ -116,6 +116,10 @@ v1::PreparedRun Prepare(const v1::JobSpec& job, uint32_t teacher_layers) {
   for (int i = 0; i < job.data().train_size() + 1; ++i) {
     prepared.mutable_inputs()->add_data()->set_sha256(std::string(32, 'd'));
   }
+  const v1::KeepAttention& keep = job.student().keep_attention();
+  for (uint32_t kept = keep.auto_layers(); AwaitsProbe(keep) && kept > 0; --kept) {
+    prepared.mutable_probed()->add_layers(teacher_layers - kept);
+  }
   return prepared;
 }
 
@@ -129,9 +133,11 @@ SavedLayer MakeResult(const v1::JobSpec& job, const ChainState& state) {
 
 // ---- what an undisturbed run has
 
-Undisturbed::Undisturbed(v1::JobSpec job, uint32_t teacher_layers)
-    : job_(std::move(job)),
-      layers_(ConvertedLayers(teacher_layers, job_.student().keep_attention()).value()) {}
+Undisturbed::Undisturbed(v1::JobSpec job, uint32_t teacher_layers) : job_(std::move(job)) {
+  v1::KeepAttention keep = job_.student().keep_attention();
+  if (AwaitsProbe(keep)) *keep.mutable_layers() = Prepare(job_, teacher_layers).probed().layers();
+  layers_ = ConvertedLayers(teacher_layers, keep).value();
+}
 
 ChainState Undisturbed::First(v1::Stage stage, uint32_t layer) {
   const bool has_first = job_.stages().has_matrix_orientation();

@@ -32,6 +32,7 @@ SavedLayer Save(const v1::JobSpec& job, v1::Stage stage, uint32_t layer, const C
 // takes.
 absl::StatusOr<ChainState> Restore(const SavedLayer& saved);
 
+// A probe finds the last layers the best to keep.
 v1::PreparedRun Prepare(const v1::JobSpec& job, uint32_t teacher_layers);
 SavedLayer MakeResult(const v1::JobSpec& job, const ChainState& state);
 

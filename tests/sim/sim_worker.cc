@@ -352,7 +352,7 @@ void SimWorker::Begin(const ProcessPtr& process, const Work& work) {
   if (const auto* order = std::get_if<PrepareOrder>(&work)) {
     absl::Status fault = DrawFault();
     if (world_.Chance(faults_.wrong_input)) fault = absl::NotFoundError("teacher: no such directory");
-    EndWorkAfter(process, world_.DrawMs(300, 4'000), [this, fault, failed, job = order->job] {
+    EndWorkAfter(process, world_.DrawMs(300, 4'000), [this, fault, failed, job = order->slice.job()] {
       if (!fault.ok()) return failed(fault);
       return WorkEnd{.status = fault, .result = Prepare(job, profile_.teacher_layers), .failed_layers = {}};
     });

@@ -45,6 +45,11 @@ v1::JobSpec DrawJob(World& world, uint64_t number, uint64_t workers) {
     end_to_end.set_world_size(static_cast<uint32_t>(world.Draw(0, std::min<uint64_t>(workers, 4))));
     end_to_end.set_elastic(world.Chance(0.5));
   }
+  const bool converts = job.stages().has_matrix_orientation() || job.stages().has_hidden_state_alignment();
+  if (converts && !job.student().has_keep_attention() && number % 2 == 1) {
+    job.mutable_student()->mutable_keep_attention()->set_auto_layers(1);
+    job.mutable_student()->mutable_keep_attention()->set_probe_steps(24);
+  }
   return job;
 }
 

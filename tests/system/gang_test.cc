@@ -55,7 +55,7 @@ TEST_F(ClusterTest, AGangWaitsForTheWorkerThatItLacksAndSaysSo) {
   const RunHistory history(cluster.address(), run_id);
   EXPECT_TRUE(Eventually(kDeadlineSeconds, [&] {
     return history.status().summary().reason().find(
-               "end_to_end waits for 1 more workers: its 2 ranks train "
+               "end_to_end waits for 1 more worker: its 2 ranks train "
                "together, and 1 of 1 worker can be ranks together") != std::string::npos;
   })) << history.status().summary().reason();
   cluster.StartWorker("b", TinyJobDirectory());

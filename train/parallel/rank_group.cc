@@ -1,12 +1,13 @@
 #include "train/parallel/rank_group.h"
 
 #include <ATen/ATen.h>
-#include <signal.h>
 
+#include <algorithm>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "core/base/status_macros.h"
 #include "model/lm/torch_seam.h"
 #include "train/parallel/rendezvous_store.h"
@@ -45,6 +46,21 @@ c10::intrusive_ptr<c10d::ProcessGroup> ConnectByGloo(const RankPlace& place,
   return group;
 }
 
+std::string AddressKey(int rank) { return absl::StrCat("address/", rank); }
+
+// "rank 0 is at 10.0.0.1, rank 1 at 10.0.0.2".
+std::string AddressesText(const RankPlace& place, Rendezvous& rendezvous) {
+  std::vector<std::string> keys, parts;
+  for (int rank = 0; rank < place.world_size; ++rank) keys.push_back(AddressKey(rank));
+  const auto addresses = rendezvous.Get(keys);
+  if (!addresses.ok()) return std::string(addresses.status().message());
+  for (int rank = 0; rank < place.world_size; ++rank) {
+    parts.push_back(absl::StrCat("rank ", rank, rank == 0 ? " is at " : " at ",
+                                 (*addresses)[rank].value_or("an address that it has not said yet")));
+  }
+  return absl::StrJoin(parts, ", ");
+}
+
 void SumNow(c10d::ProcessGroup& group, at::Tensor& tensor, c10d::ReduceOp::RedOpType operation) {
   std::vector<at::Tensor> tensors = {tensor};
   c10d::AllreduceOptions options;
@@ -60,12 +76,20 @@ RankGroup::~RankGroup() = default;
 
 absl::StatusOr<std::unique_ptr<RankGroup>> RankGroup::Connect(const RankPlace& place,
                                                               std::shared_ptr<Rendezvous> rendezvous) {
-  // Gloo writes to peers that may have gone, without a care for the signal that ends a process by default.
-  signal(SIGPIPE, SIG_IGN);
+  // For messages alone: what fails here makes connecting fail too, which says why.
+  rendezvous->Set(AddressKey(place.rank), place.address).IgnoreError();
   auto backend = std::make_unique<Backend>();
-  RETURN_IF_ERROR(AmongPeers("connecting the ranks", place,
-                             [&] { backend->group = ConnectByGloo(place, std::move(rendezvous)); }));
-  return std::unique_ptr<RankGroup>(new RankGroup(place, std::move(backend)));
+  const absl::Status status =
+      AmongPeers("connecting the ranks", place, [&] { backend->group = ConnectByGloo(place, rendezvous); });
+  if (!status.ok()) {
+    return absl::Status(status.code(),
+                        absl::StrCat(status.message(), " (", AddressesText(place, *rendezvous), ")"));
+  }
+  std::unique_ptr<RankGroup> group(new RankGroup(place, std::move(backend)));
+  ASSIGN_OR_RETURN(const auto timeouts_ms, group->Gather({place.timeout.count()}));
+  const int64_t longest_ms = (*std::max_element(timeouts_ms.begin(), timeouts_ms.end()))[0];
+  group->process_group().setTimeout(std::chrono::milliseconds(longest_ms));
+  return group;
 }
 
 c10d::ProcessGroup& RankGroup::process_group() { return *backend_->group; }

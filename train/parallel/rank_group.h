@@ -22,19 +22,21 @@ namespace retort {
 struct RankPlace {
   int rank = 0;
   int world_size = 1;
-  std::chrono::milliseconds timeout{0};  // of connecting, and of each collective
+  std::chrono::milliseconds timeout{0};  // of connecting; of each collective the longest that a rank has
   std::string address = {};              // of this host, as the other ranks reach it
 };
 
-// What a rank says before a step's gradients are applied; all do what the lowest ballot says.
-enum class Ballot : int64_t { kDrop, kApplyAndPart, kApply };
+// What a rank says before a step's gradients are applied; all do what the lowest ballot says. A rank that
+// cannot apply them says nothing and leaves.
+enum class Ballot : int64_t { kApplyAndPart, kApply };
 
 // Not thread-safe. All ranks must make the same calls in the same order. Every call fails with UNAVAILABLE
 // when a peer has gone, hangs for longer than the timeout, or cannot be reached; the group is then of no use.
 // The destructor closes the connections, which ends the others' collectives.
 class RankGroup {
  public:
-  // From the first call on this process ignores SIGPIPE.
+  // Gloo writes to peers that may have gone: the process ignores SIGPIPE. A failure names the ranks'
+  // addresses.
   static absl::StatusOr<std::unique_ptr<RankGroup>> Connect(const RankPlace& place,
                                                             std::shared_ptr<Rendezvous> rendezvous);
   ~RankGroup();

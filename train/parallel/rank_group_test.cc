@@ -13,6 +13,7 @@ namespace retort {
 namespace {
 
 using testing::ElementsAre;
+using testing::HasSubstr;
 
 TEST(RankGroup, AddsUpOverTheRanks) {
   WithRanks(3, [](RankGroup& group) {
@@ -26,7 +27,6 @@ TEST(RankGroup, DoesWhatTheLowestBallotSays) {
   WithRanks(2, [](RankGroup& group) {
     EXPECT_EQ(*group.Vote(Ballot::kApply), Ballot::kApply);
     EXPECT_EQ(*group.Vote(group.rank() == 1 ? Ballot::kApplyAndPart : Ballot::kApply), Ballot::kApplyAndPart);
-    EXPECT_EQ(*group.Vote(group.rank() == 0 ? Ballot::kDrop : Ballot::kApply), Ballot::kDrop);
   });
 }
 
@@ -82,6 +82,34 @@ TEST(RankGroup, IsNotMadeWithoutItsPeers) {
       {.rank = 0, .world_size = 2, .timeout = std::chrono::milliseconds(300), .address = "127.0.0.1"},
       std::make_shared<RendezvousInMemory>());
   EXPECT_TRUE(absl::IsUnavailable(group.status())) << group.status();
+  EXPECT_THAT(group.status().message(),
+              HasSubstr("(rank 0 is at 127.0.0.1, rank 1 at an address that it has not said yet)"));
+}
+
+TEST(RankGroup, ARankOfAShorterTimeoutWaitsAsLongAsTheOthers) {
+  std::atomic<bool> is_over = false;
+  const auto rendezvous = std::make_shared<RendezvousInMemory>();
+  const auto connect = [&](int rank, int timeout_ms) {
+    return RankGroup::Connect({.rank = rank,
+                               .world_size = 2,
+                               .timeout = std::chrono::milliseconds(timeout_ms),
+                               .address = "127.0.0.1"},
+                              rendezvous);
+  };
+  std::thread silent([&] {
+    const auto group = connect(1, 3'000);
+    ASSERT_TRUE(group.ok()) << group.status();
+    is_over.wait(false);
+  });
+  const auto group = connect(0, 1'000);
+  ASSERT_TRUE(group.ok()) << group.status();
+  at::Tensor tensor = at::ones({4});
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_TRUE(absl::IsUnavailable((*group)->Sum(tensor)));
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(2'900));
+  is_over = true;
+  is_over.notify_all();
+  silent.join();
 }
 
 TEST(RendezvousStore, HasWhatC10dNeeds) {

@@ -4,8 +4,11 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "core/base/check.h"
 #include "core/base/status_macros.h"
 #include "model/lm/torch_seam.h"
@@ -101,68 +104,167 @@ class Mixtures {
   std::vector<at::Tensor> teacher_hidden_;            // the teacher's last ones
 };
 
-absl::StatusOr<LayerCosts> Measure(Mixtures& mixtures, int64_t keep,
-                                   const std::function<void()>& on_comparison,
-                                   const std::atomic<bool>& stop) {
-  const auto layers = static_cast<int64_t>(mixtures.base().size());
-  const auto without = [&](int64_t layer) -> absl::StatusOr<double> {
-    if (stop.load()) return absl::CancelledError("the probe was stopped");
-    const double kl = mixtures.KlWithout(layer);
-    on_comparison();
-    return kl;
-  };
-  LayerCosts costs;
-  for (int64_t l = 0; l < layers; ++l) {
-    ASSIGN_OR_RETURN(costs.alone.emplace_back(), without(l));
+class Measurement {
+ public:
+  Measurement(Mixtures& mixtures, int64_t keep, const std::vector<std::vector<int64_t>>& choices,
+              const std::function<void(int64_t, int64_t)>& on_comparison, const std::atomic<bool>& stop)
+      : mixtures_(mixtures), keep_(keep), choices_(choices), on_comparison_(on_comparison), stop_(stop) {
+    all_ = layers() + keep * layers() - keep * (keep - 1) / 2 + 1 + static_cast<int64_t>(choices.size());
   }
-  std::vector<bool> converted(layers, true);
-  mixtures.Rebase(converted);
-  costs.all = mixtures.Kl();
-  while (static_cast<int64_t>(costs.restored.size()) < keep) {
+
+  absl::StatusOr<LayerCosts> Run() {
+    LayerCosts costs;
+    for (int64_t l = 0; l < layers(); ++l) {
+      ASSIGN_OR_RETURN(costs.alone.emplace_back(),
+                       Compare([&] { return mixtures_.KlWithout(l); }, "layer %d alone converted", l));
+    }
+    for (const std::vector<int64_t>& choice : choices_) {
+      std::vector<bool> converted(layers(), true);
+      for (const int64_t layer : choice) converted[layer] = false;
+      mixtures_.Rebase(std::move(converted));
+      ASSIGN_OR_RETURN(costs.of_choices.emplace_back(),
+                       Compare([&] { return mixtures_.Kl(); }, "%d layers kept as attention",
+                               static_cast<int64_t>(choice.size())));
+    }
+    mixtures_.Rebase(std::vector<bool>(layers(), true));
+    ASSIGN_OR_RETURN(costs.all, Compare([&] { return mixtures_.Kl(); }, "all %d layers converted", layers()));
+    while (static_cast<int64_t>(costs.restored.size()) < keep_) {
+      ASSIGN_OR_RETURN(costs.restored.emplace_back(), RestoreOne());
+    }
+    return costs;
+  }
+
+ private:
+  int64_t layers() const { return static_cast<int64_t>(mixtures_.base().size()); }
+
+  absl::StatusOr<LayerCosts::Restored> RestoreOne() {
+    std::vector<bool> converted = mixtures_.base();
     LayerCosts::Restored best = {-1, 0};
-    for (int64_t l = 0; l < layers; ++l) {
+    for (int64_t l = 0; l < layers(); ++l) {
       if (!converted[l]) continue;
-      ASSIGN_OR_RETURN(const double kl, without(l));
+      ASSIGN_OR_RETURN(const double kl,
+                       Compare([&] { return mixtures_.KlWithout(l); }, "attention back in layer %d", l));
       if (best.layer < 0 || kl < best.kl) best = {l, kl};
     }
     converted[best.layer] = false;
-    mixtures.Rebase(converted);
-    costs.restored.push_back(best);
+    mixtures_.Rebase(std::move(converted));
+    return best;
   }
-  return costs;
+
+  // `format` says what the model is, with one number in it.
+  template <typename Kl>
+  absl::StatusOr<double> Compare(const Kl& measure, const absl::FormatSpec<int64_t>& format, int64_t number) {
+    if (stop_.load()) return absl::CancelledError("the probe was stopped");
+    const double kl = measure();
+    on_comparison_(++compared_, all_);
+    if (std::isfinite(kl)) return kl;
+    return absl::InternalError(absl::StrCat(
+        "the probe of layers: the KL of the model with ", absl::StrFormat(format, number), " is ", kl,
+        ", so no choice can be made: lower lr of stages 1 and 2, or name the layers to keep"));
+  }
+
+  Mixtures& mixtures_;
+  const int64_t keep_;
+  const std::vector<std::vector<int64_t>>& choices_;
+  const std::function<void(int64_t, int64_t)>& on_comparison_;
+  const std::atomic<bool>& stop_;
+  int64_t all_ = 0;
+  int64_t compared_ = 0;
+};
+
+std::vector<int64_t> EvenlySpaced(int64_t layers, int64_t keep) {
+  std::vector<int64_t> chosen;
+  for (int64_t n = 0; n < keep; ++n) chosen.push_back(n * layers / keep);
+  return chosen;
+}
+
+std::vector<int64_t> Farthest(const std::vector<double>& distances, int64_t keep) {
+  std::vector<int64_t> chosen(distances.size());
+  std::iota(chosen.begin(), chosen.end(), 0);
+  std::stable_sort(chosen.begin(), chosen.end(),
+                   [&](int64_t a, int64_t b) { return distances[a] > distances[b]; });
+  chosen.resize(keep);
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
+}
+
+absl::StatusOr<ConvertedModel> Convert(const v1::JobSpec& job, const LanguageModel& teacher,
+                                       const ModelConfig& config, const Batches& batches,
+                                       const std::function<void(const StagePlan&, int64_t, double)>& on_step,
+                                       const std::atomic<bool>& stop) {
+  ConvertedModel converted = {MakeStudent(teacher, config, job.student().init(), job.data().seed()), {}};
+  std::vector<int64_t> layers(config.num_layers());
+  std::iota(layers.begin(), layers.end(), 0);
+  for (const StagePlan& plan : PlanStages(job)) {
+    if (plan.stage == Stage::kEndToEnd) break;
+    Slice slice(plan, teacher, converted.student, batches, layers);
+    for (int64_t step = 0; step < plan.steps; ++step) {
+      ASSIGN_OR_RETURN(const SliceStep done, slice.Step(step, layers, stop));
+      converted.distances.clear();
+      for (const TrainedLayer& layer : done.layers) converted.distances.push_back(layer.loss);
+      const double sum = std::accumulate(converted.distances.begin(), converted.distances.end(), 0.0);
+      on_step(plan, step + 1, sum / static_cast<double>(layers.size()));
+    }
+  }
+  return converted;
 }
 
 }  // namespace
 
-absl::StatusOr<LanguageModel> ConvertEveryLayer(
+absl::StatusOr<v1::JobSpec> ProbeJob(v1::JobSpec job, uint64_t steps) {
+  v1::StagesSpec& stages = *job.mutable_stages();
+  stages.clear_end_to_end();
+  if (!stages.has_matrix_orientation() && !stages.has_hidden_state_alignment()) {
+    return absl::InvalidArgumentError(
+        "a probe converts layers by matrix_orientation and hidden_state_alignment, and the job has neither; "
+        "give one");
+  }
+  const auto shorten = [&](v1::StageBudget& budget) {
+    budget.set_tokens(std::min(budget.tokens(), steps * budget.tokens_per_step()));
+  };
+  if (stages.has_matrix_orientation()) shorten(*stages.mutable_matrix_orientation()->mutable_budget());
+  if (stages.has_hidden_state_alignment()) {
+    shorten(*stages.mutable_hidden_state_alignment()->mutable_budget());
+  }
+  return job;
+}
+
+MemoryNeed ProbeMemory(const v1::JobSpec& job, const v1::ModelShape& shape) {
+  MemoryNeed most;
+  for (const StagePlan& plan : PlanStages(job)) {
+    if (plan.stage == Stage::kEndToEnd) continue;
+    const MemoryNeed need =
+        SliceMemory(job, shape, static_cast<v1::Stage>(plan.stage), shape.layers() - 1, shape.layers());
+    if (need.peak() > most.peak()) most = need;
+  }
+  most.teacher += sizeof(float) * CountParameters(job, shape).head;  // which no slice needs
+  return most;
+}
+
+absl::Status CheckProbeFits(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t memory_bytes) {
+  const uint64_t need = ProbeMemory(job, shape).peak();
+  if (need <= memory_bytes) return absl::OkStatus();
+  constexpr double kGiB = 1 << 30;
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "does not fit: a probe trains all %d layers of the teacher at once, which takes %.1f GiB, and there "
+      "are %.1f GiB; lower micro_batch or data.seq_len, take a larger machine, or name the layers to keep",
+      shape.layers(), static_cast<double>(need) / kGiB, static_cast<double>(memory_bytes) / kGiB));
+}
+
+absl::StatusOr<ConvertedModel> ConvertEveryLayer(
     const v1::JobSpec& job, const LanguageModel& teacher, const Batches& batches,
     const std::function<void(const StagePlan&, int64_t, double)>& on_step, const std::atomic<bool>& stop) {
   v1::StudentSpec spec = job.student();
   spec.clear_keep_attention();
   ASSIGN_OR_RETURN(const ModelConfig config, StudentConfig(teacher.config, spec));
-  LanguageModel student = MakeStudent(teacher, config, spec.init(), job.data().seed());
-  std::vector<int64_t> layers(config.num_layers());
-  std::iota(layers.begin(), layers.end(), 0);
-  for (const StagePlan& plan : PlanStages(job)) {
-    if (plan.stage == Stage::kEndToEnd) break;
-    Slice slice(plan, teacher, student, batches, layers);
-    for (int64_t step = 0; step < plan.steps; ++step) {
-      ASSIGN_OR_RETURN(const SliceStep done, slice.Step(step, layers, stop));
-      double sum = 0;
-      for (const TrainedLayer& layer : done.layers) sum += layer.loss;
-      on_step(plan, step + 1, sum / static_cast<double>(layers.size()));
-    }
-  }
-  return student;
-}
-
-int64_t ComparisonsFor(int64_t layers, int64_t keep) {
-  return layers + keep * layers - keep * (keep - 1) / 2;
+  return CatchTorch("converting every layer",
+                    [&] { return Convert(job, teacher, config, batches, on_step, stop); });
 }
 
 absl::StatusOr<LayerCosts> MeasureLayerCosts(const LanguageModel& teacher, const LanguageModel& student,
                                              const Batches& batches, int64_t sequences, int64_t keep,
-                                             const std::function<void()>& on_comparison,
+                                             const std::vector<std::vector<int64_t>>& choices,
+                                             const std::function<void(int64_t, int64_t)>& on_comparison,
                                              const std::atomic<bool>& stop) {
   const int64_t layers = teacher.config.num_layers();
   RETORT_CHECK(keep < layers && sequences > 0)
@@ -170,8 +272,29 @@ absl::StatusOr<LayerCosts> MeasureLayerCosts(const LanguageModel& teacher, const
   return CatchTorch("measuring layers", [&]() -> absl::StatusOr<LayerCosts> {
     const c10::NoGradGuard no_grad;
     ASSIGN_OR_RETURN(Mixtures mixtures, Mixtures::Open(teacher, student, batches, sequences));
-    return Measure(mixtures, keep, on_comparison, stop);
+    return Measurement(mixtures, keep, choices, on_comparison, stop).Run();
   });
+}
+
+absl::StatusOr<Probed> ProbeLayers(const v1::JobSpec& job, const LanguageModel& teacher,
+                                   const Batches& batches, int64_t keep, int64_t sequences,
+                                   const ProbeEvents& events, const std::atomic<bool>& stop) {
+  ASSIGN_OR_RETURN(ConvertedModel converted, ConvertEveryLayer(job, teacher, batches, events.on_step, stop));
+  Probed probed;
+  probed.distances = std::move(converted.distances);
+  probed.evenly.layers = EvenlySpaced(teacher.config.num_layers(), keep);
+  probed.farthest.layers = Farthest(probed.distances, keep);
+  ASSIGN_OR_RETURN(probed.costs, MeasureLayerCosts(teacher, converted.student, batches, sequences, keep,
+                                                   {probed.evenly.layers, probed.farthest.layers},
+                                                   events.on_comparison, stop));
+  probed.evenly.kl = probed.costs.of_choices[0];
+  probed.farthest.kl = probed.costs.of_choices[1];
+  for (const LayerCosts::Restored& restored : probed.costs.restored) {
+    probed.best.layers.push_back(restored.layer);
+  }
+  std::sort(probed.best.layers.begin(), probed.best.layers.end());
+  probed.best.kl = probed.costs.restored.back().kl;
+  return probed;
 }
 
 }  // namespace retort

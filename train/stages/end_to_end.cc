@@ -10,6 +10,7 @@
 #include "core/base/status_macros.h"
 #include "model/lm/torch_seam.h"
 #include "train/optim/schedule.h"
+#include "train/stages/checkpointed_block.h"
 #include "train/stages/guards.h"
 #include "train/stages/losses.h"
 #include "train/stages/slice.h"
@@ -98,12 +99,10 @@ absl::StatusOr<double> EndToEnd::Step(int64_t step, const std::atomic<bool>& sto
   absl::StatusOr<double> loss = Accumulate(step, stop);
   if (loss.ok() && group_ != nullptr) {
     const absl::StatusOr<Ballot> verdict = group_->Vote(ballot);
-    if (!verdict.ok()) {
-      loss = verdict.status();
-    } else if (*verdict == Ballot::kDrop) {
-      loss = absl::AbortedError(absl::StrCat("step ", step + 1, " was dropped by another rank"));
-    } else {
+    if (verdict.ok()) {
       verdict_ = *verdict;
+    } else {
+      loss = verdict.status();
     }
   }
   if (!loss.ok()) {
@@ -134,15 +133,17 @@ absl::StatusOr<double> EndToEnd::Accumulate(int64_t step, const std::atomic<bool
   double sum = 0.0;
   for (int64_t pass = rank * passes_.micro_batches / ranks; pass < end; ++pass) {
     if (stop.load()) return absl::CancelledError("training stopped");
-    if (reducer_ != nullptr && pass + 1 == end) reducer_->ExpectLastPass();
-    const absl::StatusOr<double> loss = CatchTorch(doing, [&] { return AccumulatePass(step, pass); });
+    const absl::StatusOr<double> loss = CatchTorch(doing, [&] {
+      if (reducer_ != nullptr && pass + 1 == end) reducer_->ExpectLastPass();
+      return AccumulatePass(step, pass);
+    });
     if (!loss.ok() && reducer_ != nullptr && reducer_->has_failed()) {
       return absl::UnavailableError(loss.status().message());
     }
     RETURN_IF_ERROR(loss.status());
     sum += *loss;
   }
-  if (group_ != nullptr) RETURN_IF_ERROR(SumOverRanks(sum));
+  if (group_ != nullptr) RETURN_IF_ERROR(CatchTorch(doing, [&] { return SumOverRanks(sum); }));
   if (step == 0) RETURN_IF_ERROR(CheckGradients(plan_.stage, step, "student", optimizer_->trainables()));
   const double norm = optimizer_->ClipGradients(kClipNorm, 1.0 / static_cast<double>(passes_.micro_batches));
   if (!std::isfinite(norm)) {
@@ -187,7 +188,9 @@ absl::StatusOr<double> EndToEnd::AccumulatePass(int64_t step, int64_t pass) {
   }
   if (embedding_trains) embedded.requires_grad_(true);
   for (int64_t l = first_own_layer_; l < layers; ++l) {
-    student_hidden = RunBlock(student_, l, student_hidden, rotary, nullptr);
+    student_hidden = plan_.activation_checkpointing
+                         ? RunBlockCheckpointed(student_, l, student_hidden, rotary)
+                         : RunBlock(student_, l, student_hidden, rotary, nullptr);
   }
   at::Tensor normed = FinalNorm(student_, student_hidden);
   if (targets.ids_n.defined())

@@ -33,8 +33,7 @@ class EndToEnd {
 
   // One optimiser step; gradients are clipped to a norm of 1. Returns the mean loss, nats per predicted
   // token, of all ranks. After an error the step was not applied here; CANCELLED soon after `stop` is set,
-  // ABORTED when another rank's ballot drops the step, UNAVAILABLE when a rank has gone. After any error
-  // leave the group. `ballot` is for a rank's wish to part, `verdict` what the ranks have said.
+  // UNAVAILABLE when a rank has gone. After any error leave the group. `ballot` is for a rank's wish to part, `verdict` what the ranks have said.
   absl::StatusOr<double> Step(int64_t step, const std::atomic<bool>& stop, Ballot ballot = Ballot::kApply);
   Ballot verdict() const { return verdict_; }
 

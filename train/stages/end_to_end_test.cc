@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -27,6 +29,20 @@ LanguageModel DeepCopy(const LanguageModel& model) {
   if (copy.config.tied_head) copy.head_VE = copy.embedding_VE;
   return copy;
 }
+
+// The most bytes of tensors that this thread has made and not yet freed.
+class PeakBytes final : public c10::MemoryReportingInfoBase {
+ public:
+  void reportMemoryUsage(void*, int64_t allocated, size_t, size_t, c10::Device) override {
+    now_ += allocated;
+    peak_ = std::max(peak_, now_);
+  }
+  bool memoryProfilingEnabled() const override { return true; }
+  int64_t peak() const { return peak_; }
+
+ private:
+  int64_t now_ = 0, peak_ = 0;
+};
 
 class EndToEndTest : public testing::Test {
  protected:
@@ -173,6 +189,30 @@ TEST_F(EndToEndTest, StartsAboveTheLayersThatAreStillTheTeachersWithTheSameLoss)
     const StagePlan plan = Stage3(v1::TRAIN_SCOPE_MIXER, labels);
     const double expected = PlainLoss(plan, student).item<double>();
     EXPECT_NEAR(FirstLoss(plan, student), expected, 1e-5 * expected);
+  }
+}
+
+TEST_F(EndToEndTest, CheckpointsActivationsToTheSameBitsInLessMemory) {
+  v1::JobSpec job = job_;
+  job.mutable_student()->mutable_keep_attention()->add_layers(0);  // the lowest student block's input is the
+                                                                   // teacher's
+  for (v1::TrainScope scope : {v1::TRAIN_SCOPE_MIXER, v1::TRAIN_SCOPE_ALL}) {
+    StagePlan plan = Stage3(scope, v1::LABELS_TEACHER);
+    TensorMap trained[2];
+    int64_t peak_bytes[2];
+    for (bool checkpointing : {false, true}) {
+      plan.activation_checkpointing = checkpointing;
+      LanguageModel student = TinyStudent(teacher_, job);
+      EndToEnd stage(plan, teacher_, student, batches_);
+      ASSERT_TRUE(stage.Step(0, kGoOn).ok());
+      const auto memory = std::make_shared<PeakBytes>();
+      const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, memory);
+      ASSERT_TRUE(stage.Step(1, kGoOn).ok());
+      peak_bytes[checkpointing] = memory->peak();
+      trained[checkpointing] = Snapshot(student);
+    }
+    ExpectSameBits(trained[true], trained[false]);
+    EXPECT_LT(peak_bytes[true], peak_bytes[false] * 3 / 4) << peak_bytes[false];
   }
 }
 

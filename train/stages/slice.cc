@@ -29,6 +29,7 @@ absl::StatusOr<SliceStep> Slice::Step(int64_t step, const std::vector<int64_t>& 
                                       const std::atomic<bool>& stop, const PassRelay& relay) {
   RETORT_CHECK(!layers.empty()) << "step " << step;
   failed_layer_.reset();
+  work_ = {};
   SliceStep result;
   for (int64_t layer : layers) result.layers.push_back({.layer = layer});
   if (const absl::Status status = Accumulate(step, stop, relay, result); !status.ok()) {
@@ -50,23 +51,20 @@ void Slice::Drop(int64_t layer) { RETORT_CHECK(trainers_.erase(layer) == 1) << "
 
 absl::Status Slice::Accumulate(int64_t step, const std::atomic<bool>& stop, const PassRelay& relay,
                                SliceStep& result) {
-  TeacherWork work;
   for (int64_t pass = 0; pass < plan_.micro_batches; ++pass) {
     if (stop.load()) return absl::CancelledError("training stopped");
     const std::string doing = absl::StrCat(StageName(plan_.stage), ", step ", step + 1, ", teacher");
-    RETURN_IF_ERROR(CatchTorch(doing, [&] { return AccumulatePass(step, pass, relay, result, work); }));
+    RETURN_IF_ERROR(CatchTorch(doing, [&] { return AccumulatePass(step, pass, relay, result); }));
   }
-  result.teacher_blocks = work.blocks;
   result.teacher_seconds =
-      work.seconds * static_cast<double>(plan_.micro_batches) / static_cast<double>(work.blocks);
+      work_.seconds * static_cast<double>(plan_.micro_batches) / static_cast<double>(work_.blocks);
   return absl::OkStatus();
 }
 
-absl::Status Slice::AccumulatePass(int64_t step, int64_t pass, const PassRelay& relay, SliceStep& result,
-                                   TeacherWork& work) {
+absl::Status Slice::AccumulatePass(int64_t step, int64_t pass, const PassRelay& relay, SliceStep& result) {
   ASSIGN_OR_RETURN(Boundary input, relay.input ? relay.input(step, pass)
                                                : EmbedMicroBatch(plan_, teacher_, batches_, step, pass));
-  TeacherPass teacher(teacher_, std::move(input), work);
+  TeacherPass teacher(teacher_, std::move(input), work_);
   const int64_t end = relay.output ? relay.output_boundary : -1;
   for (TrainedLayer& trained : result.layers) {
     teacher.AdvanceTo(trained.layer);

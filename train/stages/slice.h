@@ -24,7 +24,6 @@ struct TrainedLayer {
 struct SliceStep {
   std::vector<TrainedLayer> layers;  // as asked for
   double teacher_seconds = 0;        // one teacher block's forward passes, mean over the blocks that ran
-  int64_t teacher_blocks = 0;        // forward passes of teacher blocks, of all micro-batches
 };
 
 // A slice's place in a relay: who gives it the teacher's hidden states, and who wants those it comes to.
@@ -57,6 +56,9 @@ class Slice {
   // After an error of Step: the layer at fault; none when it is not one layer's fault.
   std::optional<int64_t> failed_layer() const { return failed_layer_; }
 
+  // Forward passes of teacher blocks in the last Step, also in one that ended with an error.
+  int64_t teacher_blocks() const { return work_.blocks; }
+
   // Another converted layer trains.
   void Add(int64_t layer);
 
@@ -69,8 +71,7 @@ class Slice {
   // Gradients of the whole step in the layers of `result`, where losses and times are added up.
   absl::Status Accumulate(int64_t step, const std::atomic<bool>& stop, const PassRelay& relay,
                           SliceStep& result);
-  absl::Status AccumulatePass(int64_t step, int64_t pass, const PassRelay& relay, SliceStep& result,
-                              TeacherWork& work);
+  absl::Status AccumulatePass(int64_t step, int64_t pass, const PassRelay& relay, SliceStep& result);
   // One layer's part of a pass.
   absl::Status Learn(int64_t step, int64_t pass, const BlockTaps& taps, const RotaryTable& rotary,
                      TrainedLayer& trained);
@@ -81,6 +82,7 @@ class Slice {
   const Batches& batches_;
   std::map<int64_t, std::unique_ptr<LayerTrainer>> trainers_;
   std::optional<int64_t> failed_layer_;
+  TeacherWork work_;  // of the last Step
 };
 
 }  // namespace retort

@@ -190,9 +190,14 @@ TEST_F(SliceTest, BeginsAtABoundaryAndGivesOneOutToTheSameBits) {
   above.output_boundary = 3;
   above.output = [&](int64_t, int64_t, const at::Tensor& hidden) { top.push_back(hidden); };
 
-  EXPECT_EQ(alone.Step(0, {0, 2}, kGoOn).value().teacher_blocks, plan.micro_batches * 3);
-  EXPECT_EQ(lower.Step(0, {0}, kGoOn, below).value().teacher_blocks, plan.micro_batches * 2);
-  EXPECT_EQ(upper.Step(0, {2}, kGoOn, above).value().teacher_blocks, plan.micro_batches);
+  const auto expect_blocks = [&](Slice& slice, const std::vector<int64_t>& layers, const PassRelay& relay,
+                                 int64_t blocks_a_pass) {
+    ASSERT_TRUE(slice.Step(0, layers, kGoOn, relay).ok());
+    EXPECT_EQ(slice.teacher_blocks(), plan.micro_batches * blocks_a_pass);
+  };
+  expect_blocks(alone, {0, 2}, {}, 3);
+  expect_blocks(lower, {0}, below, 2);
+  expect_blocks(upper, {2}, above, 1);
   ExpectSameBits(TensorsOf(student_), TensorsOf(whole));
   ASSERT_EQ(top.size(), plan.micro_batches);
   for (int64_t pass = 0; pass < plan.micro_batches; ++pass) {
@@ -202,10 +207,15 @@ TEST_F(SliceTest, BeginsAtABoundaryAndGivesOneOutToTheSameBits) {
 
 TEST_F(SliceTest, AnInputThatDoesNotComeEndsTheStepWithoutApplyingIt) {
   const TensorMap before = Snapshot(student_);
-  Slice slice(TinyPlan(Stage::kMatrixOrientation), teacher_, student_, batches_, {2});
+  const StagePlan plan = TinyPlan(Stage::kMatrixOrientation);
+  Slice slice(plan, teacher_, student_, batches_, {2});
   PassRelay relay;
-  relay.input = [](int64_t, int64_t) -> absl::StatusOr<Boundary> { return absl::CancelledError("stopped"); };
+  relay.input = [&](int64_t step, int64_t pass) -> absl::StatusOr<Boundary> {
+    if (pass == 1) return absl::CancelledError("stopped");
+    return EmbedMicroBatch(plan, teacher_, batches_, step, pass);
+  };
   EXPECT_EQ(slice.Step(0, {2}, kGoOn, relay).status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(slice.teacher_blocks(), 3) << "of the first pass";
   ExpectSameBits(TensorsOf(student_), before);
 }
 

@@ -60,6 +60,7 @@ std::vector<StagePlan> PlanStages(const v1::JobSpec& job) {
     plans.push_back(FromBudget(Stage::kEndToEnd, spec.budget(), job));
     plans.back().scope = spec.train();
     plans.back().labels = spec.labels();
+    plans.back().activation_checkpointing = spec.activation_checkpointing();
   }
   return plans;
 }

@@ -25,6 +25,7 @@ struct StagePlan {
   v1::AlignmentTarget target = v1::ALIGNMENT_TARGET_UNSPECIFIED;  // stage 2
   v1::TrainScope scope = v1::TRAIN_SCOPE_MIXER;
   v1::Labels labels = v1::LABELS_UNSPECIFIED;  // stage 3
+  bool activation_checkpointing = false;       // stage 3
 
   int64_t tokens_per_step() const { return micro_batches * micro_batch * seq_len; }
   // Number of the first training sequence of a pass.

@@ -214,7 +214,7 @@ class AgentProcess final : public CheckpointSource, public GangCalls {
     slice_work_.reset();
   }
 
-  WorkEnd Do(const PrepareOrder& order) { return Ended(workshop_.Prepare(order.job, stops_work_)); }
+  WorkEnd Do(const PrepareOrder& order) { return Ended(workshop_.Prepare(order.slice, stops_work_)); }
   WorkEnd Do(const LoadOrder& order) {
     slice_ = order.slice;
     const auto on_progress = [this](const LoadProgress& progress) {
@@ -297,7 +297,9 @@ class AgentProcess final : public CheckpointSource, public GangCalls {
     return CallForGang(&v1::WorkerService::Stub::Rendezvous, std::move(request));
   }
   uint64_t reform_generation() const override { return reform_generation_; }
-  absl::StatusOr<std::string> Host() const override { return HostTowards(options_.address); }
+  absl::StatusOr<std::string> Host() const override {
+    return options_.host.empty() ? HostTowards(options_.address) : options_.host;
+  }
 
   template <class Request, class Reply>
   absl::StatusOr<Reply> CallForGang(grpc::Status (v1::WorkerService::Stub::*method)(grpc::ClientContext*,

@@ -14,8 +14,9 @@
 namespace retort {
 
 struct AgentOptions {
-  std::string address;  // of the orchestrator, HOST:PORT
-  std::string name;     // the worker's
+  std::string address;    // of the orchestrator, HOST:PORT
+  std::string host = {};  // this machine's address for other workers; empty: looked for when it is needed
+  std::string name;       // the worker's
   std::string build_version;
   v1::Capabilities capabilities;
   std::string activation_address = {};  // as in RegisterRequest

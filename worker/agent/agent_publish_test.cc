@@ -375,7 +375,7 @@ TEST_F(AgentTest, PreparesAndCompletesWithWhatItFound) {
   slice.mutable_job()->set_name("quickstart");
   Register();
   Grant(slice);
-  EXPECT_EQ(TakeWork<PrepareOrder>().job.name(), "quickstart");
+  EXPECT_EQ(TakeWork<PrepareOrder>().slice.job().name(), "quickstart");
   v1::PreparedRun prepared;
   prepared.mutable_shape()->set_layers(12);
   agent.OnWorkEnd(now, {.status = absl::OkStatus(), .result = prepared, .failed_layers = {}});

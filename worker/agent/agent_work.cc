@@ -39,7 +39,7 @@ std::optional<Work> Agent::ChooseWork(int64_t now_ms) {
   if (!holding_ || failure_) return std::nullopt;
   if (holding_->is_prepare()) {
     if (holding_->is_prepared() || holding_->AllAskedBack()) return std::nullopt;
-    return PrepareOrder{holding_->slice().job()};
+    return PrepareOrder{holding_->slice()};
   }
   if (is_slice_loaded) return ChooseLoadedWork(now_ms);
   if (!holding_->NeedsLoad() || verdict_needed_ || now_ms < load_due_ms_) return std::nullopt;

@@ -143,7 +143,7 @@ void Holding::OnStep(int64_t now_ms, const StepReport& report) {
     layer.step = step.step;
     layer.loss = step.loss;
     layer.seconds += step.seconds;
-    ++layer.steps;
+    if (step.seconds > 0) ++layer.steps;
   }
   if (report.layers.empty()) return;
   teacher_seconds_ += report.teacher_seconds;

@@ -38,7 +38,7 @@ using AgentReply = std::variant<std::monostate, v1::RegisterReply, v1::LeaseRepl
                                 std::vector<v1::LayerCheckpoint>, v1::BeginPublishReply>;
 
 struct PrepareOrder {
-  v1::JobSpec job;
+  v1::Slice slice;
 };
 // Makes the SliceWork that the later orders mean.
 struct LoadOrder {

@@ -46,7 +46,8 @@ struct LayerStep {
   uint32_t layer = 0;
   uint64_t step = 0;  // steps applied, with this one
   double loss = 0;
-  double seconds = 0;  // the layer's own part: loss, backward pass, optimiser; END_TO_END: the whole step
+  double seconds = 0;  // the layer's own part: loss, backward pass, optimiser; END_TO_END: the whole
+                       // step, by the clock; 0: the state is another rank's
 };
 
 struct StepReport {
@@ -75,7 +76,7 @@ class GangCalls {
   virtual absl::StatusOr<v1::RendezvousReply> Rendezvous(v1::RendezvousRequest request) = 0;
   // Of the newest verdict.
   virtual uint64_t reform_generation() const = 0;
-  // Of this machine, as the orchestrator's network has it.
+  // Of this machine, as other workers reach it. UNAVAILABLE when it is not known now.
   virtual absl::StatusOr<std::string> Host() const = 0;
 };
 
@@ -114,8 +115,9 @@ class Workshop {
  public:
   virtual ~Workshop() = default;
 
-  // PREPARE: finds the job's inputs, hashes them, reads the teacher's shape.
-  virtual absl::StatusOr<v1::PreparedRun> Prepare(const v1::JobSpec& job, const std::atomic<bool>& stop) = 0;
+  // PREPARE: finds the job's inputs, hashes them, reads the teacher's shape, and probes its layers where the
+  // job says so, which takes minutes.
+  virtual absl::StatusOr<v1::PreparedRun> Prepare(const v1::Slice& slice, const std::atomic<bool>& stop) = 0;
 
   // A slice of a training stage at the steps that it names, loaded from this machine's inputs, which are
   // compared with slice.inputs, and from `source`. `slice`, `gang` and the workshop outlive the result;

@@ -35,7 +35,7 @@ absl::Status CheckBatch(const ServedRun& run, const v1::BatchRef& batch) {
   return absl::OkStatus();
 }
 
-// Says that the answer is being worked on, when it is time to.
+// Says that the answer is being worked on: at once, then when it is time to.
 class Waiting {
  public:
   Waiting(const v1::PullRequest& request, grpc::ServerWriter<v1::PullReply>& writer) : writer_(writer) {
@@ -53,7 +53,7 @@ class Waiting {
  private:
   grpc::ServerWriter<v1::PullReply>& writer_;
   v1::PullReply reply_;
-  int64_t said_ms_ = RelayNowMs();
+  int64_t said_ms_ = -kSayWaitingMs;
 };
 
 }  // namespace
@@ -103,8 +103,8 @@ absl::Status ActivationServer::Answer(const grpc::ServerContext& context, const 
         return AnswerByTeacher(context, request, found.run, writer);
       case RelayState::Finding::kLoading:
       case RelayState::Finding::kTrainingComes:
-        state_.AwaitChange(found.changes, kPollMs);
         if (!waiting.Say()) return absl::CancelledError("nobody reads the answer");
+        state_.AwaitChange(found.changes, kPollMs);
     }
   }
   return absl::UnavailableError("this worker ends, or the call was broken off");

@@ -12,7 +12,10 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kPoll{50};  // for `stop` and the silence
+constexpr milliseconds kPoll{50};  // for `stop`
+// Who is to hold the layers below may not have been named, or may not have loaded them. After so long from
+// the first question on one does without.
+constexpr int64_t kToBeginMs = 5'000;
 
 }  // namespace
 
@@ -25,7 +28,7 @@ Prefetcher::Prefetcher(Upstream& upstream, std::shared_ptr<const ServedRun> run,
       end_(run_->PlanOf(slice.stage)->steps * micro_batches_),
       log_(log),
       next_(end_),  // until StartAt
-      heard_ms_(RelayNowMs()),
+      asked_since_ms_(RelayNowMs()),
       thread_([this] { Fetch(); }) {}
 
 Prefetcher::~Prefetcher() {
@@ -67,11 +70,6 @@ std::optional<Boundary> Prefetcher::Get(int64_t step, int64_t pass, const std::a
       changed_.notify_all();
       return boundary;
     }
-    if (!is_lost_ && RelayNowMs() - heard_ms_ > kUpstreamSilenceMs) {
-      is_lost_ = true;
-      Write(v1::LOG_LEVEL_WARNING, "no worker below answers: its teacher blocks are run here until one does",
-            step);
-    }
     if (is_lost_) break;
     changed_.wait_for(mutex_, kPoll);
   }
@@ -79,12 +77,46 @@ std::optional<Boundary> Prefetcher::Get(int64_t step, int64_t pass, const std::a
   return std::nullopt;
 }
 
-void Prefetcher::OnHeard() {
-  MutexLock lock(mutex_);
-  heard_ms_ = RelayNowMs();
+void Prefetcher::BeginToAsk(const std::string& address) {
+  if (asked_ == address) return;
+  asked_ = address;
+  asked_since_ms_ = RelayNowMs();
+  has_failed_ = false;
+}
+
+void Prefetcher::Regain() {
   if (std::exchange(is_lost_, false)) {
     Write(v1::LOG_LEVEL_INFO, "the worker below answers again", low_step_);
   }
+}
+
+// Worth waiting for again, unless its signs of life have come to nothing before.
+void Prefetcher::OnSignOfLife() {
+  MutexLock lock(mutex_);
+  if (!has_failed_) Regain();
+}
+
+void Prefetcher::OnAnswer(int64_t number, Boundary boundary) {
+  MutexLock lock(mutex_);
+  has_failed_ = false;
+  Regain();
+  if (number != next_) return;  // skipped meanwhile
+  fetched_.push_back({number, std::move(boundary)});
+  ++next_;
+  changed_.notify_all();
+}
+
+void Prefetcher::OnError(const absl::Status& error) {
+  MutexLock lock(mutex_);
+  const bool is_not_loaded = absl::IsFailedPrecondition(error) || absl::IsOutOfRange(error);
+  if ((asked_.empty() || is_not_loaded) && RelayNowMs() - asked_since_ms_ < kToBeginMs) return;
+  has_failed_ = true;
+  if (std::exchange(is_lost_, true)) return;
+  Write(v1::LOG_LEVEL_WARNING,
+        absl::StrCat("no worker below answers: its teacher blocks are run here until one does (",
+                     error.ToString(), ")"),
+        low_step_);
+  changed_.notify_all();
 }
 
 bool Prefetcher::IsFull() const { return next_ >= end_ || next_ >= wanted_ + slice_.limits.prefetch; }
@@ -94,6 +126,7 @@ void Prefetcher::Fetch() {
   uint64_t draws = 0;
   while (true) {
     int64_t number = 0, low_step = 0, highest = 0;
+    std::string asked;
     {
       MutexLock lock(mutex_);
       while (!is_ending_ && IsFull()) changed_.wait(mutex_);
@@ -101,8 +134,9 @@ void Prefetcher::Fetch() {
       number = next_;
       low_step = low_step_;
       highest = highest_;
+      asked = upstream_.address();
+      BeginToAsk(asked);
     }
-    const std::string asked = upstream_.address();
     const auto go_on = [&] {
       if (upstream_.address() != asked) return false;
       MutexLock lock(mutex_);
@@ -110,20 +144,13 @@ void Prefetcher::Fetch() {
     };
     absl::StatusOr<Boundary> pulled =
         upstream_.Pull(*run_, slice_.stage, number / micro_batches_, number % micro_batches_, highest,
-                       slice_.token, static_cast<uint64_t>(low_step), go_on, [this] { OnHeard(); });
+                       slice_.token, static_cast<uint64_t>(low_step), go_on, [this] { OnSignOfLife(); });
     if (pulled.ok()) {
       failures = 0;
-      MutexLock lock(mutex_);
-      if (number != next_) continue;  // skipped meanwhile
-      fetched_.push_back({number, *std::move(pulled)});
-      ++next_;
-      changed_.notify_all();
+      OnAnswer(number, *std::move(pulled));
     } else if (!absl::IsCancelled(pulled.status())) {
-      if (++failures == 1) {
-        Write(v1::LOG_LEVEL_WARNING, absl::StrCat("pull from the worker below: ", pulled.status().ToString()),
-              low_step);
-      }
-      Rest(failures, ++draws, asked);
+      OnError(pulled.status());
+      Rest(++failures, ++draws, asked);
     }
   }
 }

@@ -30,8 +30,8 @@ class Prefetcher {
   // which no boundary is of use.
   void StartAt(int64_t step, int64_t highest);
 
-  // The micro-batch, when it comes; micro-batches before it are not asked for again. Nothing: `stop`, or the
-  // upstream has not been heard of for kUpstreamSilenceMs, so it is to be recomputed.
+  // The micro-batch, when it comes; micro-batches before it are not asked for again. Nothing: `stop`, or no
+  // upstream answers, so it is to be recomputed.
   std::optional<Boundary> Get(int64_t step, int64_t pass, const std::atomic<bool>& stop);
 
  private:
@@ -42,7 +42,11 @@ class Prefetcher {
   bool IsFull() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Rest(int failures, uint64_t draw, const std::string& asked);
   void SkipTo(int64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void OnHeard();
+  void BeginToAsk(const std::string& address) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnSignOfLife();
+  void OnAnswer(int64_t number, Boundary boundary);
+  void OnError(const absl::Status& error);
+  void Regain() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Upstream& upstream_;
   const std::shared_ptr<const ServedRun> run_;
@@ -62,8 +66,10 @@ class Prefetcher {
   int64_t wanted_ ABSL_GUARDED_BY(mutex_) = 0;    // that training wants next
   int64_t low_step_ ABSL_GUARDED_BY(mutex_) = 0;  // that training is at
   int64_t highest_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t heard_ms_ ABSL_GUARDED_BY(mutex_);
-  bool is_lost_ ABSL_GUARDED_BY(mutex_) = false;  // the slice recomputes
+  std::string asked_ ABSL_GUARDED_BY(mutex_);  // who
+  int64_t asked_since_ms_ ABSL_GUARDED_BY(mutex_);
+  bool has_failed_ ABSL_GUARDED_BY(mutex_) = false;  // who is asked, since its last answer
+  bool is_lost_ ABSL_GUARDED_BY(mutex_) = false;     // the slice recomputes
   std::deque<Fetched> fetched_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };

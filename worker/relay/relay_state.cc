@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/clock.h"
+#include "model/teacher/teacher.h"
 
 namespace retort {
 namespace {
@@ -53,7 +54,20 @@ RelayedSlice RelayedSliceOf(const v1::Slice& slice) {
 void RelayState::BeginLoad(const RelayedSlice& slice) {
   MutexLock lock(mutex_);
   loading_ = slice;
+  if (run_ != nullptr && run_->run_id != slice.run_id) {
+    run_.reset();
+    ForgetRun();
+  }
   TellChange();
+}
+
+void RelayState::ReleaseTeacherFrom(int64_t blocks) {
+  MutexLock lock(mutex_);
+  if (run_ == nullptr) return;
+  auto trimmed = std::make_shared<ServedRun>(*run_);
+  trimmed->blocks = std::min(trimmed->blocks, blocks);
+  ReleaseBlocks(blocks, trimmed->teacher);
+  run_ = std::move(trimmed);
 }
 
 void RelayState::BeginSlice(std::shared_ptr<const ServedRun> run, const RelayedSlice& slice,
@@ -195,15 +209,25 @@ std::optional<v1::RelayUpstream> RelayState::upstream() const {
   return upstream_;
 }
 
-bool RelayState::TrainingComesTo(const Key& key, int64_t now_ms) const {
-  const auto step = static_cast<int64_t>(key.step);
+// Whether training that stands at `from_step` comes to it soon enough to be waited for. A slice above (the
+// Pull is its own) also waits for one that was set back, by a kill to its checkpoint, further than the lead:
+// ours has to make up for those steps anyway, and a teacher that runs beside it would hold it back, so that
+// the distance would stay to the end. Not when less than the distance is left to be asked for.
+bool RelayState::IsNear(const Key& key, bool is_own, int64_t from_step, int64_t lead_steps) const {
+  const int64_t step = static_cast<int64_t>(key.step), distance = step - from_step;
+  if (distance < 0) return false;
+  const StagePlan* const plan = run_->PlanOf(key.stage);
+  return distance < lead_steps || (is_own && plan != nullptr && distance < plan->steps - step);
+}
+
+bool RelayState::TrainingComesTo(const Key& key, bool is_own, int64_t now_ms) const {
   if (loading_ && loading_->run_id == run_->run_id && loading_->stage == key.stage) {
-    return key.boundary == loading_->output_boundary && step >= loading_->first_step &&
-           step < loading_->first_step + kLeadOfLoading;
+    return key.boundary == loading_->output_boundary &&
+           IsNear(key, is_own, loading_->first_step, kLeadOfLoading);
   }
   if (!slice_ || slice_->stage != key.stage || slice_->run_id != run_->run_id) return false;
   if (!IsWanted() || key.boundary != output_boundary_) return false;
-  if (step < step_ || step >= step_ + slice_->limits.lead_steps) return false;
+  if (!IsNear(key, is_own, step_, slice_->limits.lead_steps)) return false;
   return is_in_step_ || now_ms - left_step_ms_ < kTrainingAwayMs;
 }
 
@@ -233,7 +257,8 @@ RelayState::Found RelayState::Find(const v1::PullRequest& request, int64_t now_m
     found.finding = Finding::kAtHand;
     found.hidden_BTE = at_hand->second;
   } else {
-    found.finding = TrainingComesTo(key, now_ms) ? Finding::kTrainingComes : Finding::kTeacher;
+    const bool comes = TrainingComesTo(key, request.has_low_step(), now_ms);
+    found.finding = comes ? Finding::kTrainingComes : Finding::kTeacher;
   }
   found.changes = changes_;
   return found;

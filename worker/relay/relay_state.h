@@ -70,8 +70,11 @@ class RelayState {
  public:
   // ---- What the worker does; from the thread that works.
 
-  // The slice is being loaded: who asks for its run, or for what it will put out first, waits.
+  // The slice is being loaded: who asks for its run, or for what it will put out first, waits. Another run's
+  // teacher is let go of.
   void BeginLoad(const RelayedSlice& slice);
+  // The teacher's blocks from `blocks` on are no longer kept or served.
+  void ReleaseTeacherFrom(int64_t blocks);
   // Loaded: serves this run from now on, and no other. The slice trains.
   void BeginSlice(std::shared_ptr<const ServedRun> run, const RelayedSlice& slice,
                   const v1::RelayOrders& orders);
@@ -132,7 +135,10 @@ class RelayState {
 
   std::optional<uint64_t> Floor() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool IsWanted() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool TrainingComesTo(const Key& key, int64_t now_ms) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool TrainingComesTo(const Key& key, bool is_own, int64_t now_ms) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool IsNear(const Key& key, bool is_own, int64_t from_step, int64_t lead_steps) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DropPassed(const Pulled& pulled) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ForgetRun() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SetOrders(uint64_t token, const v1::RelayOrders& orders) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -13,7 +13,7 @@ using Finding = RelayState::Finding;
 
 constexpr uint64_t kRun = 3, kToken = 41;
 constexpr v1::Stage kStage1 = v1::STAGE_MATRIX_ORIENTATION, kStage2 = v1::STAGE_HIDDEN_STATE_ALIGNMENT;
-constexpr int64_t kLead = 4, kBoundary = 2;
+constexpr int64_t kLead = 4, kBoundary = 2, kSteps = 100;
 
 class RelayStateTest : public testing::Test {
  protected:
@@ -29,6 +29,10 @@ class RelayStateTest : public testing::Test {
     run->run_id = run_id;
     run->identity_sha256 = "identity";
     run->teacher_sha256 = "teacher";
+    for (const Stage stage : {Stage::kMatrixOrientation, Stage::kHiddenStateAlignment}) {
+      run->plans.push_back(TinyPlan(stage));
+      run->plans.back().steps = kSteps;
+    }
     state.BeginSlice(run,
                      {.token = token,
                       .run_id = run_id,
@@ -85,6 +89,21 @@ TEST_F(RelayStateTest, WhatTrainingComesToSoonIsWaitedFor) {
   EXPECT_EQ(Find(Request(5), 60'000), Finding::kTrainingComes) << "a long step";
 }
 
+TEST_F(RelayStateTest, ASliceAboveWaitsForTrainingThatWasSetBackWhileItPays) {
+  state.BeginStep(20, kBoundary);
+  EXPECT_EQ(Find(Request(59, 59)), Finding::kTrainingComes) << "39 steps to come, 41 to be asked for";
+  EXPECT_EQ(Find(Request(60, 60)), Finding::kTeacher) << "40 and 40";
+  EXPECT_EQ(Find(Request(40)), Finding::kTeacher) << "asked on behalf of another";
+  EXPECT_EQ(Find(Request(40, 40, kStage2)), Finding::kTeacher) << "another stage";
+  state.EndStep(21);
+  EXPECT_EQ(Find(Request(59, 59), 4'000), Finding::kTeacher) << "training has stopped";
+  state.EndSlice();
+  state.BeginLoad(
+      {.token = 42, .run_id = kRun, .stage = kStage1, .first_step = 20, .output_boundary = kBoundary});
+  EXPECT_EQ(Find(Request(59, 59)), Finding::kTrainingComes);
+  EXPECT_EQ(Find(Request(60, 60)), Finding::kTeacher);
+}
+
 TEST_F(RelayStateTest, TrainingThatStaysAwayIsNotWaitedFor) {
   Train(0);
   EXPECT_EQ(Find(Request(1), 2'000), Finding::kTrainingComes);
@@ -95,16 +114,15 @@ TEST_F(RelayStateTest, TrainingThatStaysAwayIsNotWaitedFor) {
 }
 
 TEST_F(RelayStateTest, AnotherRunOrTeacherIsNotServedAndOneThatLoadsIsWaitedFor) {
+  v1::PullRequest foreign = Request(0);
+  foreign.set_teacher_sha256("another");
+  EXPECT_EQ(Find(foreign), Finding::kNotServed);
   v1::PullRequest other = Request(0);
   other.mutable_batch()->set_run_id(4);
   EXPECT_EQ(Find(other), Finding::kNotServed);
   state.BeginLoad({.token = 42, .run_id = 4, .stage = kStage1});
   EXPECT_EQ(Find(other), Finding::kLoading);
-  EXPECT_EQ(Find(Request(0)), Finding::kTrainingComes) << "this one goes on";
-  v1::PullRequest foreign = Request(0);
-  foreign.set_teacher_sha256("another");
-  EXPECT_EQ(Find(foreign), Finding::kNotServed);
-  Train(0);
+  EXPECT_EQ(Find(Request(0)), Finding::kNotServed);
   Begin(kStage1, 42, Orders(0), 4);
   EXPECT_EQ(Find(Request(0)), Finding::kNotServed);
 }

@@ -27,10 +27,8 @@ class PullCall {
   }
   ~PullCall() {
     context_.TryCancel();
-    if (!is_over_) {
-      grpc::Status ignored;
-      reader_->Finish(&ignored, Tag());
-    }
+    grpc::Status ignored;  // filled in while the queue is emptied
+    if (!is_over_) reader_->Finish(&ignored, Tag());
     queue_.Shutdown();
     void* tag = nullptr;
     bool ok = false;

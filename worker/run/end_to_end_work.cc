@@ -211,9 +211,12 @@ absl::StatusOr<bool> EndToEndWork::EnterGang(const std::atomic<bool>& stop) {
   ASSIGN_OR_RETURN(const bool has_joined, gang_->Join(stop, context()));
   if (!has_joined) return false;
   const size_t before = history_.steps();
-  const absl::Status status = TakeOverState(*gang_->group(), training_->optimizer(), history_);
-  if (status.ok()) {
+  const absl::Status status = CatchTorch("entering the gang", [&]() -> absl::Status {
+    RETURN_IF_ERROR(TakeOverState(*gang_->group(), training_->optimizer(), history_));
     training_->Join(gang_->group());
+    return absl::OkStatus();
+  });
+  if (status.ok()) {
     if (history_.steps() != before) {
       log_.Info(absl::StrCat("took another rank's state over, from step ", before, " to ", history_.steps()),
                 context());
@@ -242,27 +245,31 @@ absl::StatusOr<StepReport> EndToEndWork::Step(const std::atomic<bool>& stop) {
   UseComputeThreads();
   RETORT_CHECK(training_ != nullptr);
   const uint64_t total = assignment_.layers(0).total_steps();
-  const double begin = MonotonicSeconds();
   if (gang_) {
     // At the last step a rank above 0 waits for a generation that would need its state.
     if (history_.steps() == total) LeaveGang();
     const size_t before = history_.steps();
     ASSIGN_OR_RETURN(const bool is_there, EnterGang(stop));
     if (!is_there) return StepReport();
-    if (history_.steps() == total) return before == total ? StepReport() : ReportHere(0);
+    // At once, so that it is published even if no step follows.
+    if (history_.steps() != before) return ReportHere(0);
+    if (history_.steps() == total) return StepReport();
   }
   RETORT_CHECK(history_.steps() < total);
+  const int ranks = gang_ ? gang_->group()->world_size() : 1;
+  const double begin = MonotonicSeconds();
   const absl::StatusOr<double> loss =
       training_->Step(static_cast<int64_t>(history_.steps()), stop, gang_ ? gang_->ballot() : Ballot::kApply);
   if (gang_ && (!loss.ok() || training_->verdict() == Ballot::kApplyAndPart)) LeaveGang();
-  if (gang_ && (absl::IsUnavailable(loss.status()) || absl::IsAborted(loss.status()))) {
+  if (gang_ && absl::IsUnavailable(loss.status())) {
     log_.Warning(absl::StrCat("the gang parts: ", loss.status().message()), context());
     return StepReport();
   }
   RETURN_IF_ERROR(loss.status());
+  const double seconds = MonotonicSeconds() - begin;
   history_.losses.push_back(*loss);
-  history_.seconds.push_back(MonotonicSeconds() - begin);
-  return ReportHere(history_.seconds.back());
+  history_.seconds.push_back(ranks * seconds);
+  return ReportHere(seconds);
 }
 
 std::vector<SavedLayer> EndToEndWork::Copy(const std::vector<uint32_t>&) {
@@ -335,7 +342,10 @@ absl::StatusOr<SavedLayer> EndToEndWork::MakeResult(const std::atomic<bool>& sto
       json& measured = measured_["stages"][StageName(plan_->stage)];
       RETURN_IF_ERROR(MeasureOnce(measured, "the student at its end", student_, stop));
       RETURN_IF_ERROR(ShowMatrixOnce(StageName(plan_->stage), student_));
-      stages.push_back({.plan = *plan_, .histories = {{0, history_}}, .student = measured});
+      stages.push_back({.plan = *plan_,
+                        .histories = {{0, history_}},
+                        .student = measured,
+                        .world_size = std::max<uint32_t>(1, assignment_.gang().world_size())});
     }
     SavedLayer result;
     result.step = history_.steps();

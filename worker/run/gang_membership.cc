@@ -15,6 +15,8 @@ namespace {
 
 constexpr int kAsks = 5;
 constexpr std::chrono::milliseconds kAskEvery{200};
+constexpr int kTimeoutsToConnect = 6;
+const std::string kNoAnswer = "the orchestrator does not answer";
 
 // The orchestrator is away, or knows another lease than this one: the agent finds out by its heartbeats.
 bool MayPass(const absl::Status& status) {
@@ -78,6 +80,22 @@ class RendezvousByCalls final : public Rendezvous {
 
 }  // namespace
 
+absl::StatusOr<bool> GangMembership::Unreached(const std::string& why, const LogContext& context) {
+  const double now_seconds = MonotonicSeconds();
+  if (!unreached_since_seconds_) unreached_since_seconds_ = now_seconds;
+  const double lasted_seconds = now_seconds - *unreached_since_seconds_;
+  if (1000 * lasted_seconds > kTimeoutsToConnect * double{1} * gang_.timeout_ms()) {
+    return absl::UnavailableError(
+        absl::StrFormat("%s; so it has been for %.1f s. Each worker's address must be one that the others "
+                        "reach: retort-worker "
+                        "--host ADDRESS",
+                        why, lasted_seconds));
+  }
+  log_.Warning(why, context);
+  std::this_thread::sleep_for(kAskEvery);
+  return false;
+}
+
 absl::StatusOr<bool> GangMembership::Join(const std::atomic<bool>& stop, const LogContext& context) {
   v1::JoinGangReply formed;
   for (int ask = 0; ask < kAsks && formed.generation() == 0; ++ask) {
@@ -89,25 +107,27 @@ absl::StatusOr<bool> GangMembership::Join(const std::atomic<bool>& stop, const L
     formed = *std::move(reply);
   }
   if (formed.generation() == 0) {
-    if (std::exchange(reason_, formed.reason()) != formed.reason()) log_.Info(formed.reason(), context);
+    const std::string& reason = formed.reason().empty() ? kNoAnswer : formed.reason();
+    if (std::exchange(reason_, reason) != reason) log_.Info(reason, context);
     return false;
   }
   generation_ = formed.generation();
   reason_.clear();
-  ASSIGN_OR_RETURN(const std::string host, calls_.Host());
+  const absl::StatusOr<std::string> host = calls_.Host();
   const double begin = MonotonicSeconds();
   absl::StatusOr<std::unique_ptr<RankGroup>> group =
-      RankGroup::Connect({.rank = static_cast<int>(formed.rank()),
-                          .world_size = static_cast<int>(formed.world_size()),
-                          .timeout = std::chrono::milliseconds(gang_.timeout_ms()),
-                          .address = host},
-                         std::make_shared<RendezvousByCalls>(calls_, generation_));
+      host.ok() ? RankGroup::Connect({.rank = static_cast<int>(formed.rank()),
+                                      .world_size = static_cast<int>(formed.world_size()),
+                                      .timeout = std::chrono::milliseconds(gang_.timeout_ms()),
+                                      .address = *host},
+                                     std::make_shared<RendezvousByCalls>(calls_, generation_))
+                : host.status();
   if (stop.load()) return absl::CancelledError("the slice was asked back while its gang was connecting");
   if (absl::IsUnavailable(group.status())) {
-    log_.Warning(absl::StrCat("generation ", generation_, ": ", group.status().message()), context);
-    return false;
+    return Unreached(absl::StrCat("generation ", generation_, ": ", group.status().message()), context);
   }
   RETURN_IF_ERROR(group.status());
+  unreached_since_seconds_.reset();
   group_ = *std::move(group);
   log_.Info(absl::StrFormat("generation %d: rank %d of %d, connected in %.0f ms", generation_, formed.rank(),
                             formed.world_size(), 1000 * (MonotonicSeconds() - begin)),

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -19,7 +20,8 @@ class GangMembership {
   GangMembership(const v1::Gang& gang, GangCalls& calls, Log& log) : gang_(gang), calls_(calls), log_(log) {}
 
   // Asks for the next generation, for about a second. false: others are missing still, or could not be
-  // reached. Errors are not the gang's: CANCELLED, or a bug's.
+  // reached. UNAVAILABLE when they could not be reached for six times the time limit; other errors are not
+  // the gang's: CANCELLED, or a bug's.
   absl::StatusOr<bool> Join(const std::atomic<bool>& stop, const LogContext& context);
 
   // The generation is over, for this rank at least: closes its connections.
@@ -27,15 +29,19 @@ class GangMembership {
 
   RankGroup* group() const { return group_.get(); }  // null: in no generation now
   Ballot ballot() const {
-    return calls_.reform_generation() == generation_ ? Ballot::kApplyAndPart : Ballot::kApply;
+    return calls_.reform_generation() >= generation_ ? Ballot::kApplyAndPart : Ballot::kApply;
   }
 
  private:
+  // What Join says when the others could not be reached, and why.
+  absl::StatusOr<bool> Unreached(const std::string& why, const LogContext& context);
+
   const v1::Gang gang_;
   GangCalls& calls_;
   Log& log_;
-  uint64_t generation_ = 0;  // the last one that this rank was in
-  std::string reason_;       // why there was none, as logged last
+  uint64_t generation_ = 0;                        // the last one that this rank was in
+  std::string reason_;                             // why there was none, as logged last
+  std::optional<double> unreached_since_seconds_;  // the first of the connects that failed in a row
   std::unique_ptr<RankGroup> group_;
 };
 

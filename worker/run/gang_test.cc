@@ -10,6 +10,7 @@
 
 #include "core/base/mutex.h"
 #include "train/parallel/testing_ranks.h"
+#include "worker/run/saved_tensors.h"
 #include "worker/run/testing_workshop.h"
 
 namespace retort {
@@ -87,8 +88,9 @@ class CallsInMemory final : public GangCalls {
     return reply;
   }
   uint64_t reform_generation() const override { return reform_generation_; }
-  absl::StatusOr<std::string> Host() const override { return "127.0.0.1"; }
+  absl::StatusOr<std::string> Host() const override { return host_; }
 
+  std::string host_ = "127.0.0.1";
   uint64_t reform_generation_ = 0;
 
  private:
@@ -114,7 +116,7 @@ class GangWorkTest : public testing::Test {
   v1::Slice SliceOf(uint32_t rank) {
     v1::Slice slice = run_.Slice(kStage3, {rank}, WorkshopRun::kSteps);
     slice.mutable_gang()->set_world_size(2);
-    slice.mutable_gang()->set_timeout_ms(20'000);
+    slice.mutable_gang()->set_timeout_ms(timeout_ms_);
     return slice;
   }
 
@@ -169,6 +171,7 @@ class GangWorkTest : public testing::Test {
   }
 
   static constexpr uint64_t kLost = 7;
+  uint32_t timeout_ms_ = 20'000;
 
   std::ostringstream lines_;
   Log log_{v1::LOG_LEVEL_INFO, [] { return int64_t{0}; }, {StreamSink(lines_)}};
@@ -201,6 +204,60 @@ TEST_F(GangWorkTest, AReplacementTakesTheSurvivorsStateAndTheBytesAreTheSame) {
   }
 }
 
+TEST_F(GangWorkTest, WhatIsTakenOverIsReportedBeforeAnyStepFollows) {
+  std::thread survivor = Rank(1, [](SliceWork& work, CallsInMemory&) { StepTo(work, WorkshopRun::kSteps); });
+  Rank(0, [&](SliceWork& work, CallsInMemory&) { StepTo(work, kLost); }).join();
+  ranks_.Replace(0);
+  Rank(0, [&](SliceWork& work, CallsInMemory&) {
+    absl::StatusOr<StepReport> report = StepReport();
+    while (report.ok() && report->layers.empty()) report = work.Step(WorkshopRun::kNever);
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_EQ(report->layers[0].step, kLost);
+    EXPECT_EQ(report->layers[0].seconds, 0);
+    EXPECT_EQ(work.Copy({0})[0].step, kLost);
+    StepTo(work, WorkshopRun::kSteps);
+  }).join();
+  survivor.join();
+}
+
+TEST_F(GangWorkTest, AStepsSecondsAreThoseOfAllRanksAndOfTheStepAlone) {
+  // Rank 1 loads while rank 0 waits for it.
+  std::vector<double> by_the_clock;
+  std::thread first = Rank(0, [&](SliceWork& work, CallsInMemory&) {
+    for (uint64_t at = 0; at < WorkshopRun::kSteps;) {
+      const absl::StatusOr<StepReport> report = work.Step(WorkshopRun::kNever);
+      ASSERT_TRUE(report.ok()) << report.status();
+      if (report->layers.empty()) continue;
+      at = report->layers[0].step;
+      by_the_clock.push_back(report->layers[0].seconds);
+    }
+    const SavedLayer saved = std::move(work.Copy({0})[0]);
+    const SavedTensors tensors(saved, "rank 0");
+    const auto seconds = tensors.Numbers("history/step_seconds");
+    ASSERT_TRUE(seconds.ok()) << seconds.status();
+    ASSERT_EQ(seconds->size(), by_the_clock.size());
+    for (size_t i = 0; i < seconds->size(); ++i) EXPECT_EQ((*seconds)[i], 2 * by_the_clock[i]);
+  });
+  Rank(1, [&](SliceWork& work, CallsInMemory&) { StepTo(work, WorkshopRun::kSteps); }).join();
+  first.join();
+}
+
+TEST_F(GangWorkTest, RanksThatNeverReachEachOtherGiveUp) {
+  timeout_ms_ = 300;
+  std::thread other = Rank(1, [](SliceWork& work, CallsInMemory& calls) {
+    calls.host_ = "192.0.2.1";  // of documentation, and nobody's
+    const absl::Status end = FirstEnd(work);
+    EXPECT_TRUE(absl::IsUnavailable(end)) << end;
+    EXPECT_NE(end.message().find("rank 1 at 192.0.2.1"), std::string::npos) << end;
+    EXPECT_NE(end.message().find("so it has been for "), std::string::npos) << end;
+  });
+  Rank(0, [](SliceWork& work, CallsInMemory&) {
+    const absl::Status end = FirstEnd(work);
+    EXPECT_TRUE(absl::IsUnavailable(end)) << end;
+  }).join();
+  other.join();
+}
+
 TEST_F(GangWorkTest, PartsAfterAStepWhereAnotherWaitsToBeTakenIn) {
   std::thread other = Rank(1, [](SliceWork& work, CallsInMemory&) { StepTo(work, WorkshopRun::kSteps); });
   Rank(0, [&](SliceWork& work, CallsInMemory& calls) {
@@ -213,15 +270,12 @@ TEST_F(GangWorkTest, PartsAfterAStepWhereAnotherWaitsToBeTakenIn) {
 }
 
 TEST_F(GangWorkTest, ARankWithOtherBytesAtTheSameStepIsNotTrainedWith) {
-  std::thread other = Rank(1, [](SliceWork& work, CallsInMemory&) {
-    EXPECT_TRUE(absl::IsDataLoss(FirstEnd(work)));
-  });
+  std::thread other =
+      Rank(1, [](SliceWork& work, CallsInMemory&) { EXPECT_TRUE(absl::IsDataLoss(FirstEnd(work))); });
   for (SavedTensor& tensor : run_.kept.at(run_.last_.at({kStage2, 3})).tensors) {
     if (tensor.name == "student/model.layers.3.mamba.A_log") tensor.bytes[0] ^= 1;
   }
-  Rank(0, [](SliceWork& work, CallsInMemory&) {
-    EXPECT_TRUE(absl::IsDataLoss(FirstEnd(work)));
-  }).join();
+  Rank(0, [](SliceWork& work, CallsInMemory&) { EXPECT_TRUE(absl::IsDataLoss(FirstEnd(work))); }).join();
   other.join();
 }
 

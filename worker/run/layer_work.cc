@@ -104,7 +104,7 @@ absl::StatusOr<StepReport> LayerWork::Step(const std::atomic<bool>& stop) {
   const double begin = MonotonicSeconds();
   const absl::StatusOr<SliceStep> trained = slice_.Step(step, training, stop, pass_relay);
   if (relay_ != nullptr) {
-    relay_->EndStep(trained.ok() ? trained->teacher_blocks : 0, trained.ok() ? step + 1 : step);
+    relay_->EndStep(slice_.teacher_blocks(), trained.ok() ? step + 1 : step);
   }
   if (!trained.ok()) return trained.status();
   const double share = (MonotonicSeconds() - begin) / static_cast<double>(training.size());

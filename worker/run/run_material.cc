@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "model/student/make_student.h"
@@ -11,7 +12,8 @@
 namespace retort {
 
 absl::StatusOr<RunMaterial> RunMaterial::Open(const v1::JobSpec& job, RunInputs inputs,
-                                              const v1::InputHashes& hashes) {
+                                              const v1::InputHashes& hashes,
+                                              const std::optional<std::filesystem::path>& weights_directory) {
   RunMaterial material;
   material.job_ = DecidingJob(job).SerializeAsString();
   material.hashes_ = hashes.SerializeAsString();
@@ -26,6 +28,8 @@ absl::StatusOr<RunMaterial> RunMaterial::Open(const v1::JobSpec& job, RunInputs 
                    Batches::Open(job.data(), inputs.train, static_cast<int>(teacher.vocab_size)));
   material.batches_ = std::make_shared<const Batches>(std::move(batches));
   material.teacher_ = EmptyModel(teacher);
+  if (weights_directory)
+    material.shared_weights_.emplace(*weights_directory / absl::BytesToHexString(hashes.teacher_sha256()));
   material.inputs_ = std::move(inputs);
   return material;
 }
@@ -36,15 +40,12 @@ bool RunMaterial::IsOf(const v1::JobSpec& job, const RunInputs& inputs, const v1
 }
 
 absl::StatusOr<LanguageModel> RunMaterial::Teacher(int64_t blocks) {
-  RETURN_IF_ERROR(LoadBlocks(inputs_.teacher, blocks, teacher_));
+  RETURN_IF_ERROR(
+      LoadBlocks(inputs_.teacher, blocks, teacher_, shared_weights_ ? &*shared_weights_ : nullptr));
   return teacher_;
 }
 
-void RunMaterial::ReleaseTeacherFrom(int64_t blocks) {
-  for (const auto& tensor : ModelTensors(teacher_)) {
-    if (tensor.place >= blocks) tensor.value->reset();
-  }
-}
+void RunMaterial::ReleaseTeacherFrom(int64_t blocks) { ReleaseBlocks(blocks, teacher_); }
 
 uint64_t RunMaterial::teacher_bytes() const {
   uint64_t bytes = 0;

@@ -4,10 +4,13 @@
 #pragma once
 
 #include <atomic>
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "model/io/shared_tensors.h"
 #include "model/lm/language_model.h"
 #include "retort/v1/job.pb.h"
 #include "retort/v1/work.pb.h"
@@ -20,9 +23,11 @@ namespace retort {
 class RunMaterial {
  public:
   // Reads the teacher's config.json and opens the training text. INVALID_ARGUMENT when the job does not fit
-  // the teacher or the text is another tokenizer's.
-  static absl::StatusOr<RunMaterial> Open(const v1::JobSpec& job, RunInputs inputs,
-                                          const v1::InputHashes& hashes);
+  // the teacher or the text is another tokenizer's. The teacher's tensors are shared with the other workers
+  // of this machine that name the same `weights_directory`; none: they are this process's own.
+  static absl::StatusOr<RunMaterial> Open(
+      const v1::JobSpec& job, RunInputs inputs, const v1::InputHashes& hashes,
+      const std::optional<std::filesystem::path>& weights_directory = std::nullopt);
 
   // Whether it is that of this job on these inputs.
   bool IsOf(const v1::JobSpec& job, const RunInputs& inputs, const v1::InputHashes& hashes) const;
@@ -40,6 +45,7 @@ class RunMaterial {
   const ModelConfig& student_config() const { return student_config_; }
   const RunInputs& inputs() const { return inputs_; }
   const std::shared_ptr<const Batches>& batches() const { return batches_; }
+  const std::optional<SharedTensors>& shared_weights() const { return shared_weights_; }
 
  private:
   RunMaterial() = default;
@@ -48,6 +54,7 @@ class RunMaterial {
   RunInputs inputs_;
   std::string hashes_;
   LanguageModel teacher_;  // the tensors that were not needed yet are undefined
+  std::optional<SharedTensors> shared_weights_;
   ModelConfig student_config_;
   std::shared_ptr<const Batches> batches_;
 };

@@ -1,7 +1,12 @@
 #include "worker/run/run_material.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
+
+#include "absl/strings/escaping.h"
 #include "worker/run/testing_workshop.h"
 
 namespace retort {
@@ -49,6 +54,32 @@ TEST_F(RunMaterialTest, IsOfItsJobWhateverTheNameAndOfNoOther) {
   v1::InputHashes hashes = hashes_;
   hashes.set_teacher_sha256("another");
   EXPECT_FALSE(material_.IsOf(job_, inputs_, hashes));
+}
+
+TEST_F(RunMaterialTest, SharesTheTeacherWithAnotherProcesssMaterial) {
+  const std::filesystem::path directory =
+      std::filesystem::path(testing::TempDir()) / "retort_run_material_test";
+  std::filesystem::remove_all(directory);
+  const LanguageModel own = material_.Teacher(5).value();
+  RunMaterial first = RunMaterial::Open(job_, inputs_, hashes_, directory).value();
+  RunMaterial second = RunMaterial::Open(job_, inputs_, hashes_, directory).value();
+  LanguageModel lower = first.Teacher(2).value(), whole = second.Teacher(5).value();
+  EXPECT_EQ(first.shared_weights()->mapped_bytes(), TeacherBytes(own.config, 2));
+  EXPECT_EQ(second.shared_weights()->mapped_bytes(), TeacherBytes(own.config, 5));
+  const auto expected = ModelTensors(own);
+  const auto shared = ModelTensors(whole);
+  ASSERT_EQ(shared.size(), expected.size());
+  for (size_t i = 0; i < shared.size(); ++i) {
+    EXPECT_TRUE(shared[i].value->equal(*expected[i].value)) << shared[i].name;
+  }
+  std::ifstream maps("/proc/self/maps");
+  const std::string text((std::istreambuf_iterator<char>(maps)), {});
+  size_t mappings = 0;
+  const std::string file =
+      (directory / absl::BytesToHexString(hashes_.teacher_sha256()) / "model.norm.weight");
+  for (size_t at = text.find(file); at != std::string::npos; at = text.find(file, at + 1)) ++mappings;
+  EXPECT_EQ(mappings, 1U);
+  std::filesystem::remove_all(directory);
 }
 
 }  // namespace

@@ -46,12 +46,14 @@ std::string MetricsText(const std::vector<StageRecord>& stages) {
 
 json StageJson(const StageRecord& stage) {
   RETORT_CHECK(stage.plan.steps > 0 && !stage.histories.empty()) << StageName(stage.plan.stage);
-  return {{"name", StageName(stage.plan.stage)},
-          {"tokens", stage.plan.steps * stage.plan.tokens_per_step()},
-          {"seconds", Seconds(stage)},
-          {"loss_first", MeanLossAt(stage, 0)},
-          {"loss_last", MeanLossAt(stage, static_cast<size_t>(stage.plan.steps) - 1)},
-          {"student", stage.student}};
+  json described = {{"name", StageName(stage.plan.stage)},
+                    {"tokens", stage.plan.steps * stage.plan.tokens_per_step()},
+                    {"seconds", Seconds(stage)},
+                    {"loss_first", MeanLossAt(stage, 0)},
+                    {"loss_last", MeanLossAt(stage, static_cast<size_t>(stage.plan.steps) - 1)},
+                    {"student", stage.student}};
+  if (stage.world_size > 0) described["world_size"] = stage.world_size;
+  return described;
 }
 
 }  // namespace retort

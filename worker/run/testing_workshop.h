@@ -24,6 +24,15 @@ inline const std::filesystem::path kTinyJobDirectory =
 
 inline v1::JobSpec TinyJobFile() { return LoadJob(kTinyJobDirectory / "job.yaml", {}).value(); }
 
+inline v1::Slice PrepareSlice(const v1::JobSpec& job) {
+  v1::Slice slice;
+  slice.set_token(1);
+  slice.set_run_id(1);
+  slice.set_stage(v1::STAGE_PREPARE);
+  *slice.mutable_job() = job;
+  return slice;
+}
+
 // Keeps what was copied as the orchestrator keeps what was published.
 class KeptCheckpoints : public CheckpointSource {
  public:
@@ -62,7 +71,7 @@ class WorkshopRun {
   explicit WorkshopRun(v1::JobSpec job) : job_(std::move(job)) {}
 
   void Prepare(Workshop& workshop) {
-    const absl::StatusOr<v1::PreparedRun> prepared = workshop.Prepare(job_, kNever);
+    const absl::StatusOr<v1::PreparedRun> prepared = workshop.Prepare(PrepareSlice(job_), kNever);
     RETORT_CHECK(prepared.ok()) << prepared.status().ToString();
     prepared_ = *prepared;
   }

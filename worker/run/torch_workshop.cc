@@ -3,10 +3,13 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "core/base/check.h"
 #include "core/base/job_memory.h"
+#include "core/base/job_work.h"
 #include "core/base/status_macros.h"
 #include "model/lm/torch_seam.h"
+#include "worker/run/choose_layers.h"
 #include "worker/run/end_to_end_work.h"
 #include "worker/run/evaluation.h"
 #include "worker/run/layer_work.h"
@@ -44,29 +47,48 @@ absl::Status TorchWorkshop::OpenMaterial(const v1::JobSpec& job, RunInputs input
                                          const v1::InputHashes& hashes) {
   if (material_ && material_->IsOf(job, inputs, hashes)) return absl::OkStatus();
   material_.reset();
-  ASSIGN_OR_RETURN(material_, RunMaterial::Open(job, std::move(inputs), hashes));
+  ASSIGN_OR_RETURN(material_, RunMaterial::Open(job, std::move(inputs), hashes, options_.weights_directory));
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::PreparedRun> TorchWorkshop::Prepare(const v1::JobSpec& job,
+absl::StatusOr<v1::PreparedRun> TorchWorkshop::Prepare(const v1::Slice& slice,
                                                        const std::atomic<bool>& stop) {
   UseComputeThreads();
   absl::StatusOr<v1::PreparedRun> prepared =
-      CatchTorch("preparing " + job.name(), [&] { return PrepareInTorch(job, stop); });
+      CatchTorch("preparing " + slice.job().name(), [&] { return PrepareInTorch(slice, stop); });
   // A damaged input is another content, which no second attempt here would mend.
   if (absl::IsDataLoss(prepared.status())) return absl::FailedPreconditionError(prepared.status().message());
   return prepared;
 }
 
-absl::StatusOr<v1::PreparedRun> TorchWorkshop::PrepareInTorch(const v1::JobSpec& job,
+absl::StatusOr<v1::PreparedRun> TorchWorkshop::PrepareInTorch(const v1::Slice& slice,
                                                               const std::atomic<bool>& stop) {
+  const v1::JobSpec& job = slice.job();
   ASSIGN_OR_RETURN(const RunInputs inputs, ResolveInputs(job, options_.roots));
   v1::PreparedRun prepared;
   ASSIGN_OR_RETURN(*prepared.mutable_inputs(), hasher_.Hash(job, inputs, stop));
   RETURN_IF_ERROR(OpenMaterial(job, inputs, prepared.inputs()));
   RETURN_IF_ERROR(Evaluation::Open(job, inputs, material_->teacher_config()).status());
   *prepared.mutable_shape() = ShapeOf(material_->teacher_config());
+  if (AwaitsProbe(job.student().keep_attention())) {
+    ASSIGN_OR_RETURN(*prepared.mutable_probed(),
+                     ChooseLayers(slice, prepared.shape(), options_.memory_bytes, *material_, log_, stop));
+  }
   return prepared;
+}
+
+absl::StatusOr<LanguageModel> TorchWorkshop::LoadTeacher(const v1::Slice& slice, int64_t blocks) {
+  ASSIGN_OR_RETURN(LanguageModel teacher, material_->Teacher(blocks));
+  if (const std::optional<SharedTensors>& shared = material_->shared_weights()) {
+    const LogContext context = {slice.run_id(), slice.stage(), slice.token(), 0};
+    log_.Info(absl::StrFormat("%.1f MiB of the teacher's weights are shared with other workers here",
+                              static_cast<double>(shared->mapped_bytes()) / (1 << 20)),
+              context);
+    if (!shared->failure().ok()) {
+      log_.Warning(absl::StrCat("others are not: ", shared->failure().message()), context);
+    }
+  }
+  return teacher;
 }
 
 absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::Load(
@@ -100,7 +122,7 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
     LoadProgress progress = {.planned_memory_bytes =
                                  EndToEndMemory(slice.job(), ShapeOf(teacher), ranks).peak()};
     on_progress(progress);
-    ASSIGN_OR_RETURN(LanguageModel whole, material_->Teacher(teacher.num_layers() + 1));
+    ASSIGN_OR_RETURN(LanguageModel whole, LoadTeacher(slice, teacher.num_layers() + 1));
     return EndToEndWork::Load(slice, *material_, std::move(whole), source, gang, log_, stop, [&] {
       progress.phase = v1::SLICE_PHASE_MEASURING;
       on_progress(progress);
@@ -115,9 +137,10 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
   if (need.peak() - need.teacher + std::max(need.teacher, material_->teacher_bytes()) >
       options_.memory_bytes) {
     material_->ReleaseTeacherFrom(blocks);
+    if (relay_ != nullptr) relay_->state().ReleaseTeacherFrom(blocks);
   }
   on_progress({.planned_memory_bytes = need.peak()});
-  ASSIGN_OR_RETURN(LanguageModel lower, material_->Teacher(blocks));
+  ASSIGN_OR_RETURN(LanguageModel lower, LoadTeacher(slice, blocks));
   return LayerWork::Load(slice, plan, *material_, std::move(lower), source, relay_, stop);
 }
 

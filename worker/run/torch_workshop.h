@@ -17,6 +17,8 @@ namespace retort {
 struct WorkshopOptions {
   std::vector<std::filesystem::path> roots;  // where relative paths of jobs lie, in the order of looking
   uint64_t memory_bytes = 0;                 // that a slice may take
+  // Where the teacher's weights lie that the workers of this machine share; none: each has its own.
+  std::optional<std::filesystem::path> weights_directory = {};
 };
 
 // See Workshop. Keeps the material of the last run that it worked on. Not thread-safe: one call at a time.
@@ -28,18 +30,20 @@ class TorchWorkshop : public Workshop {
       : options_(std::move(options)), log_(log), relay_(relay) {}
 
   // Also refuses what training would refuse later: tokens outside the vocabulary, sequences longer than the
-  // context, a student that does not fit the teacher (INVALID_ARGUMENT).
-  absl::StatusOr<v1::PreparedRun> Prepare(const v1::JobSpec& job, const std::atomic<bool>& stop) override;
+  // context, a student that does not fit the teacher (INVALID_ARGUMENT). FAILED_PRECONDITION when a probe of
+  // layers does not fit memory_bytes.
+  absl::StatusOr<v1::PreparedRun> Prepare(const v1::Slice& slice, const std::atomic<bool>& stop) override;
 
   absl::StatusOr<std::unique_ptr<SliceWork>> Load(
       const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
       const std::function<void(const LoadProgress&)>& on_progress) override;
 
  private:
-  absl::StatusOr<v1::PreparedRun> PrepareInTorch(const v1::JobSpec& job, const std::atomic<bool>& stop);
+  absl::StatusOr<v1::PreparedRun> PrepareInTorch(const v1::Slice& slice, const std::atomic<bool>& stop);
   absl::StatusOr<std::unique_ptr<SliceWork>> LoadInTorch(
       const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
       const std::function<void(const LoadProgress&)>& on_progress);
+  absl::StatusOr<LanguageModel> LoadTeacher(const v1::Slice& slice, int64_t blocks);
   // Makes `material_` that of this job; what is there already stays.
   absl::Status OpenMaterial(const v1::JobSpec& job, RunInputs inputs, const v1::InputHashes& hashes);
 

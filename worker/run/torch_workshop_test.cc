@@ -115,7 +115,8 @@ TEST_F(TorchWorkshopTest, TheReportShowsOneHeadOfTheMiddleLayerAndContinuedTexts
   run.Train(workshop, kStage1, {0, 2, 3}, 20);
   run.Train(workshop, kStage2, {0, 2, 3}, 20);
   const SavedLayer result = Finish(run, 20);
-  EXPECT_EQ(json::parse(FileOf(result, "result.json"))["layer_types"], json({"mamba2", "attention", "mamba2", "mamba2"}));
+  EXPECT_EQ(json::parse(FileOf(result, "result.json"))["layer_types"],
+            json({"mamba2", "attention", "mamba2", "mamba2"}));
   const json report = json::parse(FileOf(result, "report.json"));
   EXPECT_LT(report["architecture"]["teacher_parameters"], report["architecture"]["student_parameters"]);
 
@@ -276,7 +277,7 @@ TEST_F(AfterStageOne, SaysThatItMeasuresAndLogsTheAssembledStudentOnce) {
 TEST_F(TorchWorkshopTest, PreparingReportsHashesAndShapeAndRefusesAJobThatDoesNotFit) {
   TorchWorkshop workshop = NewWorkshop();
   v1::JobSpec job = TinyJobFile();
-  const v1::PreparedRun prepared = workshop.Prepare(job, kNever).value();
+  const v1::PreparedRun prepared = workshop.Prepare(PrepareSlice(job), kNever).value();
   EXPECT_EQ(prepared.shape().layers(), 4u);
   EXPECT_EQ(prepared.shape().vocab_size(), 512u);
   EXPECT_TRUE(prepared.shape().tied_head());
@@ -284,12 +285,35 @@ TEST_F(TorchWorkshopTest, PreparingReportsHashesAndShapeAndRefusesAJobThatDoesNo
   EXPECT_EQ(prepared.inputs().data_size(), 3);
   EXPECT_EQ(prepared.inputs().data(2).path(), "corpus/off_domain.bin");
   job.mutable_student()->set_groups(3);
-  EXPECT_EQ(workshop.Prepare(job, kNever).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(workshop.Prepare(PrepareSlice(job), kNever).status().code(), absl::StatusCode::kInvalidArgument);
   job = TinyJobFile();
   job.mutable_data()->set_eval("corpus/absent.bin");
-  const absl::Status absent = workshop.Prepare(job, kNever).status();
+  const absl::Status absent = workshop.Prepare(PrepareSlice(job), kNever).status();
   EXPECT_EQ(absent.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(absent.message()), HasSubstr("corpus/absent.bin"));
+}
+
+TEST_F(TorchWorkshopTest, PreparingProbesForTheLayersToKeep) {
+  v1::JobSpec job = TinyJobFile();
+  v1::KeepAttention& keep = *job.mutable_student()->mutable_keep_attention();
+  keep.clear_layers();
+  keep.set_auto_layers(2);
+  keep.set_probe_steps(3);
+  TorchWorkshop first = NewWorkshop(), second = NewWorkshop();
+  const v1::ProbedLayers chosen = first.Prepare(PrepareSlice(job), kNever)->probed();
+  ASSERT_EQ(chosen.layers_size(), 2);
+  EXPECT_LT(chosen.layers(0), chosen.layers(1));
+  EXPECT_EQ(second.Prepare(PrepareSlice(job), kNever)->probed().SerializeAsString(),
+            chosen.SerializeAsString());
+  EXPECT_THAT(lines_.str(), AllOf(HasSubstr("probe of layers: hidden_state_alignment, step 1 of 3"),
+                                  HasSubstr("INFO probe of layers: keeps attention in layers "),
+                                  HasSubstr("run=1 stage=prepare token=1")));
+  TorchWorkshop small({.roots = {kTinyJobDirectory}, .memory_bytes = 1'000'000}, log_);
+  const absl::Status status = small.Prepare(PrepareSlice(job), kNever).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("does not fit: a probe trains all 4 layers"));
+  std::atomic<bool> stop = true;
+  EXPECT_EQ(second.Prepare(PrepareSlice(job), stop).status().code(), absl::StatusCode::kCancelled);
 }
 
 TEST_F(TorchWorkshopTest, AJobOfStageThreeAloneGoesOnFromItsCheckpointToTheSameStudent) {
