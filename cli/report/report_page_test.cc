@@ -84,6 +84,15 @@ TEST(ReportPage, TakesARunWithoutStagesMatricesAndSamples) {
                            Not(HasSubstr("One head")), Not(HasSubstr("How they write"))));
 }
 
+TEST(ReportPage, ScrollsNothingOnPaper) {
+  const absl::StatusOr<std::string> page = ReportPage(Files());
+  ASSERT_TRUE(page.ok()) << page.status();
+  const std::string paper = page->substr(page->rfind("@media print"));
+  EXPECT_THAT(paper,
+              AllOf(HasSubstr(".sample p { max-height: none; overflow: visible; }"),
+                    HasSubstr("pre { white-space: pre-wrap;"), HasSubstr("td { white-space: normal; }")));
+}
+
 TEST(ReportPage, SaysWhyThereAreNoSamples) {
   RunFiles files = Files();
   files.shown["samples"] = json::array();
