@@ -30,7 +30,7 @@ class SharedTensors {
   uint64_t mapped_bytes() const { return mapped_bytes_; }   // given out so far
 
  private:
-  const std::filesystem::path directory_;
+  std::filesystem::path directory_;
   absl::Status failure_;
   uint64_t mapped_bytes_ = 0;
 };
