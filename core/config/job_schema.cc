@@ -19,7 +19,7 @@ constexpr uint64_t kMaxSequence = 1 << 20;
 
 using Type = JobKeyType;
 
-void AddTeacherAndStudent(std::vector<JobKey>& keys) {
+void AddTeacher(std::vector<JobKey>& keys) {
   keys.push_back({.path = "name",
                   .type = Type::kName,
                   .field = "name",
@@ -32,30 +32,9 @@ void AddTeacherAndStudent(std::vector<JobKey>& keys) {
                   .type = Type::kDirectory,
                   .field = "teacher.path",
                   .help = "Its Hugging Face directory."});
-  keys.push_back(
-      {.path = "student", .type = Type::kSection, .field = "student", .help = "What the teacher becomes."});
-  keys.push_back({.path = "student.mixer",
-                  .type = Type::kChoice,
-                  .field = "student.mixer",
-                  .choices = {"mamba2", "discrete_mamba2"},
-                  .help = "What replaces attention in the converted layers: Mamba-2 as stock runtimes have "
-                          "it, or the paper's, without step size, activation and norm."});
-  keys.push_back({.path = "student.state_size",
-                  .type = Type::kInteger,
-                  .field = "student.state_size",
-                  .fallback = "128",
-                  .min = 1,
-                  .max = 1024,
-                  .help = "State size N of each head."});
-  keys.push_back({.path = "student.groups",
-                  .type = Type::kInteger,
-                  .field = "student.groups",
-                  .fallback = "",
-                  .min = 1,
-                  .max = 1024,
-                  .help =
-                      "Heads of one group share B and C. Divides the teacher's query heads. Absent: 1 for "
-                      "mamba2, which stock runtimes need, and one group per head for discrete_mamba2."});
+}
+
+void AddKeepAttention(std::vector<JobKey>& keys) {
   keys.push_back({.path = "student.keep_attention",
                   .type = Type::kKeepAttention,
                   .field = "student.keep_attention",
@@ -95,6 +74,34 @@ void AddTeacherAndStudent(std::vector<JobKey>& keys) {
                   .help = absl::StrCat("Steps of the probe's stage 1 and of its stage 2, at most the job's. "
                                        "Absent: ",
                                        kProbeSteps, ".")});
+}
+
+void AddStudent(std::vector<JobKey>& keys) {
+  keys.push_back(
+      {.path = "student", .type = Type::kSection, .field = "student", .help = "What the teacher becomes."});
+  keys.push_back({.path = "student.mixer",
+                  .type = Type::kChoice,
+                  .field = "student.mixer",
+                  .choices = {"mamba2", "discrete_mamba2"},
+                  .help = "What replaces attention in the converted layers: Mamba-2 as stock runtimes have "
+                          "it, or the paper's, without step size, activation and norm."});
+  keys.push_back({.path = "student.state_size",
+                  .type = Type::kInteger,
+                  .field = "student.state_size",
+                  .fallback = "128",
+                  .min = 1,
+                  .max = 1024,
+                  .help = "State size N of each head."});
+  keys.push_back({.path = "student.groups",
+                  .type = Type::kInteger,
+                  .field = "student.groups",
+                  .fallback = "",
+                  .min = 1,
+                  .max = 1024,
+                  .help =
+                      "Heads of one group share B and C. Divides the teacher's query heads. Absent: 1 for "
+                      "mamba2, which stock runtimes need, and one group per head for discrete_mamba2."});
+  AddKeepAttention(keys);
   keys.push_back({.path = "student.init",
                   .type = Type::kChoice,
                   .field = "student.init",
@@ -305,7 +312,8 @@ void AddRunning(std::vector<JobKey>& keys) {
 
 std::vector<JobKey> MakeJobKeys() {
   std::vector<JobKey> keys;
-  AddTeacherAndStudent(keys);
+  AddTeacher(keys);
+  AddStudent(keys);
   AddData(keys);
   AddStages(keys);
   AddRunning(keys);
