@@ -43,7 +43,7 @@ std::string Gibibytes(const nlohmann::json& bytes) {
   return absl::StrFormat("%.2f GiB", bytes.get<double>() / (1 << 30));
 }
 
-// What a worker needs; of stages 1 and 2 for one layer.
+// What a worker needs; of stages 1 and 2 for one layer, of a probe for all.
 std::string RenderMemory(const nlohmann::json& result) {
   Table table({{"MEMORY"},
                {"TEACHER", Align::kRight},
@@ -53,7 +53,7 @@ std::string RenderMemory(const nlohmann::json& result) {
                {"ACTIVATIONS", Align::kRight},
                {"PEAK", Align::kRight}});
   for (const nlohmann::json& need : result.at("memory")) {
-    const bool one_layer = need.at("stage") != "end_to_end";
+    const bool one_layer = need.at("stage") != "end_to_end" && need.at("stage") != "probe";
     table.AddRow({absl::StrCat(CellText(need.at("stage")), one_layer ? ", one layer" : ""),
                   Gibibytes(need.at("teacher")), Gibibytes(need.at("student")),
                   Gibibytes(need.at("optimizer")), Gibibytes(need.at("checkpoint")),

@@ -239,11 +239,8 @@ TEST(Differences, DoNotCountTheLayersThatAProbeChose) {
   *run.mutable_job() = asked;
   run.mutable_job()->mutable_student()->mutable_keep_attention()->add_layers(3);
   EXPECT_THAT(DifferencesFromRun(run, asked, 0), IsEmpty());
-  const nlohmann::json result = {
-      {"identity",
-       {{"job",
-         {{"data", {{"seed", "7"}}},
-          {"student", {{"keepAttention", {{"autoLayers", 1}, {"layers", {3}}}}}}}}}}};
+  json result = {{"identity", {{"job", JobIdentity(asked)}}}};
+  result["identity"]["job"]["student"]["keepAttention"]["layers"] = {3};
   EXPECT_THAT(DifferencesFromResult(result, asked, 0), IsEmpty());
   asked.mutable_student()->mutable_keep_attention()->set_auto_layers(2);
   EXPECT_THAT(DifferencesFromRun(run, asked, 0), ElementsAre("student/keepAttention/autoLayers was 1, is 2"));

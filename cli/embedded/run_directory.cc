@@ -43,8 +43,9 @@ json JobIdentity(const v1::JobSpec& job) {
   v1::JobSpec deciding = job;
   deciding.clear_name();
   deciding.clear_checkpoint();
-  v1::KeepAttention& keep = *deciding.mutable_student()->mutable_keep_attention();
-  if (keep.auto_layers() > 0) keep.clear_layers();  // a probe chose them
+  if (deciding.student().keep_attention().auto_layers() > 0) {
+    deciding.mutable_student()->mutable_keep_attention()->clear_layers();  // a probe chose them
+  }
   std::string text;
   RETORT_CHECK(google::protobuf::util::MessageToJsonString(deciding, &text).ok()) << job.name();
   return json::parse(text);

@@ -14,7 +14,8 @@ namespace retort {
 // result.json; null when there is none. DATA_LOSS when it is not a whole one.
 absl::StatusOr<nlohmann::json> ReadResult(const std::filesystem::path& out_dir);
 
-// A job as results hold it: without its name and how often it is saved, which change no number.
+// A job as results hold it, without its name and how often it is saved, which change no number, and without
+// the layers that a probe chose, which nobody asked for.
 nlohmann::json JobIdentity(const v1::JobSpec& job);
 
 // "data/seed was 7, is 8" for each value that differs.
