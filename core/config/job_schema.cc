@@ -19,7 +19,7 @@ constexpr uint64_t kMaxSequence = 1 << 20;
 
 using Type = JobKeyType;
 
-void AddTeacherAndStudent(std::vector<JobKey>& keys) {
+void AddTeacher(std::vector<JobKey>& keys) {
   keys.push_back({.path = "name",
                   .type = Type::kName,
                   .field = "name",
@@ -32,6 +32,9 @@ void AddTeacherAndStudent(std::vector<JobKey>& keys) {
                   .type = Type::kDirectory,
                   .field = "teacher.path",
                   .help = "Its Hugging Face directory."});
+}
+
+void AddStudent(std::vector<JobKey>& keys) {
   keys.push_back(
       {.path = "student", .type = Type::kSection, .field = "student", .help = "What the teacher becomes."});
   keys.push_back({.path = "student.mixer",
@@ -305,7 +308,8 @@ void AddRunning(std::vector<JobKey>& keys) {
 
 std::vector<JobKey> MakeJobKeys() {
   std::vector<JobKey> keys;
-  AddTeacherAndStudent(keys);
+  AddTeacher(keys);
+  AddStudent(keys);
   AddData(keys);
   AddStages(keys);
   AddRunning(keys);
