@@ -34,31 +34,7 @@ void AddTeacher(std::vector<JobKey>& keys) {
                   .help = "Its Hugging Face directory."});
 }
 
-void AddStudent(std::vector<JobKey>& keys) {
-  keys.push_back(
-      {.path = "student", .type = Type::kSection, .field = "student", .help = "What the teacher becomes."});
-  keys.push_back({.path = "student.mixer",
-                  .type = Type::kChoice,
-                  .field = "student.mixer",
-                  .choices = {"mamba2", "discrete_mamba2"},
-                  .help = "What replaces attention in the converted layers: Mamba-2 as stock runtimes have "
-                          "it, or the paper's, without step size, activation and norm."});
-  keys.push_back({.path = "student.state_size",
-                  .type = Type::kInteger,
-                  .field = "student.state_size",
-                  .fallback = "128",
-                  .min = 1,
-                  .max = 1024,
-                  .help = "State size N of each head."});
-  keys.push_back({.path = "student.groups",
-                  .type = Type::kInteger,
-                  .field = "student.groups",
-                  .fallback = "",
-                  .min = 1,
-                  .max = 1024,
-                  .help =
-                      "Heads of one group share B and C. Divides the teacher's query heads. Absent: 1 for "
-                      "mamba2, which stock runtimes need, and one group per head for discrete_mamba2."});
+void AddKeptAttention(std::vector<JobKey>& keys) {
   keys.push_back({.path = "student.keep_attention",
                   .type = Type::kKeepAttention,
                   .field = "student.keep_attention",
@@ -98,6 +74,34 @@ void AddStudent(std::vector<JobKey>& keys) {
                   .help = absl::StrCat("Steps of the probe's stage 1 and of its stage 2, at most the job's. "
                                        "Absent: ",
                                        kProbeSteps, ".")});
+}
+
+void AddStudent(std::vector<JobKey>& keys) {
+  keys.push_back(
+      {.path = "student", .type = Type::kSection, .field = "student", .help = "What the teacher becomes."});
+  keys.push_back({.path = "student.mixer",
+                  .type = Type::kChoice,
+                  .field = "student.mixer",
+                  .choices = {"mamba2", "discrete_mamba2"},
+                  .help = "What replaces attention in the converted layers: Mamba-2 as stock runtimes have "
+                          "it, or the paper's, without step size, activation and norm."});
+  keys.push_back({.path = "student.state_size",
+                  .type = Type::kInteger,
+                  .field = "student.state_size",
+                  .fallback = "128",
+                  .min = 1,
+                  .max = 1024,
+                  .help = "State size N of each head."});
+  keys.push_back({.path = "student.groups",
+                  .type = Type::kInteger,
+                  .field = "student.groups",
+                  .fallback = "",
+                  .min = 1,
+                  .max = 1024,
+                  .help =
+                      "Heads of one group share B and C. Divides the teacher's query heads. Absent: 1 for "
+                      "mamba2, which stock runtimes need, and one group per head for discrete_mamba2."});
+  AddKeptAttention(keys);
   keys.push_back({.path = "student.init",
                   .type = Type::kChoice,
                   .field = "student.init",
