@@ -205,12 +205,12 @@ TEST_F(WriteReportTest, NamesTheFileAndPlaceOfWhatIsWrong) {
 
 TEST(ReportPage, NamesTheWorkersThatTrainedStageThree) {
   RunFiles files = Files();
-  files.result["world_size"] = 2;
+  files.result["stages"][1]["world_size"] = 2;
   const absl::StatusOr<std::string> page = ReportPage(files);
   ASSERT_TRUE(page.ok()) << page.status();
   EXPECT_THAT(*page, AllOf(HasSubstr("<pre>retort run job.yaml --root DIR --threads 3 --workers 2</pre>"),
                            HasSubstr("world_size: 2")));
-  files.result["world_size"] = "two";
+  files.result["stages"][1]["world_size"] = "two";
   EXPECT_EQ(ReportPage(files).status().code(), absl::StatusCode::kDataLoss);
 }
 

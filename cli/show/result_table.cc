@@ -50,6 +50,7 @@ constexpr JsonPlace kResult[] = {
     {"stages/*/name", JsonShape::kText},
     {"stages/*/tokens", JsonShape::kAmount},
     {"stages/*/seconds", JsonShape::kAmount},
+    {"stages/*/world_size", JsonShape::kCount, /*optional=*/true},
     {"stages/*/student", JsonShape::kObject},
 };
 
