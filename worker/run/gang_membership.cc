@@ -98,17 +98,20 @@ absl::StatusOr<bool> GangMembership::Unreached(const std::string& why, const Log
 
 absl::StatusOr<bool> GangMembership::Join(const std::atomic<bool>& stop, const LogContext& context) {
   v1::JoinGangReply formed;
+  absl::Status asked;
   for (int ask = 0; ask < kAsks && formed.generation() == 0; ++ask) {
     if (ask > 0) std::this_thread::sleep_for(kAskEvery);
     absl::StatusOr<v1::JoinGangReply> reply = calls_.JoinGang(generation_);
     if (stop.load()) return absl::CancelledError("the slice was asked back while its gang was forming");
-    if (MayPass(reply.status())) continue;
-    RETURN_IF_ERROR(reply.status());
+    asked = reply.status();
+    if (MayPass(asked)) continue;
+    RETURN_IF_ERROR(asked);
     formed = *std::move(reply);
   }
   if (formed.generation() == 0) {
     const std::string& reason = formed.reason().empty() ? kNoAnswer : formed.reason();
-    if (std::exchange(reason_, reason) != reason) log_.Info(reason, context);
+    // ABORTED: the lease is over, of which the agent is being told.
+    if (!absl::IsAborted(asked) && std::exchange(reason_, reason) != reason) log_.Info(reason, context);
     return false;
   }
   generation_ = formed.generation();
