@@ -2,12 +2,9 @@
 #pragma once
 
 #include <functional>
-#include <memory>
 #include <string>
 
-#include "core/base/check.h"
-#include "grpcpp/server.h"
-#include "grpcpp/server_builder.h"
+#include "core/rpc/testing_server.h"
 #include "retort/v1/run_service.grpc.pb.h"
 
 namespace retort {
@@ -25,18 +22,9 @@ class ScriptedService : public v1::RunService::Service {
   std::function<grpc::Status(const v1::LogsRequest&, grpc::ServerWriter<v1::LogsReply>&)> on_logs;
   std::function<grpc::Status(const v1::DownloadRequest&, grpc::ServerWriter<v1::DownloadReply>&)> on_download;
 
-  explicit ScriptedService(const std::string& listen_at = "127.0.0.1:0") {
-    grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort(listen_at, grpc::InsecureServerCredentials(), &port);
-    builder.RegisterService(this);
-    server_ = builder.BuildAndStart();
-    RETORT_CHECK(server_ != nullptr && port > 0) << port;
-    address_ = "127.0.0.1:" + std::to_string(port);
-  }
-  ~ScriptedService() override { server_->Shutdown(std::chrono::system_clock::now()); }
+  explicit ScriptedService(const std::string& listen_at = "127.0.0.1:0") : server_(*this, listen_at) {}
 
-  const std::string& address() const { return address_; }
+  std::string address() const { return server_.address(); }
 
  private:
   grpc::Status GetVersion(grpc::ServerContext*, const v1::GetVersionRequest*,
@@ -60,8 +48,7 @@ class ScriptedService : public v1::RunService::Service {
     return on_download(*request, *writer);
   }
 
-  std::unique_ptr<grpc::Server> server_;
-  std::string address_;
+  const TestingServer server_;
 };
 
 }  // namespace retort

@@ -14,6 +14,7 @@
 #include "cli/embedded/stuck.h"
 #include "cli/show/event_text.h"
 #include "core/base/clock.h"
+#include "core/base/counted.h"
 #include "core/base/file_error.h"
 #include "core/base/files.h"
 #include "core/base/machine_memory.h"
@@ -258,9 +259,9 @@ CoreShares ShareMachine(int asked_workers, int asked_threads) {
 absl::Status CheckRanksHaveWorkers(const v1::JobSpec& job, int workers) {
   const uint32_t ranks = job.stages().end_to_end().world_size();
   if (ranks <= static_cast<uint32_t>(workers)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "stages.end_to_end.world_size is ", ranks, ", but ", workers, workers == 1 ? " worker" : " workers",
-      " would be started; give --workers ", ranks, ", or world_size: auto"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("stages.end_to_end.world_size is ", ranks, ", but ", Counted(workers, "worker"),
+                   " would be started; give --workers ", ranks, ", or world_size: auto"));
 }
 
 absl::Status RunFailure(const v1::RunStatus& run) {

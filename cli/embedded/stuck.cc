@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "cli/show/words.h"
@@ -37,12 +36,8 @@ absl::Status StuckError(const v1::RunStatus& run, const v1::ListWorkersReply& wo
     compare("threads", absl::StrCat(was.threads()), absl::StrCat(is.threads()));
     compare("compute_path", Word(was.compute_path()), Word(is.compute_path()));
     compare("device", Word(was.device()), Word(is.device()));
-    // A worker's hash is not among what a client is told; the orchestrator's reason counts those that differ.
-    const std::string& reason = run.summary().reason();
-    if (differences.empty() && absl::StrContains(reason, " compute other bits") &&
-        !absl::StrContains(reason, " 0 compute other bits")) {
-      differences.push_back(absl::StrCat("its sources' hash was ", was.numerics_id()));
-    }
+    const std::string& build = is.build_version();  // VERSION+HASH
+    compare("its sources' hash", was.numerics_id(), build.substr(build.rfind('+') + 1));
   }
   return absl::FailedPreconditionError(
       absl::StrCat("no worker takes the run: ", run.summary().reason(),

@@ -7,11 +7,11 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
-#include "core/base/check.h"
 #include "core/base/mutex.h"
 #include "core/rpc/call.h"
 #include "core/rpc/channel.h"
 #include "core/rpc/status.h"
+#include "core/rpc/testing_server.h"
 #include "retort/v1/worker_service.grpc.pb.h"
 
 namespace retort {
@@ -20,20 +20,10 @@ namespace retort {
 class CommitHolder::Relay final : public v1::WorkerService::Service {
  public:
   explicit Relay(const std::string& orchestrator)
-      : stub_(v1::WorkerService::NewStub(MakeChannel(orchestrator))) {
-    grpc::ServerBuilder builder;
-    SetServerArguments(builder);
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
-    builder.RegisterService(this);
-    server_ = builder.BuildAndStart();
-    RETORT_CHECK(server_ != nullptr);
-  }
-  ~Relay() override {
-    LetGo();
-    server_->Shutdown(std::chrono::system_clock::now());
-  }
+      : stub_(v1::WorkerService::NewStub(MakeChannel(orchestrator))) {}
+  ~Relay() override { LetGo(); }
 
-  int port() const { return port_; }
+  int port() const { return server_.port(); }
   std::optional<v1::CommitPublishRequest> commit() {
     MutexLock lock(mutex_);
     return commit_;
@@ -143,7 +133,6 @@ class CommitHolder::Relay final : public v1::WorkerService::Service {
   }
 
   const std::unique_ptr<Stub> stub_;
-  int port_ = 0;
   Mutex mutex_;
   std::condition_variable_any changed_;
   uint64_t token_ ABSL_GUARDED_BY(mutex_) = 0;  // of the newest lease in stage 2
@@ -151,7 +140,7 @@ class CommitHolder::Relay final : public v1::WorkerService::Service {
   std::optional<v1::CommitPublishRequest> commit_ ABSL_GUARDED_BY(mutex_);
   bool is_let_go_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<absl::Status> answer_ ABSL_GUARDED_BY(mutex_);
-  std::unique_ptr<grpc::Server> server_;
+  const TestingServer server_{*this};
 };
 
 CommitHolder::CommitHolder(const std::string& orchestrator)

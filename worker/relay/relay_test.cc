@@ -17,7 +17,7 @@
 #include "core/base/check.h"
 #include "core/base/clock.h"
 #include "core/rpc/channel.h"
-#include "grpcpp/server_builder.h"
+#include "core/rpc/testing_server.h"
 #include "tests/support/child_process.h"
 #include "worker/run/testing_gang.h"
 #include "worker/run/testing_workshop.h"
@@ -83,16 +83,8 @@ class RelayWorker {
 class BrokenLine final : private v1::ActivationService::Service {
  public:
   explicit BrokenLine(const std::string& worker)
-      : stub_(v1::ActivationService::NewStub(MakeChannel(worker))) {
-    grpc::ServerBuilder builder;
-    SetServerArguments(builder);
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
-    builder.RegisterService(this);
-    server_ = builder.BuildAndStart();
-    RETORT_CHECK(server_ != nullptr);
-  }
-  ~BrokenLine() override { server_->Shutdown(std::chrono::system_clock::now()); }
-  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
+      : stub_(v1::ActivationService::NewStub(MakeChannel(worker))) {}
+  std::string address() const { return server_.address(); }
   int broken() const { return broken_; }
 
  private:
@@ -116,23 +108,14 @@ class BrokenLine final : private v1::ActivationService::Service {
   }
 
   const std::unique_ptr<v1::ActivationService::Stub> stub_;
-  int port_ = 0;
   std::atomic<int> calls_ = 0, broken_ = 0;
-  std::unique_ptr<grpc::Server> server_;
+  const TestingServer server_{*this};
 };
 
 // Says to each Pull that it works on it, and then that it cannot.
 class EmptyPromises final : private v1::ActivationService::Service {
  public:
-  EmptyPromises() {
-    grpc::ServerBuilder builder;
-    SetServerArguments(builder);
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
-    builder.RegisterService(this);
-    server_ = builder.BuildAndStart();
-    RETORT_CHECK(server_ != nullptr);
-  }
-  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
+  std::string address() const { return server_.address(); }
   int calls() const { return calls_; }
 
  private:
@@ -147,9 +130,8 @@ class EmptyPromises final : private v1::ActivationService::Service {
     return {grpc::StatusCode::RESOURCE_EXHAUSTED, "no memory"};
   }
 
-  int port_ = 0;
   std::atomic<int> calls_ = 0;
-  std::unique_ptr<grpc::Server> server_;
+  const TestingServer server_{*this};
 };
 
 class RelayTest : public testing::Test {
