@@ -49,7 +49,7 @@ jinja::Dict TokensOf(const Json& config) {
   for (const auto& [key, value] : config.items()) {
     if (!absl::EndsWith(key, "_token")) continue;
     const Json& text = value.is_object() && value.contains("content") ? value["content"] : value;
-    if (text.is_string()) tokens.emplace_back(key, jinja::Value{text.get<std::string>()});
+    if (text.is_string()) tokens.push_back({key, jinja::Value{text.get<std::string>()}});
   }
   return tokens;
 }
@@ -85,10 +85,10 @@ absl::StatusOr<std::string> ChatTemplate::Render(const std::vector<ChatMessage>&
     messages.push_back(jinja::MakeDict({{"role", {message.role}}, {"content", {message.content}}}));
   }
   jinja::Dict globals = tokens_;
-  globals.emplace_back("messages", jinja::MakeList(std::move(messages)));
-  globals.emplace_back("tools", jinja::Value{jinja::None{}});
-  globals.emplace_back("documents", jinja::Value{jinja::None{}});
-  globals.emplace_back("add_generation_prompt", jinja::Value{answers});
+  globals.push_back({"messages", jinja::MakeList(std::move(messages))});
+  globals.push_back({"tools", jinja::Value{jinja::None{}}});
+  globals.push_back({"documents", jinja::Value{jinja::None{}}});
+  globals.push_back({"add_generation_prompt", jinja::Value{answers}});
   absl::StatusOr<std::string> text = jinja::Render(body_, globals, now);
   if (text.ok()) return text;
   const std::string what(text.status().message());

@@ -261,7 +261,7 @@ absl::StatusOr<Value> MakeNamespace(const Arguments& arguments) {
   for (const auto& [field, value] : arguments.named) {
     if (value.is_namespace()) return absl::InvalidArgumentError("a namespace cannot be within another");
   }
-  return Value{std::make_shared<Namespace>(arguments.named)};
+  return Value{std::make_shared<Namespace>(Namespace{arguments.named})};
 }
 
 }  // namespace

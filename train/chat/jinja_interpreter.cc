@@ -161,8 +161,8 @@ class Interpreter {
                    {"revindex", {count - i}}, {"revindex0", {count - i - 1}},
                    {"first", {i == 0}},       {"last", {i + 1 == count}},
                    {"length", {count}}};
-      if (i > 0) loop.emplace_back("previtem", elements[i - 1]);
-      if (i + 1 < count) loop.emplace_back("nextitem", elements[i + 1]);
+      if (i > 0) loop.push_back({"previtem", elements[i - 1]});
+      if (i + 1 < count) loop.push_back({"nextitem", elements[i + 1]});
       scopes_.emplace_back();
       scopes_.back()["loop"] = MakeDict(std::move(loop));
       RETURN_IF_ERROR(Bind(statement, elements[i]));
@@ -199,7 +199,7 @@ class Interpreter {
       field = std::move(value);
       return absl::OkStatus();
     }
-    fields.emplace_back(statement.names[1], std::move(value));
+    fields.push_back({statement.names[1], std::move(value)});
     return absl::OkStatus();
   }
 
@@ -282,7 +282,7 @@ class Interpreter {
     ASSIGN_OR_RETURN(arguments.positional, EvaluateAll(expression, 1));
     for (size_t i = 0; i < expression.named.size(); ++i) {
       ASSIGN_OR_RETURN(Value value, Evaluate(expression.named[i]));
-      arguments.named.emplace_back(expression.names[i], std::move(value));
+      arguments.named.push_back({expression.names[i], std::move(value)});
     }
     return arguments;
   }
@@ -292,8 +292,8 @@ class Interpreter {
     Dict dict;
     for (size_t i = 0; i < items.size(); i += 2) {
       if (!items[i].Is<std::string>()) return Wrong(expression.line, "a dict's key must be a string");
-      std::erase_if(dict, [&](const auto& entry) { return entry.first == items[i].As<std::string>(); });
-      dict.emplace_back(items[i].As<std::string>(), items[i + 1]);
+      std::erase_if(dict, [&](const auto& entry) { return entry.key == items[i].As<std::string>(); });
+      dict.push_back({items[i].As<std::string>(), items[i + 1]});
     }
     return MakeDict(std::move(dict));
   }
