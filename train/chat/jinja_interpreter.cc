@@ -61,8 +61,8 @@ class Interpreter {
   // What an operation does beyond looking at each of its values once, which their own bytes pay for.
   absl::Status ChargeWork(int line, const std::string& operation, const Value& value,
                           const Arguments& arguments) {
-    constexpr uint64_t kSearchedTogether = 64;  // bytes of one text times bytes of the other
-    constexpr uint64_t kEntryBytes = 8, kCharacterBytes = 16;
+    constexpr uint64_t kSearchedTogether = 16;  // bytes of one text times bytes of the other
+    constexpr uint64_t kEntryBytes = 8, kCharacterBytes = 32;
     Extent others;
     const auto include = [&others](const Value& other) {
       others.elements += ExtentOf(other).elements;

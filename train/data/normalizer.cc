@@ -2,8 +2,8 @@
 
 #include <utility>
 
+#include "core/base/json_keys.h"
 #include "core/base/status_macros.h"
-#include "train/data/json_fields.h"
 #include "train/data/nfc.h"
 
 namespace retort {

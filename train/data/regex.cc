@@ -14,9 +14,9 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
 #include "core/base/clock.h"
+#include "core/base/json_keys.h"
 #include "core/base/plain_text.h"
 #include "core/base/status_macros.h"
-#include "train/data/json_fields.h"
 #include "train/data/utf8.h"
 
 namespace retort {
