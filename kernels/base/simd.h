@@ -9,7 +9,6 @@
 //   LoadFirst, StoreFirst       `count` in [0, kLanes]; the rest reads as 0 and is not touched
 //   KeepFirst                   zeroes all lanes from `count` on; any count
 //   MulAdd, NegMulAdd           a b + c and c - a b, fused where the instruction set can
-//   Sqrt                        rounded correctly
 //   Max, Min                    the second operand where one is NaN
 //   Sum, MaxOf                  across lanes, in a fixed order
 //   ZeroWhereLess               0 where a < b, else value (value where a or b is NaN)

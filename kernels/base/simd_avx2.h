@@ -27,7 +27,6 @@ inline void StoreFirst(float* to, Float value, int64_t count) {
 }
 inline Float MulAdd(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
 inline Float NegMulAdd(Float a, Float b, Float c) { return _mm256_fnmadd_ps(a, b, c); }
-inline Float Sqrt(Float value) { return _mm256_sqrt_ps(value); }
 inline Float Max(Float a, Float b) { return _mm256_max_ps(a, b); }
 inline Float Min(Float a, Float b) { return _mm256_min_ps(a, b); }
 inline Float KeepFirst(Float value, int64_t count) {

@@ -27,10 +27,6 @@ inline Float LoadFirst(const float* from, int64_t count) {
 inline void StoreFirst(float* to, Float value, int64_t count) { memcpy(to, &value, count * sizeof(float)); }
 inline Float MulAdd(Float a, Float b, Float c) { return a * b + c; }
 inline Float NegMulAdd(Float a, Float b, Float c) { return c - a * b; }
-inline Float Sqrt(Float value) {
-  for (int i = 0; i < kLanes; ++i) value[i] = __builtin_sqrtf(value[i]);
-  return value;
-}
 inline Float Max(Float a, Float b) { return a > b ? a : b; }
 inline Float Min(Float a, Float b) { return a < b ? a : b; }
 inline Float KeepFirst(Float value, int64_t count) {
