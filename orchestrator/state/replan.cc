@@ -151,6 +151,27 @@ class Planner {
 
   void PlanRun(const RunView& view, const std::vector<uint64_t>& workers) {
     std::string& reason = placement_.run_reason[view.demand.run_id];
+    PlanSlices(view, workers, reason);
+    if (!view.fewer_ranks) return;
+    absl::StrAppend(&reason, reason.empty() ? "" : "; ",
+                    NoteShortGang(view.demand.run_id, *view.fewer_ranks));
+  }
+
+  Placement Finish(const std::vector<RunView>& views) {
+    size_t wanted = 0;
+    for (const RunView& view : views) wanted += view.demand.workers;
+    const size_t workers = draft_.state().workers.size();
+    placement_.idle_reason =
+        views.empty() ? "no run needs a worker now"
+                      : absl::StrFormat("%d of %s needed: %s can use %d now", placement_.targets.size(),
+                                        Counted(workers, "worker"), Counted(views.size(), "run"), wanted);
+    return std::move(placement_);
+  }
+
+  std::vector<uint64_t> TakeRecutRuns() { return std::move(recut_runs_); }
+
+ private:
+  void PlanSlices(const RunView& view, const std::vector<uint64_t>& workers, std::string& reason) {
     reason = view.waits_for;
     if (view.next_backoff_unix_ms != 0 && (placement_.next_backoff_unix_ms == 0 ||
                                            view.next_backoff_unix_ms < placement_.next_backoff_unix_ms)) {
@@ -190,9 +211,6 @@ class Planner {
     return std::move(placement_);
   }
 
-  std::vector<uint64_t> TakeRecutRuns() { return std::move(recut_runs_); }
-
- private:
   // A rank keeps its holder, then whom the last plan had for it; the others get the free ones from below.
   std::string PlanGang(const RunView& view, const std::vector<uint64_t>& workers) {
     std::map<uint32_t, uint64_t> worker_of_rank;

@@ -118,6 +118,19 @@ std::vector<uint64_t> FittingTogether(const Draft& draft, const v1::RunRecord& r
   return workers;
 }
 
+// nullopt: it keeps its number, or has nobody to begin with.
+std::optional<uint32_t> FewerRanks(const Draft& draft, const Run& run, const std::vector<uint64_t>& workers) {
+  const std::vector<const v1::TaskRecord*> ranks = RanksOf(run);
+  const bool has_open = std::any_of(ranks.begin(), ranks.end(), [](const v1::TaskRecord* rank) {
+    return rank->state() == v1::TASK_STATE_PENDING;
+  });
+  if (!has_open || !MayFixRanksAnew(draft, run)) return std::nullopt;
+  const uint64_t fitting = RanksAmong(draft, run.record, workers);
+  const bool is_less = fitting < ranks.size();
+  if (!is_less || FittingTogether(draft, run.record, workers, fitting).size() < fitting) return std::nullopt;
+  return static_cast<uint32_t>(fitting);
+}
+
 // Whom END_TO_END can have as ranks; says with numbers why not more.
 void FitRanks(const Draft& draft, RunView& view) {
   const v1::RunRecord& run = view.run->record;
@@ -126,6 +139,7 @@ void FitRanks(const Draft& draft, RunView& view) {
   const bool is_auto = run.world_size() == 0 && run.job().stages().end_to_end().world_size() == 0;
   const uint64_t ranks = is_auto ? RanksAmong(draft, run, view.demand.eligible) : RanksAskedFor(run);
   if (is_auto && view.demand.workers > 0) view.demand.workers = ranks;
+  view.fewer_ranks = FewerRanks(draft, *view.run, view.demand.eligible);
   view.demand.eligible = FittingTogether(draft, run, std::move(view.demand.eligible), ranks);
   const uint64_t tried = is_auto ? std::min<uint64_t>(ranks + 1, sequences) : ranks;
   const std::string why_not = WhyNotReached(draft.state());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,9 @@ struct RunView {
   int64_t next_backoff_unix_ms = 0;  // the first that ends; 0: none
   std::string eligibility;           // END_TO_END: how many workers could be a rank, with numbers
   std::string waits_for;             // why the demand cannot be met in full, or is 0; else empty
+  // END_TO_END: with how many ranks it could begin now, where they are fewer than the run has and it may
+  // still change that.
+  std::optional<uint32_t> fewer_ranks;
 };
 
 // The costs are passed in because speeds, which decide whom a run would like, are found from them first.

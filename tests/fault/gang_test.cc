@@ -1,4 +1,5 @@
 // Stage 3 on two workers, disturbed: a rank killed, stopped or told to go, and the orchestrator restarted.
+#include <gmock/gmock.h>
 #include <poll.h>
 #include <signal.h>
 

@@ -1,6 +1,7 @@
 #include "worker/run/end_to_end_work.h"
 
 #include <numeric>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -345,7 +346,7 @@ absl::StatusOr<SavedLayer> EndToEndWork::MakeResult(const std::atomic<bool>& sto
       stages.push_back({.plan = *plan_,
                         .histories = {{0, history_}},
                         .student = measured,
-                        .world_size = std::max<uint32_t>(1, assignment_.gang().world_size())});
+                        .world_size = gang_ ? gang_->world_size() : 1});
     }
     SavedLayer result;
     result.step = history_.steps();

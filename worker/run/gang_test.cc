@@ -5,6 +5,7 @@
 #include <atomic>
 #include <functional>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 #include <thread>
@@ -20,22 +21,26 @@ namespace {
 constexpr v1::Stage kStage1 = v1::STAGE_MATRIX_ORIENTATION, kStage2 = v1::STAGE_HIDDEN_STATE_ALIGNMENT,
                     kStage3 = v1::STAGE_END_TO_END;
 
-// Forms a generation when two ranks wait.
+// Forms a generation when two ranks wait, or one where one is enough.
 class TwoRanks {
  public:
+  void LetOneBeEnough() {
+    MutexLock lock(mutex_);
+    enough_ = 1;
+  }
   v1::JoinGangReply Join(uint32_t rank, uint64_t after_generation) {
     MutexLock lock(mutex_);
     v1::JoinGangReply reply;
     if (generation_ <= after_generation || left_.contains(rank) || waiting_.contains(rank)) {
       waiting_.insert(rank);
       left_.erase(rank);
-      if (waiting_.size() < 2) return reply;
+      if (waiting_.size() < enough_) return reply;
       waiting_.clear();
       keys_[++generation_] = std::make_shared<RendezvousInMemory>();
     }
     reply.set_generation(generation_);
-    reply.set_rank(rank);
-    reply.set_world_size(2);
+    reply.set_rank(enough_ == 1 ? 0 : rank);
+    reply.set_world_size(static_cast<uint32_t>(enough_));
     return reply;
   }
   // Another process has the rank from now on.
@@ -54,6 +59,7 @@ class TwoRanks {
 
  private:
   Mutex mutex_;
+  size_t enough_ ABSL_GUARDED_BY(mutex_) = 2;
   uint64_t generation_ ABSL_GUARDED_BY(mutex_) = 0;
   std::set<uint32_t> waiting_ ABSL_GUARDED_BY(mutex_);
   std::set<uint32_t> left_ ABSL_GUARDED_BY(mutex_);
