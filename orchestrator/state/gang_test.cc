@@ -338,6 +338,30 @@ TEST_F(GangTest, ElasticGoesOnWithoutAnyRankButRankZero) {
   EXPECT_EQ(Join(0).world_size(), 3u);
 }
 
+TEST_F(GangTest, ElasticGoesOnWithASurvivorAsRankZero) {
+  Submit(Job(2, true), {"a", "b"});
+  TakeRanks({"a", "b"});
+  Join(1);
+  const uint64_t first = Join(0).generation();
+  cluster_.Leave(name_[0]);
+  const std::string survivor = name_[1];
+  Join(1, first);
+  cluster_.Advance(2'000);  // the back-off of rank 0
+  cluster_.Replan();
+  const v1::LeaseVerdict told = cluster_.Heartbeat(survivor).reply.verdict();
+  ASSERT_EQ(told.action(), v1::LEASE_ACTION_YIELD);
+  EXPECT_THAT(told.reason(), HasSubstr("rank 0, which alone publishes, has no worker: " + survivor));
+  cluster_.Release(survivor, slice_[1].token(), {1}, told.cause());
+  TakeRanks({survivor});
+  ASSERT_EQ(name_[0], survivor);
+  const v1::JoinGangReply alone = Join(0);
+  EXPECT_GT(alone.generation(), first);
+  EXPECT_EQ(alone.world_size(), 1u);
+  cluster_.Register("late");
+  TakeRanks({"late"});
+  EXPECT_EQ(name_[1], "late");
+}
+
 TEST_F(GangTest, ElasticTakesANewRankInAfterARestart) {
   Submit(Job(3, true), {"a", "b"});
   TakeRanks({"a", "b"});

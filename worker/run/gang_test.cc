@@ -124,6 +124,7 @@ class GangWorkTest : public testing::Test {
     v1::Slice slice = run_.Slice(kStage3, {rank}, WorkshopRun::kSteps);
     slice.mutable_gang()->set_world_size(2);
     slice.mutable_gang()->set_timeout_ms(timeout_ms_);
+    slice.mutable_gang()->set_elastic(is_elastic_);
     return slice;
   }
 
@@ -179,6 +180,7 @@ class GangWorkTest : public testing::Test {
 
   static constexpr uint64_t kLost = 7;
   uint32_t timeout_ms_ = 20'000;
+  bool is_elastic_ = false;
 
   std::ostringstream lines_;
   Log log_{v1::LOG_LEVEL_INFO, [] { return int64_t{0}; }, {StreamSink(lines_)}};
@@ -225,6 +227,54 @@ TEST_F(GangWorkTest, WhatIsTakenOverIsReportedBeforeAnyStepFollows) {
     StepTo(work, WorkshopRun::kSteps);
   }).join();
   survivor.join();
+}
+
+TEST_F(GangWorkTest, ASurvivorGoesOnAsRankZeroFromWhereItStood) {
+  is_elastic_ = true;
+  std::thread other = Rank(0, [](SliceWork& work, CallsInMemory&) { StepTo(work, kLost); });
+  TorchWorkshop workshop = NewWorkshop();
+  CallsInMemory calls(ranks_, 1);
+  const v1::Slice first = SliceOf(1);
+  auto work = workshop.Load(first, run_.kept, calls, WorkshopRun::kNever, [](const LoadProgress&) {});
+  ASSERT_TRUE(work.ok()) << work.status();
+  StepTo(**work, kLost);
+  other.join();
+  const auto left = StateOf(**work);
+  (*work)->Drop({1});
+  work->reset();
+
+  ranks_.LetOneBeEnough();
+  const v1::Slice second = SliceOf(0);
+  work = workshop.Load(second, run_.kept, calls, WorkshopRun::kNever, [](const LoadProgress&) {});
+  ASSERT_TRUE(work.ok()) << work.status();
+  EXPECT_TRUE(StateOf(**work) == left);
+  const auto report = (*work)->Step(WorkshopRun::kNever);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->layers[0].step, kLost);
+  EXPECT_EQ(report->layers[0].seconds, 0);
+  StepTo(**work, WorkshopRun::kSteps);
+  EXPECT_TRUE((*work)->MakeResult(WorkshopRun::kNever).ok());
+}
+
+TEST_F(GangWorkTest, ARunThatGotFewerRanksHasTheBytesAndTheNumberOfThose) {
+  TorchWorkshop workshop = NewWorkshop();
+  const auto end_of = [&](const v1::Slice& slice) {
+    CallsInMemory calls(ranks_, 0);
+    auto work = workshop.Load(slice, run_.kept, calls, WorkshopRun::kNever, [](const LoadProgress&) {});
+    RETORT_CHECK(work.ok()) << work.status().ToString();
+    StepTo(**work, WorkshopRun::kSteps);
+    std::map<std::string, std::string> files;
+    const absl::StatusOr<SavedLayer> result = (*work)->MakeResult(WorkshopRun::kNever);
+    for (const SavedTensor& file : result->tensors) files[file.name] = file.bytes;
+    return files;
+  };
+  ranks_.LetOneBeEnough();
+  const auto fewer = end_of(SliceOf(0));
+  v1::Slice slice = SliceOf(0);
+  slice.mutable_gang()->set_world_size(1);
+  const auto alone = end_of(slice);
+  EXPECT_TRUE(fewer.at("student/model.safetensors") == alone.at("student/model.safetensors"));
+  EXPECT_EQ(nlohmann::json::parse(fewer.at("result.json"))["stages"][2]["world_size"], 1);
 }
 
 TEST_F(GangWorkTest, AStepsSecondsAreThoseOfAllRanksAndOfTheStepAlone) {
