@@ -74,6 +74,10 @@ class CallsInMemory final : public GangCalls {
     return ranks_.Join(rank_, after_generation);
   }
   absl::StatusOr<v1::RendezvousReply> Rendezvous(v1::RendezvousRequest request) override {
+    if (calls_until_over_ >= 0 && request.generation() == 1 && calls_until_over_-- == 0) {
+      calls_until_over_ = 0;
+      return absl::FailedPreconditionError("generation 1 is over");
+    }
     RendezvousInMemory& keys = *ranks_.Keys(request.generation());
     v1::RendezvousReply reply;
     const auto add = [&](const std::string& value) {
@@ -97,6 +101,7 @@ class CallsInMemory final : public GangCalls {
   uint64_t reform_generation() const override { return reform_generation_; }
   absl::StatusOr<std::string> Host() const override { return host_; }
 
+  int calls_until_over_ = -1;  // of generation 1; negative: it does not end so
   std::string host_ = "127.0.0.1";
   uint64_t reform_generation_ = 0;
 
@@ -297,6 +302,20 @@ TEST_F(GangWorkTest, AStepsSecondsAreThoseOfAllRanksAndOfTheStepAlone) {
   });
   Rank(1, [&](SliceWork& work, CallsInMemory&) { StepTo(work, WorkshopRun::kSteps); }).join();
   first.join();
+}
+
+TEST_F(GangWorkTest, ARendezvousThatBreaksOffIsTriedAgainInTheNextGeneration) {
+  timeout_ms_ = 3'000;
+  std::thread other = Rank(1, [](SliceWork& work, CallsInMemory&) { StepTo(work, WorkshopRun::kSteps); });
+  Rank(0, [&](SliceWork& work, CallsInMemory& calls) {
+    calls.calls_until_over_ = 2;  // its address, and a part of what gloo exchanges
+    StepTo(work, WorkshopRun::kSteps);
+  }).join();
+  other.join();
+  EXPECT_GE(ranks_.generation(), 2u);
+  EXPECT_NE(lines_.str().find("connecting the ranks: LibTorch: rendezvous, "), std::string::npos)
+      << lines_.str();
+  EXPECT_NE(lines_.str().find("generation 1 is over"), std::string::npos) << lines_.str();
 }
 
 TEST_F(GangWorkTest, RanksThatNeverReachEachOtherGiveUp) {
