@@ -23,7 +23,8 @@ struct StageCosts {
   std::map<uint32_t, double> train_work;
   double typical_train_work = 0;  // that median
   double hop_work = 0;            // to receive a step's activations from the worker below
-  v1::Basis basis = v1::BASIS_ASSUMED;
+  v1::Basis hop_basis = v1::BASIS_ASSUMED;
+  v1::Basis basis = v1::BASIS_ASSUMED;  // of the other two
   uint64_t measured_run_id = 0;
 };
 
@@ -41,7 +42,7 @@ struct RunCosts {
 };
 
 // Of a run that has its shape. Measured on this run; else on the newest run with the same teacher shape,
-// student, sequences and stage; else assumed.
+// student, sequences and stage; else assumed. A hop of the other of stages 1 and 2 counts by its bytes.
 RunCosts CostsOf(const State& state, const Options& options, const Run& run);
 
 // How fast the holder of `lease` is beside its measured_gflops, judged by what its layers should take; within

@@ -60,8 +60,8 @@ struct Options {
   double assumed_efficiency = 0.8;
   double assumed_gflops = 100;
 
-  // The relay's cost to the worker that receives: what gRPC was measured to stream on one core, halved, and a
-  // call's own part.
+  // The relay's cost to the worker that receives, until a slice has measured it: what gRPC was seen to stream
+  // on one core, halved, and a call's own part.
   RelayPolicy relay = RelayPolicy::kAuto;
   double hop_bytes_per_second = 150e6;
   double hop_seconds = 1e-3;  // a micro-batch

@@ -32,6 +32,8 @@ v1::Figure MakeFigure(double value, const StageCosts& costs) {
   return figure;
 }
 
+const char* BasisText(v1::Basis basis) { return basis == v1::BASIS_MEASURED ? "measured" : "assumed"; }
+
 v1::Figure Assumed(double value) { return MakeFigure(value, StageCosts{}); }
 
 // A run that is not there: the job's, all to do.
@@ -254,12 +256,15 @@ class PlanMaker {
     if (!below) return;
     const v1::Stage stage = layers_.front().stage;
     const bool pulls = costs_.InputOf(stage, below) == v1::INPUT_SOURCE_RELAY;
+    const StageCosts& costs = costs_.stages.at(stage);
     Say(absl::StrFormat(
-        "layers %d to %d %s their input: a step's hop of %.1f MB takes %.2g s, teacher blocks 0 to %d %.2g s",
+        "layers %d to %d %s their input: a step's hop of %.1f MB takes %.2g s (%s), teacher blocks 0 to %d "
+        "%.2g s "
+        "(%s)",
         layers_[range.begin].layer, layers_[range.end - 1].layer, pulls ? "pull" : "recompute",
         BoundaryBytesPerStep(run_.record.job(), run_.record.shape(), stage) / 1e6,
-        costs_.stages.at(stage).hop_work / worker.limits.speed, *below,
-        costs_.PrefixWork(stage, *below) / worker.limits.speed));
+        costs.hop_work / worker.limits.speed, BasisText(costs.hop_basis), *below,
+        costs_.PrefixWork(stage, *below) / worker.limits.speed, BasisText(costs.basis)));
   }
 
   // Ranks of END_TO_END: as many as the run has or asks for, else as fit.
