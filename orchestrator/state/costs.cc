@@ -207,8 +207,22 @@ double SliceBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t 
       SliceMemory(job, shape, v1::STAGE_HIDDEN_STATE_ALIGNMENT, last_layer, layers).peak());
 }
 
-double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks) {
-  return static_cast<double>(EndToEndMemory(job, shape, ranks).peak());
+double TeacherBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer) {
+  return static_cast<double>(
+      SliceMemory(job, shape, v1::STAGE_HIDDEN_STATE_ALIGNMENT, last_layer, /*layers=*/1).teacher);
+}
+
+double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks,
+                     double teacher_part) {
+  return static_cast<double>(EndToEndMemory(job, shape, ranks).peak(teacher_part));
+}
+
+double TeacherPart(const v1::Capabilities& capabilities) {
+  const bool shares = !capabilities.shared_weights().empty() && !capabilities.host().empty() &&
+                      capabilities.memory_bytes() < capabilities.host_memory_bytes();
+  if (!shares) return 1;
+  return static_cast<double>(capabilities.memory_bytes()) /
+         static_cast<double>(capabilities.host_memory_bytes());
 }
 
 double EvaluationWork(const Options& options, const v1::JobSpec& job, const v1::ModelShape& shape) {

@@ -52,8 +52,15 @@ std::optional<double> MeasuredSpeedRatio(const RunCosts& costs, const Lease& lea
 // Bytes that a slice needs on its worker (core/base/job_memory.h); of stages 1 and 2 what the second needs,
 // which trains more.
 double SliceBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer, size_t layers);
+// Of the teacher's weights in it.
+double TeacherBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer);
 // Of one of `ranks` ranks: the more there are, the smaller a pass may be.
-double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks);
+double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks,
+                     double teacher_part = 1);
+
+// What of a teacher's weights counts for a worker: where its machine has them once for several, as much as of
+// the machine's memory is its.
+double TeacherPart(const v1::Capabilities& capabilities);
 
 // Work of measuring teacher and student in END_TO_END, from shapes alone.
 double EvaluationWork(const Options& options, const v1::JobSpec& job, const v1::ModelShape& shape);

@@ -206,6 +206,30 @@ TEST_F(GangTest, WorkersOfOneHostShareItsMemory) {
   EXPECT_TRUE(name_[0] == "c" || name_[1] == "c") << Reason();
 }
 
+TEST_F(GangTest, ASharedTeacherIsInAMachinesMemoryOnce) {
+  const double bytes = EndToEndBytes(Job(2), ShapeOf(6), 2), own = EndToEndBytes(Job(2), ShapeOf(6), 2, 0);
+  const auto machine_bytes = static_cast<uint64_t>(bytes + own) + 4;
+  const auto add = [&](const char* name, const char* weights, const char* host) {
+    v1::RegisterRequest request = TestCluster::RegistrationOf(name);
+    v1::Capabilities& has = *request.mutable_capabilities();
+    has.set_host(host);
+    has.set_host_memory_bytes(machine_bytes);
+    has.set_memory_bytes(machine_bytes / 2);
+    has.set_shared_weights(weights);
+    ASSERT_TRUE(
+        cluster_.Do(DecideRegister(cluster_.now, cluster_.state, cluster_.options, request)).status.ok());
+  };
+  add("a", "", "one");
+  add("b", "", "one");
+  run_id_ = cluster_.SubmitPrepared(Job(2), "a");
+  TakeRanks({"a", "b"});
+  EXPECT_THAT(Reason(), HasSubstr("2 have less than the"));
+  add("c", "/weights", "two");
+  add("d", "/weights", "two");
+  TakeRanks({"c", "d"});
+  EXPECT_EQ(slice_.size(), 2u) << Reason();
+}
+
 TEST_F(GangTest, AutoTakesNoMoreRanksThanAStepHasSequences) {
   Submit(Job(0), {"a", "b", "c", "d", "e"});
   TakeRanks({"a", "b", "c", "d", "e"});

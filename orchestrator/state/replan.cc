@@ -48,8 +48,7 @@ CutCandidate CandidateOf(const Draft& draft, const RunView& view, uint64_t worke
   CutCandidate candidate;
   candidate.worker_id = worker_id;
   candidate.name = worker.name();
-  candidate.limits = {worker.speed_gflops(),
-                      static_cast<double>(worker.registration.capabilities().memory_bytes())};
+  candidate.limits = LimitsOf(worker);
   candidate.planned_begin = PlannedBegin(draft.state(), view, worker_id);
   const Lease* const lease = draft.state().LeaseOf(worker_id);
   if (lease == nullptr || lease->record.run_id() != view.demand.run_id) return candidate;

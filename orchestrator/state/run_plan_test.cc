@@ -2,6 +2,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "orchestrator/state/costs.h"
 #include "orchestrator/state/testing_cluster.h"
 
 namespace retort::orchestrator {
@@ -92,6 +93,22 @@ TEST_F(RunPlan, SaysThatMoreWorkersThanLayersCannotBeBusy) {
       Contains(
           "more workers than converted layers times runs cannot be busy in stages 1 and 2: this run has 6 "
           "layers, 8 workers are registered"));
+}
+
+TEST_F(RunPlan, CountsOfASharedTeacherThePartThatIsTheWorkers) {
+  for (const char* name : {"a", "b"}) {
+    v1::RegisterRequest request = TestCluster::RegistrationOf(name);
+    request.mutable_capabilities()->set_host("one");
+    request.mutable_capabilities()->set_host_memory_bytes(uint64_t{32} << 30);  // 8 GiB of them are its
+    request.mutable_capabilities()->set_shared_weights("/weights");
+    cluster_.Do(DecideRegister(cluster_.now, cluster_.state, cluster_.options, request));
+  }
+  const auto plan = PlanOfJob(SixLayerJob());
+  const v1::PlannedSlice& lower = plan->stages(0).slices(0);
+  EXPECT_EQ(lower.layer_count(), 4u);
+  EXPECT_EQ(lower.memory_bytes().value(), SliceBytes(SixLayerJob(), ShapeOf(6), 3, 4) -
+                                              TeacherBytes(SixLayerJob(), ShapeOf(6), 3) +
+                                              0.25 * TeacherBytes(SixLayerJob(), ShapeOf(6), 5));
 }
 
 TEST_F(RunPlan, SaysWhatDoesNotFit) {

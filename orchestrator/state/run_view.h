@@ -33,8 +33,10 @@ struct RunView {
 // The costs are passed in because speeds, which decide whom a run would like, are found from them first.
 RunView ViewRun(const Draft& draft, const Run& run, RunCosts costs);
 
-// How many of these workers can be ranks of END_TO_END together, by the memory of their hosts and the sequences
-// of a step; 1 at least.
+CutWorker LimitsOf(const Worker& worker);
+
+// How many of these workers can be ranks of END_TO_END together, by the memory of their hosts and the
+// sequences of a step; 1 at least.
 uint64_t RanksAmong(const Draft& draft, const v1::RunRecord& run, const std::vector<uint64_t>& workers);
 
 // Whether anything of it may be granted.
