@@ -11,9 +11,16 @@ namespace {
 class Items {
  public:
   explicit Items(const SsdShape& shape) : shape_(shape) {
-    // Neighbours share the pages that their rows lie on, where that leaves enough items to share out.
-    units_ = 2 * (shape.batch * shape.heads >= 4 * kSsdPieces ? kSsdPieces : 1);
-    if (!SsdSharesGroups(shape)) return;
+    if (!SsdSharesGroups(shape)) {
+      // Neighbours share the pages that their rows lie on, where that leaves enough items to share out.
+      int64_t pieces = kSsdPieces;
+      while (shape.heads % pieces != 0 || shape.batch * shape.heads < 4 * pieces) {
+        if (pieces == 1) break;
+        pieces /= 2;
+      }
+      units_ = 2 * pieces;
+      return;
+    }
     // Pieces of a group add up dB and dC before they leave the caches; an even number of equal items suits
     // two, four and six threads.
     const bool cuts = shape.width % 32 == 0;  // a tile's columns are a multiple of 16
