@@ -86,6 +86,7 @@ struct ChunkDecays {
   float total;                  // exp(cs_{Q-1})
   float dt[kQ], to_end_dt[kQ];  // to_end_dt = to_end dt
   float high[kQ], low[kQ];
+  bool valid = true;  // no log-decay above 0
   // Blocks of 16 tokens: exp(cs_i - cs_r) and exp(cs_r - cs_j) for the last token r of j's block.
   float row_factor[kQ / kBlock][kQ], column_factor[kQ];
 
@@ -98,6 +99,7 @@ struct ChunkDecays {
     for (int64_t i = 0; i < kQ; ++i) {
       if (i < count) {
         const float l = log_decay[i * stride];
+        valid = valid && !(l > 0);
         sum += l < kForgets ? kForgets : l;
       }
       high[i] = static_cast<float>(sum);

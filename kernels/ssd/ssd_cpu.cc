@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 
 #include "kernels/base/workspace.h"
 #include "kernels/ssd/ssd.h"
@@ -82,14 +83,16 @@ class GroupChunks {
 
 }  // namespace
 
-void SsdForward(const SsdForwardArguments<float>& arguments, const Executor& executor, InstructionSet set) {
+bool SsdForward(const SsdForwardArguments<float>& arguments, const Executor& executor, InstructionSet set) {
   const auto forward_item = RETORT_SIMD_CHOOSE(set, SsdForwardItem);
   const GroupChunks packed(arguments.shape, arguments.b_BTGN, arguments.c_BTGN, executor, set);
   const Items items(arguments.shape);
+  std::atomic<bool> valid{true};
   executor.Run(items.count(), [&](int64_t item) {
     const Workspace workspace(SsdForwardWorkspace(arguments.shape));
-    forward_item(arguments, packed.data(), items[item], workspace.data());
+    if (!forward_item(arguments, packed.data(), items[item], workspace.data())) valid = false;
   });
+  return valid;
 }
 
 namespace {

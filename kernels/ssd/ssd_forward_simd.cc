@@ -75,9 +75,10 @@ struct ForwardItem {
   }
   // What the kSsdChunk tokens from t0 on read and write; `first` of the item's pieces to come there.
   void AddRows(int64_t t0, const SsdPiece& piece, bool first, RowPrefetcher& rows) const;
-  // The chunk from token t0 on.
-  void Scan(int64_t t0, const SsdPiece& piece, State from, State to, RowPrefetcher& next) const;
-  void Run(const SsdItem& item, float* states_INP) const;
+  // The chunk from token t0 on; returns as Run.
+  bool Scan(int64_t t0, const SsdPiece& piece, State from, State to, RowPrefetcher& next) const;
+  // Whether no log-decay is above 0.
+  bool Run(const SsdItem& item, float* states_INP) const;
 };
 
 template <int64_t kQ>
@@ -134,7 +135,7 @@ void ForwardItem<kQ>::AddRows(int64_t t0, const SsdPiece& piece, bool first, Row
 }
 
 template <int64_t kQ>
-void ForwardItem<kQ>::Scan(int64_t t0, const SsdPiece& piece, State from, State to,
+bool ForwardItem<kQ>::Scan(int64_t t0, const SsdPiece& piece, State from, State to,
                            RowPrefetcher& next) const {
   const int64_t head = piece.head, p = PaddedTo16(piece.width), count = Count(t0);
   const ChunkDecays<kQ> decays = Decays(t0, head);
@@ -180,12 +181,14 @@ void ForwardItem<kQ>::Scan(int64_t t0, const SsdPiece& piece, State from, State 
         tile.AddProduct(kQ, {bt + i * bt_row, bt_row, bt_column}, x_QP + column, p);
         tile.Store(to.data_NP + i * to.row + column, to.row);
       });
+  return decays.valid;
 }
 
 template <int64_t kQ>
-void ForwardItem<kQ>::Run(const SsdItem& item, float* states_INP) const {
+bool ForwardItem<kQ>::Run(const SsdItem& item, float* states_INP) const {
   const SsdShape& shape = arguments.shape;
   const int64_t state_floats = PaddedTo16(shape.width) * n;
+  bool valid = true;
   for (int64_t i = 0; i < item.count; ++i) LoadState(item.pieces[i], states_INP + i * state_floats);
   for (int64_t t0 = 0; t0 < shape.tokens; t0 += kSsdChunk) {
     const int64_t end = t0 + kSsdChunk;
@@ -206,7 +209,7 @@ void ForwardItem<kQ>::Run(const SsdItem& item, float* states_INP) const {
       RowPrefetcher next;
       if (!last || end < shape.tokens) AddRows(last ? end : t0, item.pieces[last ? 0 : i + 1], last, next);
       for (int64_t t = t0; t < end && t < shape.tokens; t += kQ) {
-        Scan(t, piece, t == t0 ? from : to, to, next);
+        valid = Scan(t, piece, t == t0 ? from : to, to, next) && valid;
       }
     }
   }
@@ -216,10 +219,11 @@ void ForwardItem<kQ>::Run(const SsdItem& item, float* states_INP) const {
     StoreState(piece, states_INP + i * state_floats,
                arguments.final_state_BHPN + StateOffset(HeadIndex(piece), piece));
   }
+  return valid;
 }
 
 template <int64_t kQ>
-void RunForward(const SsdForwardArguments<float>& arguments, const float* group_chunks, const SsdItem& item,
+bool RunForward(const SsdForwardArguments<float>& arguments, const float* group_chunks, const SsdItem& item,
                 float* workspace) {
   const int64_t p = PaddedTo16(arguments.shape.width), n = PaddedTo16(arguments.shape.state);
   const SsdShape& shape = arguments.shape;
@@ -234,7 +238,7 @@ void RunForward(const SsdForwardArguments<float>& arguments, const float* group_
   for (float** array : {&own.b_QN, &own.c_QN}) *array = take(kQ * n);
   own.scores_QQ = take(kQ * kQ);
   own.state_PN = take(n * p);
-  own.Run(item, take(item.count * n * p));
+  return own.Run(item, take(item.count * n * p));
 }
 
 }  // namespace
@@ -257,12 +261,12 @@ void SsdPackGroupChunk(const SsdShape& shape, const SsdArray<const float>& b_BTG
   LowerProduct<kSsdChunk>(n, c_QN, b_QN, ct_NQ + kSsdChunk * n);
 }
 
-void SsdForwardItem(const SsdForwardArguments<float>& arguments, const float* group_chunks,
+bool SsdForwardItem(const SsdForwardArguments<float>& arguments, const float* group_chunks,
                     const SsdItem& item, float* workspace) {
   // Half a chunk keeps all that one of P = N = 64 touches in the first-level cache. What a group packed is in
   // whole ones.
   if (group_chunks == nullptr) return RunForward<kSsdChunk / 2>(arguments, nullptr, item, workspace);
-  RunForward<kSsdChunk>(arguments, group_chunks, item, workspace);
+  return RunForward<kSsdChunk>(arguments, group_chunks, item, workspace);
 }
 
 // Bound by reading and writing the state: one pass over it.

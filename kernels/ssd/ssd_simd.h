@@ -54,8 +54,8 @@ RETORT_SIMD_DECLARE(void SsdPackGroupChunk(const SsdShape& shape, const SsdArray
                                            const SsdArray<const float>& c_BTGN, int64_t batch, int64_t group,
                                            int64_t chunk, float* to))
 
-// `group_chunks` is null where each head is a group.
-RETORT_SIMD_DECLARE(void SsdForwardItem(const SsdForwardArguments<float>& arguments,
+// `group_chunks` is null where each head is a group. Returns whether none of its log-decays is above 0.
+RETORT_SIMD_DECLARE(bool SsdForwardItem(const SsdForwardArguments<float>& arguments,
                                         const float* group_chunks, const SsdItem& item, float* workspace))
 
 // What a work item gives of the gradients that are sums over items. dB and dC are its own where heads share

@@ -132,6 +132,13 @@ TEST_P(Ssd, IsStableForAllDecays) {
   }
 }
 
+TEST_P(Ssd, SaysWhetherADecayGrows) {
+  auto problem = RandomSsd<float>({1, 70, 3, 3, 16, 16}, 2, Mild);
+  EXPECT_TRUE(SsdForward(problem.Forward(), TestingThreads(2), GetParam()));
+  problem.log_decay[65 * 3 + 1] = 1e-6f;
+  EXPECT_FALSE(SsdForward(problem.Forward(), TestingThreads(2), GetParam()));
+}
+
 TEST_P(Ssd, KeepsNanFromEarlierTokens) {
   for (const int64_t poisoned : {0, 5, 16, 33, 69}) {
     auto clean = RandomSsd<float>({1, 70, 1, 1, 16, 16}, 2, Mild), bad = clean;
