@@ -14,6 +14,10 @@
 //   ZeroWhereLess               0 where a < b, else value (value where a or b is NaN)
 //   TransposeBlock              kTransposeBlock x kTransposeBlock floats between row strides
 //   ForEachVector               all vectors of a row, the last one shorter
+// A vector also stands for kFours rows of four floats:
+//   RepeatFour, RepeatEach      from[column] and from[row] in every row and column
+//   StoreFours                  row r to to + r * to_row
+//   SumsOfLanes                 at every row and column the sum of the lanes of terms[row][column]
 #pragma once
 
 #ifndef RETORT_ISA

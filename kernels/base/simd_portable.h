@@ -58,6 +58,14 @@ inline Float ScaleByPowerOfTwo(Float value, Float exponent) {
 }
 inline Float ZeroWhereLess(Float value, Float a, Float b) { return a < b ? Float{} : value; }
 
+constexpr int kFours = 1;
+inline Float RepeatFour(const float* from) { return Load(from); }
+inline Float RepeatEach(const float* from) { return Broadcast(from[0]); }
+inline void StoreFours(float* to, int64_t, Float value) { Store(to, value); }
+inline Float SumsOfLanes(const Float (&terms)[kFours][4]) {
+  return Float{Sum(terms[0][0]), Sum(terms[0][1]), Sum(terms[0][2]), Sum(terms[0][3])};
+}
+
 // A block of kTransposeBlock rows and as many columns.
 constexpr int kTransposeBlock = 4;
 inline void TransposeBlock(const float* from, int64_t from_row, float* to, int64_t to_row) {
