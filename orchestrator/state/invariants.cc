@@ -192,7 +192,7 @@ std::vector<std::string> CheckProgress(const State& before, const State& after) 
       const std::string name = RowName(run_id, id);
       const bool is_dropped = id.stage == v1::STAGE_END_TO_END && id.layer > 0 &&
                               id.layer >= later->second.record.world_size() &&
-                              task.state() == v1::TASK_STATE_PENDING;
+                              task.state() != v1::TASK_STATE_DONE;
       findings.Unless(now != nullptr || is_dropped, name, " has gone");
       if (now == nullptr) continue;
       findings.Unless(task.step() <= now->step(), name, " fell from step ", task.step(), " to ", now->step());
