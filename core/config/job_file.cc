@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "core/base/files.h"
 #include "core/base/job_work.h"
+#include "core/base/json_keys.h"
 #include "core/base/status_macros.h"
 #include "core/base/work_names.h"
 #include "core/config/job_reader.h"
@@ -292,10 +293,11 @@ class TeacherChecks {
   void Run(const fs::path& teacher) const {
     const absl::StatusOr<std::string> text = ReadFile(teacher / "config.json");
     if (!text.ok()) return;
-    const auto config = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
+    const absl::StatusOr<nlohmann::json> config = ParseJson(*text);
+    if (!config.ok()) return;
     const auto size = [&config](const char* key) {
-      const bool there = config.is_object() && config.contains(key) && config[key].is_number_unsigned();
-      return there ? config[key].get<uint64_t>() : 0;  // 0: unknown
+      const nlohmann::json& value = Field(*config, key);
+      return value.is_number_unsigned() ? value.get<uint64_t>() : 0;  // 0: unknown
     };
     CheckGroups(size("num_attention_heads"));
     CheckKept(size("num_hidden_layers"));

@@ -47,12 +47,13 @@ TEST_F(TeacherShape, NamesTheKeyThatIsMissing) {
   EXPECT_TRUE(absl::IsInvalidArgument(status));
   EXPECT_THAT(
       std::string(status.message()),
-      testing::EndsWith("models/tiny/config.json: hidden_size is missing; a whole number above 0 is needed"));
+      testing::EndsWith("models/tiny/config.json: 'hidden_size' is missing; give a whole number from 1 "
+                        "to 2147483648"));
 }
 
 TEST_F(TeacherShape, RefusesWhatIsNoCount) {
   EXPECT_THAT(std::string(Read(R"({"num_hidden_layers": -2})").status().message()),
-              testing::HasSubstr("num_hidden_layers is -2"));
+              testing::HasSubstr("'num_hidden_layers' is -2, outside 1 to 2147483648"));
   EXPECT_TRUE(absl::IsInvalidArgument(Read("[]").status()));
 }
 

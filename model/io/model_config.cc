@@ -7,9 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/files.h"
+#include "core/base/json_keys.h"
 #include "core/base/json_text.h"
 #include "core/base/status_macros.h"
-#include "model/io/json_keys.h"
 #include "nlohmann/json.hpp"
 
 namespace retort {
@@ -66,7 +66,7 @@ void ReadRope(JsonKeys& keys, ModelConfig& config) {
   const json *scaling = keys.Find("rope_scaling"), *parameters = keys.Find("rope_parameters");
   if (scaling != nullptr && parameters != nullptr && *scaling != *parameters) {
     keys.Fail("rope_scaling",
-              "and \"rope_parameters\" are both given and differ; remove the one that is wrong");
+              "and 'rope_parameters' are both given and differ; remove the one that is wrong");
   }
   if (config.rotary_fraction != 1.0 && config.family->rotary_fraction == 1.0) {
     keys.Fail("partial_rotary_factor",
@@ -98,7 +98,7 @@ void CheckWindow(const json& root, JsonKeys& keys, const ModelConfig& config) {
                          ", below the context of ", config.context,
                          " tokens; supported: null. To use the first ", window,
                          " positions alone, where every token sees all before it, set "
-                         "\"max_position_embeddings\" to ",
+                         "'max_position_embeddings' to ",
                          window));
 }
 
@@ -220,7 +220,7 @@ absl::StatusOr<const ModelFamily*> FamilyOf(const json& root, absl::string_view 
   const ModelFamily* family = type.is_string() ? FindModelFamily(type.get<std::string>()) : nullptr;
   if (family != nullptr) return family;
   return absl::InvalidArgumentError(absl::StrCat(
-      origin, ": \"", key, "\" is ", type.is_null() ? "missing" : Brief(type), "; supported: ",
+      origin, ": '", key, "' is ", type.is_null() ? "missing" : Brief(type), "; supported: ",
       ModelFamilyNames(), of_student ? "" : absl::StrCat(" (teachers), \"", kStudentType, "\" (students)")));
 }
 

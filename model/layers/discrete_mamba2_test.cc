@@ -7,6 +7,7 @@
 
 #include "gtest/gtest.h"
 #include "model/io/safetensors.h"
+#include "model/io/testing_tensors.h"
 #include "model/layers/mamba2.h"
 
 namespace retort {
@@ -25,12 +26,6 @@ struct Part {
   const char* name;
   int64_t first, rows;
 };
-
-void ExpectClose(const at::Tensor& actual, const at::Tensor& expected, const std::string& what) {
-  ASSERT_EQ(actual.sizes(), expected.sizes()) << what;
-  const double scale = std::max(1.0, expected.abs().max().item<double>());
-  EXPECT_LT((actual - expected).abs().max().item<double>(), kTolerance * scale) << what;
-}
 
 class DiscreteMamba2 : public testing::TestWithParam<int64_t> {
  protected:
@@ -65,8 +60,9 @@ class DiscreteMamba2 : public testing::TestWithParam<int64_t> {
     return rows.dim() == 3 ? rows.squeeze(1) : rows;
   }
   void ExpectFinalState(const Mamba2State& state) const {
-    ExpectClose(state.ssm_BHPN, golden_.at("ssm_state"), "ssm");
-    ExpectClose(at::cat({state.conv_x, state.conv_b, state.conv_c}, -1), golden_.at("conv_state"), "conv");
+    ExpectClose(state.ssm_BHPN, golden_.at("ssm_state"), kTolerance, "ssm");
+    ExpectClose(at::cat({state.conv_x, state.conv_b, state.conv_c}, -1), golden_.at("conv_state"), kTolerance,
+                "conv");
   }
 
   const Mamba2Shape shape_ = {.heads = 4,
@@ -82,7 +78,7 @@ INSTANTIATE_TEST_SUITE_P(Groups, DiscreteMamba2, testing::Values(4, 2));
 
 TEST_P(DiscreteMamba2, GivesTheReferencesOutputAndState) {
   Mamba2State state;
-  ExpectClose(Mamba2(golden_["u"], weights_, shape_, kNoEps, &state), golden_["out"], "out");
+  ExpectClose(Mamba2(golden_["u"], weights_, shape_, kNoEps, &state), golden_["out"], kTolerance, "out");
   ExpectFinalState(state);
 }
 
@@ -90,9 +86,9 @@ TEST_P(DiscreteMamba2, GivesTheReferencesGradients) {
   for (const Part& part : Parts()) (weights_.*part.member).requires_grad_();
   const at::Tensor u = golden_["u"].clone().requires_grad_();
   (Mamba2(u, weights_, shape_, kNoEps, nullptr) * golden_["r"]).sum().backward();
-  ExpectClose(u.grad(), golden_["grad.u"], "u");
+  ExpectClose(u.grad(), golden_["grad.u"], kTolerance, "u");
   for (const Part& part : Parts()) {
-    ExpectClose((weights_.*part.member).grad(), Find(part, "grad."),
+    ExpectClose((weights_.*part.member).grad(), Find(part, "grad."), kTolerance,
                 std::string(part.name) + " from row " + std::to_string(part.first));
   }
 }
@@ -105,13 +101,13 @@ TEST_P(DiscreteMamba2, ContinuesTokenByTokenFromAPrefix) {
     for (int64_t t = prefix; t < u.size(1); ++t) {
       outputs.push_back(Mamba2Step(u.narrow(1, t, 1), weights_, shape_, kNoEps, state));
     }
-    ExpectClose(at::cat(outputs, 1), golden_["out"], "prefix of " + std::to_string(prefix));
+    ExpectClose(at::cat(outputs, 1), golden_["out"], kTolerance, "prefix of " + std::to_string(prefix));
     ExpectFinalState(state);
   }
 }
 
 TEST_P(DiscreteMamba2, HasTheReferencesMatrix) {
-  ExpectClose(Mamba2Matrix(golden_["u"], weights_, shape_), golden_["matrix"], "matrix");
+  ExpectClose(Mamba2Matrix(golden_["u"], weights_, shape_), golden_["matrix"], kTolerance, "matrix");
 }
 
 TEST_P(DiscreteMamba2, ListsEveryTensorAndThoseThatEnterTheMatrix) {
@@ -153,8 +149,8 @@ TEST_P(DiscreteMamba2, SumsItsStateWhereADecaysNothing) {
 
   Mamba2State state;
   ExpectClose(Mamba2(u_BTE, weights_, shape_, kNoEps, &state),
-              at::linear(y_BTHP.flatten(2) * gate_BTM, weights_.out_proj), "out");
-  ExpectClose(state.ssm_BHPN, sums_BTHPN.select(1, tokens - 1), "ssm");
+              at::linear(y_BTHP.flatten(2) * gate_BTM, weights_.out_proj), kTolerance, "out");
+  ExpectClose(state.ssm_BHPN, sums_BTHPN.select(1, tokens - 1), kTolerance, "ssm");
 }
 
 }  // namespace

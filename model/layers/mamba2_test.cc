@@ -9,6 +9,7 @@
 
 #include "gtest/gtest.h"
 #include "model/io/safetensors.h"
+#include "model/io/testing_tensors.h"
 
 namespace retort {
 namespace {
@@ -71,12 +72,6 @@ Golden LoadGolden(int64_t groups) {
   return golden;
 }
 
-void ExpectClose(const at::Tensor& actual, const at::Tensor& expected, const std::string& what) {
-  ASSERT_EQ(actual.sizes(), expected.sizes()) << what;
-  const double scale = std::max(1.0, expected.abs().max().item<double>());
-  EXPECT_LT((actual - expected).abs().max().item<double>(), kTolerance * scale) << what;
-}
-
 class Mamba2Golden : public testing::TestWithParam<int64_t> {
  protected:
   const Golden golden_ = LoadGolden(GetParam());
@@ -84,7 +79,8 @@ class Mamba2Golden : public testing::TestWithParam<int64_t> {
 INSTANTIATE_TEST_SUITE_P(Groups, Mamba2Golden, testing::Values(1, 2));
 
 TEST_P(Mamba2Golden, GivesTransformersOutput) {
-  ExpectClose(Mamba2(golden_["x"], golden_.weights, golden_.shape, kEps, nullptr), golden_["y"], "y");
+  ExpectClose(Mamba2(golden_["x"], golden_.weights, golden_.shape, kEps, nullptr), golden_["y"], kTolerance,
+              "y");
 }
 
 TEST_P(Mamba2Golden, GivesTransformersGradients) {
@@ -93,9 +89,9 @@ TEST_P(Mamba2Golden, GivesTransformersGradients) {
     (weights.*tensor.member).requires_grad_();
   const at::Tensor x = golden_["x"].clone().requires_grad_();
   (Mamba2(x, weights, golden_.shape, kEps, nullptr) * golden_["r"]).sum().backward();
-  ExpectClose(x.grad(), golden_["grad.x"], "x");
+  ExpectClose(x.grad(), golden_["grad.x"], kTolerance, "x");
   for (const Part& part : golden_.Parts()) {
-    ExpectClose((weights.*part.member).grad(), golden_.Find(part, "grad."),
+    ExpectClose((weights.*part.member).grad(), golden_.Find(part, "grad."), kTolerance,
                 std::string(part.name) + " from row " + std::to_string(part.first));
   }
 }
@@ -103,14 +99,15 @@ TEST_P(Mamba2Golden, GivesTransformersGradients) {
 // The state after the last token, against transformers' caches: four rows of convolution inputs, of which the
 // next token needs three.
 void ExpectFinalState(const Mamba2State& state, const Golden& golden) {
-  ExpectClose(state.ssm_BHPN, golden["final_state"], "ssm");
+  ExpectClose(state.ssm_BHPN, golden["final_state"], kTolerance, "ssm");
   const at::Tensor conv = at::cat({state.conv_x, state.conv_b, state.conv_c}, -1);
-  ExpectClose(conv, golden["final_conv"].narrow(2, 1, 3).transpose(1, 2), "conv");
+  ExpectClose(conv, golden["final_conv"].narrow(2, 1, 3).transpose(1, 2), kTolerance, "conv");
 }
 
 TEST_P(Mamba2Golden, LeavesTransformersState) {
   Mamba2State state;
-  ExpectClose(Mamba2(golden_["x"], golden_.weights, golden_.shape, kEps, &state), golden_["y"], "y");
+  ExpectClose(Mamba2(golden_["x"], golden_.weights, golden_.shape, kEps, &state), golden_["y"], kTolerance,
+              "y");
   ExpectFinalState(state, golden_);
 }
 
@@ -124,7 +121,8 @@ TEST_P(Mamba2Golden, ContinuesTokenByTokenFromAPrefix) {
     for (int64_t t = prefix; t < x.size(1); ++t) {
       outputs.push_back(Mamba2Step(x.narrow(1, t, 1), golden_.weights, golden_.shape, kEps, state));
     }
-    ExpectClose(at::cat(outputs, 1), golden_["y_recurrent"], "prefix of " + std::to_string(prefix));
+    ExpectClose(at::cat(outputs, 1), golden_["y_recurrent"], kTolerance,
+                "prefix of " + std::to_string(prefix));
     ExpectFinalState(state, golden_);
   }
 }
@@ -148,7 +146,7 @@ TEST_P(Mamba2Golden, MatrixTimesTheConvolvedInputIsTheScansOutput) {
   const at::Tensor by_group = gated.unflatten(-1, {shape.groups, -1});
   const at::Tensor normed = by_group / (by_group.square().mean({-1}, true) + kEps).sqrt();
   const at::Tensor y = at::linear(normed.flatten(-2) * golden_.weights.norm, golden_.weights.out_proj);
-  ExpectClose(y, golden_["y"], "y");
+  ExpectClose(y, golden_["y"], kTolerance, "y");
 }
 
 TEST_P(Mamba2Golden, MatrixIsCausal) {
@@ -162,7 +160,7 @@ TEST_P(Mamba2Golden, MatrixHoldsDOnItsDiagonal) {
   const at::Tensor change = Mamba2Matrix(golden_["x"], other, golden_.shape) -
                             Mamba2Matrix(golden_["x"], golden_.weights, golden_.shape);
   const at::Tensor expected = at::tensor({1.0f, -2.0f, 0.5f, 3.0f}).view({4, 1, 1}) * at::eye(21);
-  ExpectClose(change, expected.expand({2, 4, 21, 21}), "change");
+  ExpectClose(change, expected.expand({2, 4, 21, 21}), kTolerance, "change");
 }
 
 TEST(Mamba2, ContinuesALongSequenceAcrossChunks) {
@@ -176,7 +174,7 @@ TEST(Mamba2, ContinuesALongSequenceAcrossChunks) {
     for (int64_t t = prefix; t < u.size(1); ++t) {
       outputs.push_back(Mamba2Step(u.narrow(1, t, 1), golden.weights, golden.shape, kEps, state));
     }
-    ExpectClose(at::cat(outputs, 1), whole, "prefix of " + std::to_string(prefix));
+    ExpectClose(at::cat(outputs, 1), whole, kTolerance, "prefix of " + std::to_string(prefix));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "model/io/testing_tensors.h"
 
 namespace retort {
 namespace {
@@ -48,11 +49,6 @@ SsdResult Definition(const SsdInputs& in, const at::Tensor& initial_state_BHPN) 
 
 at::Tensor ZeroState() { return at::zeros({2, 4, 3, 5}, at::kDouble); }
 
-void ExpectClose(const at::Tensor& actual, const at::Tensor& expected, const std::string& what) {
-  ASSERT_EQ(actual.sizes(), expected.sizes()) << what;
-  EXPECT_LT((actual - expected).abs().max().item<double>(), kTolerance) << what;
-}
-
 struct Case {
   int64_t tokens, chunk, groups;
   std::string name() const {
@@ -70,8 +66,8 @@ TEST(SsdChunked, EqualsTheDefinition) {
     const SsdInputs inputs = RandomInputs(c.tokens, c.groups, 1);
     const SsdResult expected = Definition(inputs, ZeroState());
     const SsdResult chunked = SsdChunked(inputs, c.chunk, at::Tensor());
-    ExpectClose(chunked.y_BTHP, expected.y_BTHP, c.name());
-    ExpectClose(chunked.state_BHPN, expected.state_BHPN, c.name());
+    ExpectNear(chunked.y_BTHP, expected.y_BTHP, kTolerance, c.name());
+    ExpectNear(chunked.state_BHPN, expected.state_BHPN, kTolerance, c.name());
   }
 }
 
@@ -80,8 +76,8 @@ TEST(SsdChunked, ContinuesFromAState) {
   const at::Tensor initial = at::arange(2 * 4 * 3 * 5, at::kDouble).view({2, 4, 3, 5}).sin();
   const SsdResult expected = Definition(inputs, initial);
   const SsdResult chunked = SsdChunked(inputs, 4, initial);
-  ExpectClose(chunked.y_BTHP, expected.y_BTHP, "y");
-  ExpectClose(chunked.state_BHPN, expected.state_BHPN, "state");
+  ExpectNear(chunked.y_BTHP, expected.y_BTHP, kTolerance, "y");
+  ExpectNear(chunked.state_BHPN, expected.state_BHPN, kTolerance, "state");
 }
 
 TEST(SsdChunked, SplitsAnywhereWhenTheStateIsCarried) {
@@ -91,8 +87,8 @@ TEST(SsdChunked, SplitsAnywhereWhenTheStateIsCarried) {
     const SsdResult head = SsdChunked(Slice(inputs, 0, split), 4, at::Tensor());
     const SsdResult tail = SsdChunked(Slice(inputs, split, 9 - split), 4, head.state_BHPN);
     const std::string what = "split at " + std::to_string(split);
-    ExpectClose(at::cat({head.y_BTHP, tail.y_BTHP}, 1), whole.y_BTHP, what);
-    ExpectClose(tail.state_BHPN, whole.state_BHPN, what);
+    ExpectNear(at::cat({head.y_BTHP, tail.y_BTHP}, 1), whole.y_BTHP, kTolerance, what);
+    ExpectNear(tail.state_BHPN, whole.state_BHPN, kTolerance, what);
   }
 }
 
@@ -104,9 +100,9 @@ TEST(SsdStep, EqualsTheDefinitionTokenByToken) {
     for (int64_t t = 0; t < 7; ++t) {
       const at::Tensor y_BHP = SsdStep(inputs.x_BTHP.select(1, t), inputs.log_decay_BTH.select(1, t),
                                        inputs.b_BTGN.select(1, t), inputs.c_BTGN.select(1, t), state);
-      ExpectClose(y_BHP, expected.y_BTHP.select(1, t), "token " + std::to_string(t));
+      ExpectNear(y_BHP, expected.y_BTHP.select(1, t), kTolerance, "token " + std::to_string(t));
     }
-    ExpectClose(state, expected.state_BHPN, "state");
+    ExpectNear(state, expected.state_BHPN, kTolerance, "state");
   }
 }
 
@@ -124,7 +120,7 @@ TEST(SsdMatrix, TimesTheInputEqualsTheDefinition) {
     const SsdInputs inputs = RandomInputs(c.tokens, c.groups, 6);
     const at::Tensor matrix_BHTT = SsdMatrix(inputs.log_decay_BTH, inputs.b_BTGN, inputs.c_BTGN);
     const at::Tensor y_BHTP = at::matmul(matrix_BHTT, inputs.x_BTHP.transpose(1, 2));
-    ExpectClose(y_BHTP.transpose(1, 2), Definition(inputs, ZeroState()).y_BTHP, c.name());
+    ExpectNear(y_BHTP.transpose(1, 2), Definition(inputs, ZeroState()).y_BTHP, kTolerance, c.name());
   }
 }
 

@@ -74,10 +74,6 @@ PlainLoss Plain(const Problem& problem, const LmHeadLabels& labels, const LmHead
           GradientTolerance(grad_logits.t(), hidden.detach())};
 }
 
-void ExpectNear(const at::Tensor& got, const at::Tensor& expected, double tolerance, const char* what) {
-  EXPECT_TRUE((got - expected).abs().max().item<double>() <= tolerance) << what;
-}
-
 void ExpectAsPlain(const Problem& problem, const LmHeadLabels& labels, const LmHeadKdOptions& options) {
   const PlainLoss plain = Plain(problem, labels, options);
   const at::Tensor loss = LmHeadKd(problem.hidden, problem.head, labels, options);

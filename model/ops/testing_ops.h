@@ -14,17 +14,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/io/safetensors.h"
+#include "model/io/testing_tensors.h"
 
 namespace retort {
-
-// Nearer than `tolerance` times the largest element of `expected`, everywhere.
-inline void ExpectClose(const at::Tensor& got, const at::Tensor& expected, double tolerance,
-                        const std::string& what) {
-  ASSERT_EQ(got.sizes(), expected.sizes()) << what;
-  if (got.numel() == 0) return;
-  const double difference = (got.to(at::kDouble) - expected.to(at::kDouble)).abs().max().item<double>();
-  EXPECT_TRUE(difference <= tolerance * expected.abs().max().item<double>()) << what << ": " << difference;
-}
 
 inline void ExpectRefused(const std::function<void()>& call, const std::string& message) {
   try {

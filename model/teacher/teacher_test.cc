@@ -13,6 +13,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/io/safetensors.h"
+#include "model/io/testing_tensors.h"
 
 namespace retort {
 namespace {
@@ -34,11 +35,6 @@ SafetensorsFile OpenGolden(const std::string& file) {
   return *std::move(golden);
 }
 
-void ExpectClose(const at::Tensor& actual, const at::Tensor& expected, const std::string& what) {
-  ASSERT_EQ(actual.sizes(), expected.sizes()) << what;
-  EXPECT_LT((actual - expected).abs().max().item<double>(), kTolerance) << what;
-}
-
 class TeacherLogits : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Random, TeacherLogits,
                          testing::Values("llama/untied_mha", "llama/gqa_wide_heads_bf16", "llama/sharded_gqa",
@@ -48,7 +44,7 @@ INSTANTIATE_TEST_SUITE_P(Random, TeacherLogits,
 TEST_P(TeacherLogits, EqualTransformers) {
   const std::string directory = GetParam();
   const SafetensorsFile golden = OpenGolden(directory + "/golden.safetensors");
-  ExpectClose(Logits(Load(directory), *golden.Read("ids")), *golden.Read("logits"), GetParam());
+  ExpectNear(Logits(Load(directory), *golden.Read("ids")), *golden.Read("logits"), kTolerance, GetParam());
 }
 
 // The tiny teacher's forward pass, block by block.
@@ -85,7 +81,7 @@ TEST(PhiTeacher, EachLayersSignalsEqualTransformers) {
     hidden = RunBlock(model, l, hidden, rotary, &taps);
     const auto expect = [&](const at::Tensor& actual, const std::string& name) {
       const std::string at_layer = "layers." + std::to_string(l) + "." + name;
-      ExpectClose(actual, *golden.Read(at_layer), at_layer);
+      ExpectNear(actual, *golden.Read(at_layer), kTolerance, at_layer);
     };
     expect(taps.input_BTE, "input");
     expect(taps.mixer_BTE, "mixer");
@@ -97,27 +93,27 @@ TEST(PhiTeacher, EachLayersSignalsEqualTransformers) {
 }
 
 TEST_F(TinyTeacher, LogitsEqualTransformers) {
-  ExpectClose(Logits(model_, *golden_.Read("ids")), *golden_.Read("logits"), "logits");
+  ExpectNear(Logits(model_, *golden_.Read("ids")), *golden_.Read("logits"), kTolerance, "logits");
 }
 
 TEST_F(TinyTeacher, EachLayersSignalsEqualTransformers) {
   ASSERT_EQ(taps_.size(), 4u);
   for (size_t l = 0; l < taps_.size(); ++l) {
     const std::string layer = " of layer " + std::to_string(l);
-    ExpectClose(taps_[l].input_BTE, Expected(l, "input"), "input" + layer);
-    ExpectClose(taps_[l].mixer_BTE, Expected(l, "mixer"), "mixer" + layer);
-    ExpectClose(taps_[l].attention.q_BHTD, Expected(l, "q"), "q" + layer);
-    ExpectClose(taps_[l].attention.k_BKTD, Expected(l, "k"), "k" + layer);
-    ExpectClose(taps_[l].attention.lse_BHT, Expected(l, "lse"), "lse" + layer);
-    ExpectClose(taps_[l].output_BTE, Expected(l, "output"), "output" + layer);
+    ExpectNear(taps_[l].input_BTE, Expected(l, "input"), kTolerance, "input" + layer);
+    ExpectNear(taps_[l].mixer_BTE, Expected(l, "mixer"), kTolerance, "mixer" + layer);
+    ExpectNear(taps_[l].attention.q_BHTD, Expected(l, "q"), kTolerance, "q" + layer);
+    ExpectNear(taps_[l].attention.k_BKTD, Expected(l, "k"), kTolerance, "k" + layer);
+    ExpectNear(taps_[l].attention.lse_BHT, Expected(l, "lse"), kTolerance, "lse" + layer);
+    ExpectNear(taps_[l].output_BTE, Expected(l, "output"), kTolerance, "output" + layer);
   }
 }
 
 TEST_F(TinyTeacher, TheLastOutputIsNotNormed) {
   const at::Tensor& last = taps_.back().output_BTE;
-  ExpectClose(last, Expected(3, "output"), "output");
+  ExpectNear(last, Expected(3, "output"), kTolerance, "output");
   const at::Tensor logits = at::linear(FinalNorm(model_, last), model_.embedding_VE);
-  ExpectClose(logits, *golden_.Read("logits"), "logits");
+  ExpectNear(logits, *golden_.Read("logits"), kTolerance, "logits");
   EXPECT_GT((FinalNorm(model_, last) - last).abs().max().item<double>(), 0.1);
 }
 
@@ -126,8 +122,8 @@ TEST_F(TinyTeacher, TheMixersInputIsTheNormedLayerInput) {
   for (int64_t l = 0; l < 4; ++l) {
     const at::Tensor x = Expected(l, "input");
     const at::Tensor normed = x / (x.square().mean({-1}, true) + 1e-5).sqrt() * model_.blocks[l].input_norm_E;
-    ExpectClose(taps_[l].normed_BTE, normed, "normed");
-    ExpectClose(RunMixer(model_, l, taps_[l].normed_BTE, rotary), Expected(l, "mixer"), "mixer");
+    ExpectNear(taps_[l].normed_BTE, normed, kTolerance, "normed");
+    ExpectNear(RunMixer(model_, l, taps_[l].normed_BTE, rotary), Expected(l, "mixer"), kTolerance, "mixer");
   }
 }
 
@@ -142,11 +138,11 @@ TEST_F(TinyTeacher, AttentionMatrixIsTheCausalSoftmax) {
   for (const BlockTaps& taps : taps_) {
     const at::Tensor matrix_BHTT = AttentionMatrix(taps.attention);
     EXPECT_EQ(matrix_BHTT.triu(1).abs().max().item<double>(), 0.0);
-    ExpectClose(matrix_BHTT.sum(-1), at::ones({2, 4, 48}), "row sums");
+    ExpectNear(matrix_BHTT.sum(-1), at::ones({2, 4, 48}), kTolerance, "row sums");
     const at::Tensor keys = taps.attention.k_BKTD.repeat_interleave(2, 1);  // heads 0, 1 share KV head 0
     const at::Tensor scores = at::matmul(taps.attention.q_BHTD, keys.transpose(2, 3)) / 4.0;  // sqrt(16)
     const at::Tensor future = at::ones({48, 48}, at::kBool).triu(1);
-    ExpectClose(matrix_BHTT, at::softmax(scores.masked_fill(future, -INFINITY), -1), "softmax");
+    ExpectNear(matrix_BHTT, at::softmax(scores.masked_fill(future, -INFINITY), -1), kTolerance, "softmax");
   }
 }
 

@@ -24,6 +24,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto run = retort::ReadRunFiles(file.parent_path());
   if (!run.ok()) return 0;
   const auto page = retort::ReportPage(*run);
-  if (page.ok()) RETORT_CHECK(!retort::RenderResult(run->result).empty());
+  if (!page.ok()) return 0;
+  RETORT_CHECK(!retort::RenderResult(run->result).empty());
   return 0;
 }

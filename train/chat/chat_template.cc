@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
+#include "core/base/json_keys.h"
 #include "core/base/status_macros.h"
 #include "train/chat/jinja_interpreter.h"
 #include "train/chat/jinja_parser.h"
@@ -14,42 +15,43 @@
 namespace retort {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using nlohmann::json;
 
 // An absent file counts as an empty object.
-absl::StatusOr<Json> ReadObject(const std::filesystem::path& file) {
+absl::StatusOr<json> ReadObject(const std::filesystem::path& file) {
   const absl::StatusOr<std::string> text = ReadFile(file);
-  if (absl::IsNotFound(text.status())) return Json::object();
+  if (absl::IsNotFound(text.status())) return json::object();
   RETURN_IF_ERROR(text.status());
-  Json json = Json::parse(*text, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) {
+  absl::StatusOr<json> object = ParseJson(*text);
+  if (!object.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(file.string(), ": ", object.status().message()));
+  }
+  if (!object->is_object()) {
     return absl::InvalidArgumentError(absl::StrCat(file.string(), " is not a JSON object"));
   }
-  return json;
+  return object;
 }
 
 // Empty: there is none.
-absl::StatusOr<std::string> TemplateOf(const Json& config, const std::filesystem::path& file) {
-  if (!config.contains("chat_template") || config["chat_template"].is_null()) return std::string();
-  const Json& found = config["chat_template"];
+absl::StatusOr<std::string> TemplateOf(const json& config, const std::filesystem::path& file) {
+  const json& found = Field(config, "chat_template");
+  if (found.is_null()) return std::string();
   if (found.is_string()) return found.get<std::string>();
-  for (const Json& named : found.is_array() ? found : Json::array()) {
-    if (named.is_object() && named.value("name", Json()) == "default" && named.contains("template") &&
-        named["template"].is_string()) {
-      return named["template"].get<std::string>();
-    }
+  for (const json& named : found.is_array() ? found : json::array()) {
+    const json& source = Field(named, "template");
+    if (Field(named, "name") == "default" && source.is_string()) return source.get<std::string>();
   }
   return absl::InvalidArgumentError(
       absl::StrCat(file.string(), ": chat_template is neither a text nor a list with one named default"));
 }
 
 // "bos_token": "<s>", or {"content": "<s>", ...}.
-jinja::Dict TokensOf(const Json& config) {
+jinja::Dict TokensOf(const json& config) {
   jinja::Dict tokens;
   for (const auto& [key, value] : config.items()) {
     if (!absl::EndsWith(key, "_token")) continue;
-    const Json& text = value.is_object() && value.contains("content") ? value["content"] : value;
-    if (text.is_string()) tokens.emplace_back(key, jinja::Value{text.get<std::string>()});
+    const json& text = value.is_object() ? Field(value, "content") : value;
+    if (text.is_string()) tokens.push_back({key, jinja::Value{text.get<std::string>()}});
   }
   return tokens;
 }
@@ -59,7 +61,7 @@ jinja::Dict TokensOf(const Json& config) {
 absl::StatusOr<std::optional<ChatTemplate>> ChatTemplate::Load(const std::filesystem::path& model) {
   const std::filesystem::path file = model / "chat_template.jinja",
                               config_file = model / "tokenizer_config.json";
-  ASSIGN_OR_RETURN(const Json config, ReadObject(config_file));
+  ASSIGN_OR_RETURN(const json config, ReadObject(config_file));
   ChatTemplate result;
   absl::StatusOr<std::string> source = ReadFile(file);
   result.origin_ = file.string();
@@ -85,10 +87,10 @@ absl::StatusOr<std::string> ChatTemplate::Render(const std::vector<ChatMessage>&
     messages.push_back(jinja::MakeDict({{"role", {message.role}}, {"content", {message.content}}}));
   }
   jinja::Dict globals = tokens_;
-  globals.emplace_back("messages", jinja::MakeList(std::move(messages)));
-  globals.emplace_back("tools", jinja::Value{jinja::None{}});
-  globals.emplace_back("documents", jinja::Value{jinja::None{}});
-  globals.emplace_back("add_generation_prompt", jinja::Value{answers});
+  globals.push_back({"messages", jinja::MakeList(std::move(messages))});
+  globals.push_back({"tools", jinja::Value{jinja::None{}}});
+  globals.push_back({"documents", jinja::Value{jinja::None{}}});
+  globals.push_back({"add_generation_prompt", jinja::Value{answers}});
   absl::StatusOr<std::string> text = jinja::Render(body_, globals, now);
   if (text.ok()) return text;
   const std::string what(text.status().message());

@@ -261,13 +261,27 @@ absl::StatusOr<Value> MakeNamespace(const Arguments& arguments) {
   for (const auto& [field, value] : arguments.named) {
     if (value.is_namespace()) return absl::InvalidArgumentError("a namespace cannot be within another");
   }
-  return Value{std::make_shared<Namespace>(arguments.named)};
+  return Value{std::make_shared<Namespace>(Namespace{arguments.named})};
 }
 
 }  // namespace
 
 const Value* Arguments::Get(size_t i, const std::string& name) const {
   return i < positional.size() ? &positional[i] : FindKey(named, name);
+}
+
+bool Searches(const std::string& operation) {
+  return IsOneOf(operation,
+                 {"in", "not in", "replace", "split", "rsplit", "strip", "lstrip", "rstrip", "trim"});
+}
+
+bool Compares(const std::string& operation) {
+  return IsOneOf(operation, {"==", "!=", "equalto", "eq", "ne", "in", "not in", "selectattr", "rejectattr"});
+}
+
+bool TakesApart(const std::string& operation) {
+  return IsOneOf(operation, {"selectattr", "rejectattr", "map", "items", "join", "length", "count", "first",
+                             "last", "list", "reverse"});
 }
 
 absl::StatusOr<Value> ApplyFilter(const std::string& name, const Value& value, const Arguments& arguments) {
@@ -283,10 +297,7 @@ absl::StatusOr<Value> ApplyFilter(const std::string& name, const Value& value, c
   if (IsOneOf(name, {"trim", "lower", "upper", "capitalize", "title", "replace", "string", "safe"})) {
     return FilterText(name, value, arguments);
   }
-  if (IsOneOf(name, {"selectattr", "rejectattr", "map", "items", "join", "length", "count", "first", "last",
-                     "list", "reverse"})) {
-    return FilterElements(name, value, arguments);
-  }
+  if (TakesApart(name)) return FilterElements(name, value, arguments);
   return absl::UnimplementedError(absl::StrCat("the filter ", name, " is not supported here"));
 }
 

@@ -19,6 +19,12 @@ struct Arguments {
   const Value* Get(size_t i, const std::string& name) const;
 };
 
+// Whether the filter, test, method or operator looks for one text in another, or for characters in a text;
+// for the entries of one dict in another; for all characters of a text, each as a value.
+bool Searches(const std::string& operation);
+bool Compares(const std::string& operation);
+bool TakesApart(const std::string& operation);
+
 absl::StatusOr<Value> ApplyFilter(const std::string& name, const Value& value, const Arguments& arguments);
 absl::StatusOr<bool> ApplyTest(const std::string& name, const Value& value, const List& arguments);
 absl::StatusOr<Value> CallMethod(const Value& value, const std::string& name, const Arguments& arguments);

@@ -58,6 +58,27 @@ class Interpreter {
     return made_bytes_ <= kMostMadeBytes ? absl::OkStatus() : Wrong(line, "the template makes too much");
   }
 
+  // What an operation does beyond looking at each of its values once, which their own bytes pay for.
+  absl::Status ChargeWork(int line, const std::string& operation, const Value& value,
+                          const Arguments& arguments) {
+    constexpr uint64_t kSearchedTogether = 16;  // bytes of one text times bytes of the other
+    constexpr uint64_t kEntryBytes = 8, kCharacterBytes = 32;
+    Extent others;
+    const auto include = [&others](const Value& other) {
+      others.elements += ExtentOf(other).elements;
+      if (other.Is<std::string>()) others.bytes += ExtentOf(other).bytes;
+    };
+    for (const Value& other : arguments.positional) include(other);
+    for (const auto& [name, other] : arguments.named) include(other);
+    const Extent extent = ExtentOf(value);
+    const bool is_text = value.Is<std::string>();
+    uint64_t bytes = 0;
+    if (is_text && TakesApart(operation)) bytes += kCharacterBytes * extent.bytes;
+    if (is_text && Searches(operation)) bytes += extent.bytes * others.bytes / kSearchedTogether;
+    if (Compares(operation)) bytes += kEntryBytes * extent.elements * others.elements;
+    return Charge(line, bytes);
+  }
+
   // What later walks through the value, all of them recursive, rely on.
   absl::Status Admit(int line, const Value& value) {
     const Extent extent = ExtentOf(value);
@@ -139,6 +160,7 @@ class Interpreter {
   // The elements to go through.
   absl::StatusOr<List> Gather(const Statement& statement) {
     ASSIGN_OR_RETURN(const Value value, Evaluate(statement.expressions[0]));
+    RETURN_IF_ERROR(ChargeWork(statement.line, "list", value, {}));
     absl::StatusOr<List> elements = ElementsOf(value);
     if (!elements.ok()) return At(statement.line, elements.status());
     if (statement.expressions.size() == 1) return elements;
@@ -161,8 +183,8 @@ class Interpreter {
                    {"revindex", {count - i}}, {"revindex0", {count - i - 1}},
                    {"first", {i == 0}},       {"last", {i + 1 == count}},
                    {"length", {count}}};
-      if (i > 0) loop.emplace_back("previtem", elements[i - 1]);
-      if (i + 1 < count) loop.emplace_back("nextitem", elements[i + 1]);
+      if (i > 0) loop.push_back({"previtem", elements[i - 1]});
+      if (i + 1 < count) loop.push_back({"nextitem", elements[i + 1]});
       scopes_.emplace_back();
       scopes_.back()["loop"] = MakeDict(std::move(loop));
       RETURN_IF_ERROR(Bind(statement, elements[i]));
@@ -199,7 +221,7 @@ class Interpreter {
       field = std::move(value);
       return absl::OkStatus();
     }
-    fields.emplace_back(statement.names[1], std::move(value));
+    fields.push_back({statement.names[1], std::move(value)});
     return absl::OkStatus();
   }
 
@@ -245,6 +267,7 @@ class Interpreter {
       case Kind::kTest: {
         ASSIGN_OR_RETURN(const Value value, Evaluate(expression.items[0]));
         ASSIGN_OR_RETURN(const Arguments arguments, EvaluateArguments(expression));
+        RETURN_IF_ERROR(ChargeWork(expression.line, expression.text, value, arguments));
         absl::StatusOr<Value> result;
         if (expression.kind == Kind::kFilter) {
           result = ApplyFilter(expression.text, value, arguments);
@@ -282,7 +305,7 @@ class Interpreter {
     ASSIGN_OR_RETURN(arguments.positional, EvaluateAll(expression, 1));
     for (size_t i = 0; i < expression.named.size(); ++i) {
       ASSIGN_OR_RETURN(Value value, Evaluate(expression.named[i]));
-      arguments.named.emplace_back(expression.names[i], std::move(value));
+      arguments.named.push_back({expression.names[i], std::move(value)});
     }
     return arguments;
   }
@@ -292,8 +315,8 @@ class Interpreter {
     Dict dict;
     for (size_t i = 0; i < items.size(); i += 2) {
       if (!items[i].Is<std::string>()) return Wrong(expression.line, "a dict's key must be a string");
-      std::erase_if(dict, [&](const auto& entry) { return entry.first == items[i].As<std::string>(); });
-      dict.emplace_back(items[i].As<std::string>(), items[i + 1]);
+      std::erase_if(dict, [&](const auto& entry) { return entry.key == items[i].As<std::string>(); });
+      dict.push_back({items[i].As<std::string>(), items[i + 1]});
     }
     return MakeDict(std::move(dict));
   }
@@ -313,6 +336,7 @@ class Interpreter {
                   key.As<std::string>());
       if (found != nullptr) return *found;
     } else if (key.Is<int64_t>() && (owner.is_list() || owner.Is<std::string>())) {
+      RETURN_IF_ERROR(ChargeWork(expression.line, "list", owner, {}));
       ASSIGN_OR_RETURN(const List elements, ElementsOf(owner));
       const auto size = static_cast<int64_t>(elements.size());
       const int64_t index = key.As<int64_t>() < 0 ? key.As<int64_t>() + size : key.As<int64_t>();
@@ -326,6 +350,7 @@ class Interpreter {
     if (!parts[0].is_list() && !parts[0].Is<std::string>()) {
       return Wrong(expression.line, absl::StrCat("cannot take a slice of ", TypeName(parts[0])));
     }
+    RETURN_IF_ERROR(ChargeWork(expression.line, "list", parts[0], {}));
     const List elements = ElementsOf(parts[0]).value();
     const auto size = static_cast<int64_t>(elements.size());
     const int64_t step = parts[3].Is<int64_t>() ? parts[3].As<int64_t>() : 1;
@@ -357,6 +382,7 @@ class Interpreter {
       return Wrong(expression.line, absl::StrCat(owner.As<Undefined>().name, " is undefined"));
     }
     if (is_method) {
+      RETURN_IF_ERROR(ChargeWork(expression.line, callee.text, owner, arguments));
       result = CallMethod(owner, callee.text, arguments);
     } else if (owner.Is<Function>()) {
       result = CallFunction(owner.As<Function>().name, arguments, now_);
@@ -414,6 +440,8 @@ class Interpreter {
       return Evaluate(expression.items[1]);
     }
     ASSIGN_OR_RETURN(const Value right, Evaluate(expression.items[1]));
+    const bool is_in = op == "in" || op == "not in";
+    RETURN_IF_ERROR(ChargeWork(expression.line, op, is_in ? right : left, {{is_in ? left : right}, {}}));
     absl::StatusOr<Value> result = Combine(op, left, right);
     if (!result.ok()) return At(expression.line, result.status());
     return result;

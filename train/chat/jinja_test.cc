@@ -68,7 +68,7 @@ TEST(JinjaLimits, EndWhatHasNoEnd) {
       Rendered("{% set n = namespace(x=[1]) %}{% for i in range(40) %}{% set n.x = n.x + n.x %}{% endfor %}"),
       HasSubstr("a list is too long"));
   EXPECT_THAT(
-      Rendered("{% set n = namespace(x='abcdefgh') %}{% for i in range(18) %}{% set n.x = n.x ~ n.x %}"
+      Rendered("{% set n = namespace(x='abcdefgh') %}{% for i in range(13) %}{% set n.x = n.x ~ n.x %}"
                "{% endfor %}{{ n.x.replace('a', n.x) }}"),
       HasSubstr("a text is too long"));
   EXPECT_THAT(Rendered("{% for i in range(200) %}{{ 'x' }}{% endfor %}{{ 9999999999999999999 }}"),
@@ -130,6 +130,27 @@ TEST(JinjaLimits, HoldForAllValuesTogether) {
               HasSubstr("the template makes too much"));
   EXPECT_THAT(Rendered(two_mib + "{% for i in range(9000) %}{% if n.x == n.x %}{% endif %}{% endfor %}"),
               HasSubstr("the template makes too much"));
+}
+
+// What takes the product of two sizes, or more than its bytes say.
+TEST(JinjaLimits, HoldForWhatIsSearchedAndComparedTogether) {
+  const std::string mib =
+      "{% set n = namespace(x='aaaaaaaa') %}{% for i in range(17) %}{% set n.x = n.x ~ n.x %}{% endfor %}";
+  std::string dict = "{% set d = {'k'";
+  for (int i = 0; i < 5000; ++i) absl::StrAppend(&dict, ": 1, 'k", i, "'");
+  dict += ": 1} %}";
+  for (const std::string& use :
+       {mib + "{% for i in range(9) %}{{ n.x.split(sep=n.x[:500000] ~ 'b') | length }}{% endfor %}",
+        mib + "{% for i in range(9) %}{{ (n.x[:500000] ~ 'b') in n.x }}{% endfor %}",
+        mib + "{% for i in range(9) %}{{ n.x.split(n.x[:500000] ~ 'b') | length }}{% endfor %}",
+        mib + "{% for i in range(9) %}{{ n.x | replace(n.x[:500000] ~ 'b', '') | length }}{% endfor %}",
+        mib + "{% for i in range(50) %}{{ n.x[0] }}{% endfor %}",
+        mib + "{% for i in range(50) %}{{ n.x[:1] }}{% endfor %}",
+        mib + "{% for i in range(50) %}{{ n.x | length }}{% endfor %}",
+        mib + "{% for i in range(50) %}{% for c in n.x %}{% break %}{% endfor %}{% endfor %}",
+        dict + "{% for i in range(100) %}{{ d == d }}{% endfor %}"}) {
+    EXPECT_THAT(Rendered(use), HasSubstr("the template makes too much")) << use.substr(use.size() - 100);
+  }
 }
 
 TEST(JinjaLimits, HoldWhatIsNestedDeeply) {

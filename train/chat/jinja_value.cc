@@ -72,13 +72,13 @@ absl::StatusOr<std::string> JsonAt(const Value& value, std::optional<int> indent
 Value MakeList(List list) {
   Extent extent = {.bytes = sizeof(Value), .depth = 1};
   for (const Value& element : list) Include(element, sizeof(Value), &extent);
-  return {std::make_shared<const Container<List>>(std::move(list), extent)};
+  return {std::make_shared<const Container<List>>(Container<List>{std::move(list), extent})};
 }
 
 Value MakeDict(Dict dict) {
   Extent extent = {.bytes = sizeof(Value), .depth = 1};
   for (const auto& [key, element] : dict) Include(element, sizeof(dict[0]) + key.size(), &extent);
-  return {std::make_shared<const Container<Dict>>(std::move(dict), extent)};
+  return {std::make_shared<const Container<Dict>>(Container<Dict>{std::move(dict), extent})};
 }
 
 Extent ExtentOf(const Value& value) {

@@ -5,7 +5,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
@@ -15,6 +14,7 @@ namespace retort::jinja {
 
 struct Statement;
 struct Value;
+struct DictEntry;
 struct Namespace;
 template <class Elements>
 struct Container;
@@ -31,7 +31,7 @@ struct Function {
   std::string name;
 };
 using List = std::vector<Value>;
-using Dict = std::vector<std::pair<std::string, Value>>;  // keeps its order
+using Dict = std::vector<DictEntry>;  // keeps its order
 
 struct Value {
   // Lists, dicts and namespaces are shared; only a namespace changes after it was made.
@@ -55,6 +55,12 @@ struct Value {
   const Dict& dict() const;
   int64_t integer() const { return Is<bool>() ? static_cast<int64_t>(As<bool>()) : As<int64_t>(); }
   double number() const { return Is<double>() ? As<double>() : static_cast<double>(integer()); }
+};
+
+// (clang refuses a pair here, whose members it needs while it works out those of Value.)
+struct DictEntry {
+  std::string key;
+  Value value;
 };
 
 // What a value takes.

@@ -6,9 +6,9 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/json_keys.h"
 #include "core/base/status_macros.h"
 #include "train/data/bpe_model.h"
-#include "train/data/json_fields.h"
 #include "train/data/utf8.h"
 
 namespace retort {
@@ -102,10 +102,15 @@ void AddedTokens::SplitWith(const Matcher& matcher, std::string_view text, bool 
     const std::string_view before = text.substr(0, at);
     at += token->pattern.size();
     if (token->single_word && !StandsAlone(before, text.substr(at))) continue;
-    // A token before this one may have swallowed the white space between them already.
-    add_text(before.size() - (token->lstrip ? TrailingSpace(before) : 0));
+    // A token before this one may have swallowed white space beyond it already; only what it left is looked
+    // at, or a long run of it would be walked along for each token in it.
+    if (taken < before.size()) {
+      const std::string_view left = before.substr(taken);
+      add_text(before.size() - (token->lstrip ? TrailingSpace(left) : 0));
+    }
     pieces->push_back({{}, token->id, false});
-    taken = at + (token->rstrip ? LeadingSpace(text.substr(at)) : 0);
+    taken = std::max(taken, at);
+    if (token->rstrip) taken += LeadingSpace(text.substr(taken));
   }
   add_text(text.size());
 }

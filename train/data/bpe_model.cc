@@ -8,10 +8,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "core/base/check.h"
+#include "core/base/json_keys.h"
 #include "core/base/mutex.h"
 #include "core/base/status_macros.h"
 #include "train/data/byte_alphabet.h"
-#include "train/data/json_fields.h"
 #include "train/data/utf8.h"
 
 namespace retort {

@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "absl/strings/str_replace.h"
+#include "core/base/json_keys.h"
 #include "core/base/status_macros.h"
-#include "train/data/json_fields.h"
 #include "train/data/metaspace_fields.h"
 
 namespace retort {
@@ -75,6 +75,7 @@ absl::Status Decoder::AddStep(const nlohmann::json& object) {
     ASSIGN_OR_RETURN(std::string text, StringField(pattern, "String", ""));
     if (text.empty()) return Unsupported("decoder Replace pattern", pattern, R"({"String": "..."})");
     ASSIGN_OR_RETURN(std::string content, StringField(object, "content", ""));
+    RETURN_IF_ERROR(growth_.Add("decoder Replace content", text.size(), content.size()));
     steps_.push_back(Replace{std::move(text), std::move(content)});
     return absl::OkStatus();
   }

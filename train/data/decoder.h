@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "nlohmann/json_fwd.hpp"
+#include "train/data/text_growth.h"
 
 namespace retort {
 
@@ -47,6 +48,7 @@ class Decoder {
   static void Apply(const Strip& step, std::vector<std::string>* tokens);
 
   std::vector<std::variant<Metaspace, Replace, ByteFallback, Fuse, Strip>> steps_;
+  TextGrowth growth_;
 };
 
 }  // namespace retort

@@ -4,8 +4,8 @@
 #include <iterator>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/json_keys.h"
 #include "core/base/status_macros.h"
-#include "train/data/json_fields.h"
 #include "train/data/utf8.h"
 
 namespace retort {

@@ -17,7 +17,7 @@ bool IsPlain(std::string_view text, size_t at) { return static_cast<uint8_t>(tex
 
 size_t NextCharacter(std::string_view text, size_t at) {
   do ++at;
-  while (at < text.size() && (static_cast<uint8_t>(text[at]) & 0xc0) == 0x80);
+  while (at < text.size() && IsContinuation(text[at]));
   return at;
 }
 

@@ -2,8 +2,8 @@
 
 #include <utility>
 
+#include "core/base/json_keys.h"
 #include "core/base/status_macros.h"
-#include "train/data/json_fields.h"
 #include "train/data/nfc.h"
 
 namespace retort {
@@ -60,6 +60,8 @@ absl::Status Normalizer::AddStep(const nlohmann::json& object) {
     ASSIGN_OR_RETURN(std::string content, StringField(object, "content", ""));
     // A text could vanish, and with it what it means to stand at the start.
     if (content.empty()) return Unsupported("normalizer Replace content", content, "one that is not empty");
+    ASSIGN_OR_RETURN(const std::string literal, StringField(Field(object, "pattern"), "String", ""));
+    RETURN_IF_ERROR(growth_.Add("normalizer Replace content", literal.size(), content.size()));
     steps_.push_back(Replace{std::move(pattern), std::move(content)});
     return absl::OkStatus();
   }

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "nlohmann/json_fwd.hpp"
 #include "train/data/regex.h"
+#include "train/data/text_growth.h"
 
 namespace retort {
 
@@ -38,6 +39,7 @@ class Normalizer {
   absl::Status AddStep(const nlohmann::json& object);
 
   std::vector<std::variant<Nfc, Prepend, Replace>> steps_;
+  TextGrowth growth_;
 };
 
 }  // namespace retort

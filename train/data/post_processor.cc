@@ -3,9 +3,9 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/json_keys.h"
 #include "core/base/status_macros.h"
 #include "train/data/bpe_model.h"
-#include "train/data/json_fields.h"
 
 namespace retort {
 namespace {

@@ -3,8 +3,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/json_keys.h"
 #include "core/base/status_macros.h"
-#include "train/data/json_fields.h"
 #include "train/data/metaspace_fields.h"
 
 namespace retort {

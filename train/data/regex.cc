@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <ctime>
 #include <iterator>
 #include <utility>
 #include <vector>
@@ -12,9 +13,11 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
+#include "core/base/clock.h"
+#include "core/base/json_keys.h"
 #include "core/base/plain_text.h"
 #include "core/base/status_macros.h"
-#include "train/data/json_fields.h"
+#include "train/data/utf8.h"
 
 namespace retort {
 namespace {
@@ -37,6 +40,11 @@ constexpr std::string_view kCategories[] = {"C",  "Cc", "Cf", "Cn", "Co", "Cs", 
 // From one place of the text. Patterns in use take a few tries for each byte that they match.
 constexpr uint32_t kMostTries = 10'000'000;
 constexpr uint32_t kMostHeapKib = 256 * 1024;
+
+// A pattern may look at the rest of the text from every place of it without many tries, so time is bounded
+// too: at many times what patterns in use take. It is looked at after so many places.
+constexpr double kMostSeconds = 1, kMostSecondsPerByte = 5e-6;
+constexpr size_t kPlacesAtOnce = 32;
 
 // What may follow "(?": the rest changes meaning between the engines.
 constexpr std::string_view kGroups[] = {":", "=", "!", "<=", "<!", ">", "i:"};
@@ -183,6 +191,31 @@ class PatternTranslator {
   std::string result_;
 };
 
+double ThreadSeconds() {
+  timespec taken;
+  RETORT_CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &taken) == 0);
+  return static_cast<double>(taken.tv_sec) + 1e-9 * static_cast<double>(taken.tv_nsec);
+}
+
+// Of processor time, so that a busy machine refuses nothing; it begins to count when as much time has passed
+// on the wall, which takes no system call to see.
+class TimeLimit {
+ public:
+  explicit TimeLimit(double seconds) : seconds_(seconds) {}
+
+  double seconds() const { return seconds_; }
+  bool exceeded() {
+    if (MonotonicSeconds() - begin_ <= seconds_) return false;
+    if (thread_begin_ < 0) thread_begin_ = ThreadSeconds();
+    return ThreadSeconds() - thread_begin_ > seconds_;
+  }
+
+ private:
+  const double seconds_;
+  const double begin_ = MonotonicSeconds();
+  double thread_begin_ = -1;  // negative: it does not count yet
+};
+
 std::string ErrorText(int code) {
   std::array<unsigned char, 256> text;
   pcre2_get_error_message(code, text.data(), text.size());
@@ -232,8 +265,8 @@ absl::StatusOr<Regex> Regex::CompilePcre(std::string_view source, std::string_vi
   int error = 0;
   PCRE2_SIZE where = 0;
   Regex regex(new Code{.source = std::string(source)});
-  regex.code_->pattern = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), options,
-                                       &error, &where, context.get());
+  regex.code_->pattern = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                                       options | PCRE2_USE_OFFSET_LIMIT, &error, &where, context.get());
   if (regex.code_->pattern == nullptr) {
     return absl::InvalidArgumentError(absl::StrCat("is malformed: ", ErrorText(error)));
   }
@@ -253,28 +286,40 @@ absl::StatusOr<Regex> Regex::CompilePcre(std::string_view source, std::string_vi
 absl::StatusOr<std::vector<Regex::Match>> Regex::FindAll(std::string_view text) const {
   std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> data(
       pcre2_match_data_create_from_pattern(code_->pattern, nullptr), pcre2_match_data_free);
+  std::unique_ptr<pcre2_match_context, decltype(&pcre2_match_context_free)> limits(
+      pcre2_match_context_copy(code_->limits), pcre2_match_context_free);
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(data.get());
+  TimeLimit time_limit(kMostSeconds + kMostSecondsPerByte * static_cast<double>(text.size()));
+  const auto gave_up = [&](size_t at, const std::string& why) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "regex '", Shown(code_->source), "' gave up at byte ", at, " of a text of ", text.size(), " bytes: ",
+        why, ". It tries too many ways to match; use a tokenizer with a simpler one, or cut the text"));
+  };
   std::vector<Match> matches;
-  size_t at = 0;
-  while (at < text.size()) {
+  size_t looks_at = kPlacesAtOnce;  // the clock
+  for (size_t at = 0; at < text.size();) {
+    if (at >= looks_at && time_limit.exceeded()) {
+      return gave_up(at, absl::StrCat("it took more than ", time_limit.seconds(), " s"));
+    }
+    size_t next = std::min(at + kPlacesAtOnce, text.size());  // no match may begin here or later
+    if (at >= looks_at) looks_at = next;
+    while (next < text.size() && IsContinuation(text[next])) ++next;
+    pcre2_set_offset_limit(limits.get(), next - 1);
     int result = PCRE2_ERROR_JIT_STACKLIMIT;
     if (code_->jit)
-      result = pcre2_jit_match(code_->pattern, subject, text.size(), at, 0, data.get(), code_->limits);
+      result = pcre2_jit_match(code_->pattern, subject, text.size(), at, 0, data.get(), limits.get());
     // The interpreter takes more memory.
     if (result == PCRE2_ERROR_JIT_STACKLIMIT) {
       result = pcre2_match(code_->pattern, subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
-                           data.get(), code_->limits);
+                           data.get(), limits.get());
     }
-    if (result == PCRE2_ERROR_NOMATCH) break;
-    if (result < 0) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "regex '", Shown(code_->source), "' gave up at byte ", at, " of a text of ", text.size(),
-          " bytes: ", ErrorText(result), " (", kMostTries, " tries from one place, ", kMostHeapKib / 1024,
-          " MiB). It tries too many ways to match; use a tokenizer with a simpler one, or cut the text"));
+    if (result < 0 && result != PCRE2_ERROR_NOMATCH) {
+      return gave_up(at, absl::StrCat(ErrorText(result), " (", kMostTries, " tries from one place, ",
+                                      kMostHeapKib / 1024, " MiB)"));
     }
-    matches.push_back({bounds[0], bounds[1]});
-    at = bounds[1];
+    if (result >= 0) matches.push_back({bounds[0], bounds[1]});
+    at = result >= 0 ? bounds[1] : next;
   }
   return matches;
 }

@@ -30,7 +30,8 @@ class Regex {
   static absl::StatusOr<Regex> WordCharacter();
 
   // All matches in `text` from left to right; none overlap or are empty. `text` must be valid UTF-8.
-  // INVALID_ARGUMENT when the pattern tries too many ways to match, or takes too much memory for it.
+  // INVALID_ARGUMENT when the pattern tries too many ways to match, or takes too much memory or processor
+  // time for it: many times what patterns in use take.
   absl::StatusOr<std::vector<Match>> FindAll(std::string_view text) const;
 
  private:

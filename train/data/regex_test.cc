@@ -57,6 +57,24 @@ TEST(Regex, GivesUpOnAPatternThatTriesTooMuch) {
                                  "to match; use a tokenizer with a simpler one, or cut the text"));
 }
 
+TEST(Regex, GivesUpOnAPatternThatLooksAtTheRestFromEveryPlace) {
+  const std::string text = std::string(100'000, 'x') + "y";
+  for (const char* pattern : {"\\p{L}+(?=z)|.", "(?:x|z)+y(?=y)"}) {
+    const absl::Status status = Regex::Compile(pattern)->FindAll(text).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << pattern;
+    EXPECT_THAT(status.message(), HasSubstr("it took more than 1.5")) << pattern;
+  }
+}
+
+TEST(Regex, FindsWhatIsFarAway) {
+  for (int before = 0; before < 100; ++before) {
+    std::string text;
+    for (int i = 0; i < before; ++i) text += "é";
+    EXPECT_THAT(FindAll("[abé](?=b)|a", text + "ab"), ElementsAre("a")) << before;
+  }
+  EXPECT_THAT(FindAll("é+a", std::string(1000, 'x') + "éééaé"), ElementsAre("éééa"));
+}
+
 TEST(Regex, GivesUpOnAPatternThatTakesTooMuchMemory) {
   const absl::Status status =
       Regex::Compile("(?:(?:a|b)+?c?)+?d")->FindAll(std::string(40 << 20, 'a')).status();

@@ -8,9 +8,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/files.h"
+#include "core/base/json_keys.h"
 #include "core/base/json_text.h"
 #include "core/base/status_macros.h"
-#include "train/data/json_fields.h"
 #include "train/data/utf8.h"
 
 namespace retort {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "core/base/files.h"
 #include "nlohmann/json.hpp"
@@ -242,6 +243,33 @@ TEST(Tokenizer, RefusesOtherNormalizersByName) {
               AllOf(HasSubstr(R"('normalizer' is {"type":"Lowercase"})"), HasSubstr("Prepend")));
   json["normalizer"] = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", ""}};
   EXPECT_THAT(Refusal(json), HasSubstr("'normalizer Replace content' is \"\""));
+}
+
+TEST(Tokenizer, RefusesStepsThatMakeATextMuchLonger) {
+  const nlohmann::json doubles = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}};
+  for (const char* key : {"normalizer", "decoder"}) {
+    nlohmann::json json = ReadJson("pieces.json");
+    nlohmann::json& steps = json[key][key == std::string("decoder") ? "decoders" : "normalizers"];
+    steps = nlohmann::json::array();
+    for (int i = 0; i < 6; ++i) steps.push_back(doubles);
+    EXPECT_TRUE(LoadJson(json).ok()) << key;
+    steps.push_back(doubles);
+    EXPECT_THAT(Refusal(json),
+                HasSubstr(absl::StrCat("'", key,
+                                       " Replace content' puts 2 bytes for 1: with the"
+                                       " steps before it a text may become more than 64 times")));
+  }
+}
+
+TEST(Tokenizer, FindsManyTokensThatStripSpaceInTime) {
+  for (const char* side : {"lstrip", "rstrip"}) {
+    nlohmann::json json = ReadJson("split.json");
+    json["added_tokens"] = {{{"id", 2000}, {"content", " "}, {side, true}}};
+    const auto tokenizer = LoadJson(json);
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+    // A walk along all space before, or behind, each of them would take minutes.
+    EXPECT_EQ((*tokenizer)->Encode(std::string(300'000, ' '))->size(), 300'000) << side;
+  }
 }
 
 TEST(Tokenizer, RefusesADecoderThatIsNotTheVocabularys) {

@@ -7,8 +7,6 @@ namespace {
 
 constexpr std::string_view kReplacement = "\xef\xbf\xbd";
 
-bool IsContinuation(char byte) { return (static_cast<uint8_t>(byte) & 0xc0) == 0x80; }
-
 struct Sequence {
   size_t size;
   bool valid;
@@ -68,6 +66,8 @@ bool IsSpace(char32_t c) {
 }
 
 }  // namespace
+
+bool IsContinuation(char byte) { return (static_cast<uint8_t>(byte) & 0xc0) == 0x80; }
 
 std::string_view ToValidUtf8(std::string_view text, std::string* storage) {
   size_t valid = ValidPrefix(text);

@@ -14,6 +14,9 @@ std::string_view ToValidUtf8(std::string_view text, std::string* storage);
 // How many parts ToValidUtf8 replaces in `text`.
 uint64_t CountIllFormed(std::string_view text);
 
+// Whether `byte`, of valid UTF-8, is not the first of a character.
+bool IsContinuation(char byte);
+
 // Takes the first character off valid, non-empty UTF-8.
 char32_t TakeCharacter(std::string_view* text);
 

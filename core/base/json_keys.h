@@ -1,17 +1,36 @@
-// Typed reading of one JSON object's keys, which remembers the first thing that was wrong.
+// Typed reading of a JSON object's members, with errors that name key and value. A null counts as absent, as
+// Python's libraries write what is not set.
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/base/json_text.h"
 #include "nlohmann/json.hpp"
 
 namespace retort {
 
-// A null counts as absent, as transformers writes unset keys. Refers to the object.
+// The member `key` of `object`, or null when it is absent or `object` is none.
+const nlohmann::json& Field(const nlohmann::json& object, const char* key);
+
+// `absent` when the member is absent; INVALID_ARGUMENT when it has another type.
+absl::StatusOr<bool> BoolField(const nlohmann::json& object, const char* key, bool absent);
+absl::StatusOr<std::string> StringField(const nlohmann::json& object, const char* key, std::string absent);
+
+// UNIMPLEMENTED when `object`, which stands at `key`, has a member that is not among `known`.
+absl::Status CheckMembers(const std::string& key, const nlohmann::json& object,
+                          std::initializer_list<std::string_view> known);
+
+// UNIMPLEMENTED: "'model.type' is "WordPiece"; supported: "BPE"".
+absl::Status Unsupported(const std::string& key, const nlohmann::json& found, const std::string& supported);
+
+// Reads many members and remembers the first thing that was wrong. Refers to the object.
 class JsonKeys {
  public:
   static constexpr int64_t kSizeLimit = int64_t{1} << 31;
@@ -43,6 +62,8 @@ class JsonKeys {
   const absl::Status& status() const { return status_; }
 
  private:
+  void FailWith(absl::string_view what);
+
   const nlohmann::json& object_;
   std::string origin_;
   absl::Status status_;
