@@ -13,6 +13,12 @@ inline double AttentionFlops(int64_t tokens, int64_t heads, int64_t width, bool 
   return CausalPairs(tokens) * static_cast<double>(heads * (with_output ? 4 : 2) * width);
 }
 
+// The scan with its gradients: its products with the state. Those within chunks come on top, and are the
+// fewer the shorter the chunks.
+inline double ScanFlops(int64_t tokens, int64_t heads, int64_t width, int64_t state_size) {
+  return 12.0 * static_cast<double>(tokens * heads * width * state_size);
+}
+
 // Stage 1's loss with its gradients. In two walks q_i . k_j and c_i . b_j twice and the gradients of c and b
 // once, products with c and b once a group; in one walk, where each head is a group, everything once.
 inline double MixingLossFlops(int64_t tokens, int64_t heads, int64_t groups, int64_t width,
