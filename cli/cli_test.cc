@@ -202,7 +202,7 @@ TEST_F(WithStandIns, CheckReadsTheJobAndHasItInspected) {
   EXPECT_EQ(outcome.exit_code, 7);  // the stand-in's
   EXPECT_EQ(outcome.out,
             absl::StrCat("retort-model\ninspect\n", Job(), "\n--must-fit\n--as\nretort run\n--memory\n",
-                         MachineMemoryBytes() / 3, "\n--root\n", directory_.string(), "\n"));
+                         MachineMemoryBytes() / 3, "\n--sharing\n3\n--root\n", directory_.string(), "\n"));
 }
 
 TEST_F(WithStandIns, RunRefusesAStageThatWantsMoreWorkersBeforeAnythingStarts) {

@@ -129,6 +129,7 @@ int RunVerb(const std::vector<std::string>& args) {
                                         kName,
                                         "--memory",
                                         absl::StrCat(shares.memory_bytes)};
+    if (shares.workers > 1) inspect.insert(inspect.end(), {"--sharing", absl::StrCat(shares.workers)});
     for (const std::string& root : command.roots) inspect.insert(inspect.end(), {"--root", root});
     return ReportError(kName, BecomeSibling("retort-model", inspect), std::cerr);
   }

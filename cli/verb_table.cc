@@ -50,7 +50,7 @@ const std::vector<VerbInfo>& VerbTable() {
       {"inspect",
        "Print configuration, layers and parameters of a model",
        {},
-       {"--root", "--must-fit", "--memory", "--output"}},
+       {"--root", "--must-fit", "--memory", "--sharing", "--output"}},
       {"probe",
        "Measure which layers of a job's teacher to keep as attention",
        {},

@@ -32,7 +32,8 @@ const char* Part(const std::string& name, const char* mixer) {
   return name.find(".mlp.") != std::string::npos ? "mlp" : "norms";
 }
 
-json MemoryJson(const std::string& stage, const MemoryNeed& need, uint64_t memory_bytes) {
+json MemoryJson(const std::string& stage, const MemoryNeed& need, uint64_t memory_bytes, int sharing) {
+  const uint64_t peak = need.peak(1.0 / sharing);
   return {{"stage", stage},
           {"process", need.process},
           {"teacher", need.teacher},
@@ -41,8 +42,8 @@ json MemoryJson(const std::string& stage, const MemoryNeed& need, uint64_t memor
           {"checkpoint", need.checkpoint},
           {"activations", need.activations},
           {"relay", need.relay},
-          {"peak", need.peak()},
-          {"fits", need.peak() <= memory_bytes}};
+          {"peak", peak},
+          {"fits", peak <= memory_bytes}};
 }
 
 json StagesJson(const v1::JobSpec& job) {
@@ -60,19 +61,21 @@ json StagesJson(const v1::JobSpec& job) {
 
 // Of stages 1 and 2 for the last of the layers, which needs most of the teacher.
 json StagesMemoryJson(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer,
-                      uint64_t memory_bytes) {
+                      const InspectOptions& options) {
   json memory = json::array();
   if (AwaitsProbe(job.student().keep_attention())) {
-    memory.push_back(MemoryJson("probe", ProbeMemory(job, shape), memory_bytes));
+    memory.push_back(MemoryJson("probe", ProbeMemory(job, shape), options.memory_bytes, /*sharing=*/1));
   }
   for (const StagePlan& plan : PlanStages(job)) {
     if (plan.stage == Stage::kEndToEnd) continue;
-    memory.push_back(MemoryJson(
-        StageName(plan.stage),
-        SliceMemory(job, shape, static_cast<v1::Stage>(plan.stage), last_layer, /*layers=*/1), memory_bytes));
+    memory.push_back(
+        MemoryJson(StageName(plan.stage),
+                   SliceMemory(job, shape, static_cast<v1::Stage>(plan.stage), last_layer, /*layers=*/1),
+                   options.memory_bytes, options.sharing));
   }
   const uint64_t ranks = std::max(1U, job.stages().end_to_end().world_size());
-  memory.push_back(MemoryJson(StageName(Stage::kEndToEnd), EndToEndMemory(job, shape, ranks), memory_bytes));
+  memory.push_back(MemoryJson(StageName(Stage::kEndToEnd), EndToEndMemory(job, shape, ranks),
+                              options.memory_bytes, options.sharing));
   return memory;
 }
 
@@ -94,8 +97,9 @@ absl::StatusOr<json> InspectJob(const InspectOptions& options) {
                    ConvertedLayers(shape.layers(), job.student().keep_attention()));
   const v1::KeepAttention& keep = job.student().keep_attention();
   if (AwaitsProbe(keep)) described["probe"] = {{"keep", keep.auto_layers()}, {"steps", keep.probe_steps()}};
-  described["memory"] = StagesMemoryJson(job, shape, converted.back(), options.memory_bytes);
+  described["memory"] = StagesMemoryJson(job, shape, converted.back(), options);
   described["worker_memory"] = options.memory_bytes;
+  described["sharing"] = options.sharing;
   return described;
 }
 

@@ -29,11 +29,11 @@ std::filesystem::path Preset(const std::string& name) {
 
 // Of the student that a preset makes of a teacher with this config.json.
 json InspectPreset(const std::string& name, const json& teacher, const std::string& teacher_directory,
-                   uint64_t memory_bytes = 0) {
+                   uint64_t memory_bytes = 0, int sharing = 1) {
   const std::filesystem::path root = testing::TempDir() + "/inspect_test_" + name;
   std::filesystem::create_directories(root / teacher_directory);
   std::ofstream(root / teacher_directory / "config.json") << teacher.dump();
-  const auto result = RunInspect({Preset(name), {root}, memory_bytes});
+  const auto result = RunInspect({Preset(name), {root}, memory_bytes, sharing});
   EXPECT_TRUE(result.ok()) << result.status();
   std::filesystem::remove_all(root);
   return result.value_or(json());
@@ -92,6 +92,9 @@ TEST(Presets, SayHowMuchMemoryTheyNeed) {
   EXPECT_EQ(phi["worker_memory"], kMemoryBytes);
   EXPECT_EQ(phi["memory"][1]["fits"], true);
   EXPECT_EQ(phi["memory"][2]["fits"], false);
+  const json shared = InspectPreset("phi-mamba-1.5b", kPhi15, "models/phi-1_5", kMemoryBytes, /*sharing=*/4);
+  EXPECT_EQ(shared["memory"][1]["peak"].get<uint64_t>(),
+            phi["memory"][1]["peak"].get<uint64_t>() - phi["memory"][1]["teacher"].get<uint64_t>() / 4 * 3);
 }
 
 TEST(Presets, AreJobFiles) {

@@ -60,8 +60,12 @@ std::string RenderMemory(const nlohmann::json& result) {
                   Gibibytes(need.at("activations")), Gibibytes(need.at("peak"))});
   }
   const std::string missing = MissingMemory(result);
+  const int sharing = result.value("sharing", 1);
   return absl::StrCat(
       table.Render(), "\n",
+      sharing == 1 ? ""
+                   : absl::StrCat("the teacher's weights are in memory once for ", sharing,
+                                  " workers, and count for each in part\n"),
       missing.empty() ? absl::StrCat("fits a worker's ", Gibibytes(result.at("worker_memory"))) : missing,
       "\n");
 }
@@ -98,6 +102,11 @@ Parsed<InspectCommand> ParseInspect(const std::vector<std::string>& args, std::o
                  "What a worker of a job may take (default: all of this machine's)")
       ->type_name("BYTES")
       ->check(CLI::PositiveNumber);
+  app.add_option(
+         "--sharing", command.options.sharing,
+         "So many workers have the teacher's weights in memory once: its part counts for each (default: 1)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 64));
   app.add_option("--as", command.name, "The command that asks, for messages")->group("");  // not in the help
   AddOutputFlag(app, format);
   if (const std::optional<int> exit_code = ParseCommand(app, args, out, err)) {

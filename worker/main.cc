@@ -55,7 +55,7 @@ int Work(const WorkerCommand& command) {
   if (host.ok()) options.host = *host;
   options.name = command.name;
   options.build_version = absl::StrCat(std::string(Version()), "+", NumericsId());
-  options.capabilities = MeasureCapabilities(command.memory_bytes);
+  options.capabilities = MeasureCapabilities(command.memory_bytes, command.weights_directory);
   if (relay != nullptr) {
     options.activation_address = relay->address();
     options.on_relay_orders = [&relay](uint64_t token, const v1::RelayOrders& orders) {

@@ -79,8 +79,9 @@ ModelParameters CountParameters(const v1::JobSpec& job, const v1::ModelShape& sh
   return parameters;
 }
 
-uint64_t MemoryNeed::peak() const {
-  return process + teacher + student + optimizer + checkpoint + relay + std::max(checkpoint, activations);
+uint64_t MemoryNeed::peak(double teacher_part) const {
+  const auto own_teacher = static_cast<uint64_t>(teacher_part * static_cast<double>(teacher));
+  return process + own_teacher + student + optimizer + checkpoint + relay + std::max(checkpoint, activations);
 }
 
 MemoryNeed SliceMemory(const v1::JobSpec& job, const v1::ModelShape& shape, v1::Stage stage,

@@ -32,8 +32,9 @@ struct MemoryNeed {
   uint64_t activations = 0;  // of a forward and a backward pass over a micro-batch
   uint64_t relay = 0;  // boundaries that are kept for the worker above and pulled ahead from the one below
 
-  // While a checkpoint is sent, the next one is copied or a pass is made.
-  uint64_t peak() const;
+  // While a checkpoint is sent, the next one is copied or a pass is made. `teacher_part`: of the teacher's
+  // weights, where a machine has them in memory once for several workers.
+  uint64_t peak(double teacher_part = 1) const;
 };
 
 // Of a slice of stage 1 or 2 with `layers` converted layers up to `last_layer`: the teacher up to there, and

@@ -56,6 +56,12 @@ TEST_F(JobMemory, OfASliceIsItsPrefixItsLayersAndOnePass) {
   EXPECT_EQ(need.peak(), kProcess + 1312 + 640 + 768 + 1152 + need.relay + 6016);
 }
 
+TEST_F(JobMemory, ATeacherThatIsSharedCountsInPart) {
+  const MemoryNeed need = EndToEndMemory(job_, shape_, /*ranks=*/1);
+  EXPECT_EQ(need.teacher, 4u * (40 + 2 * 144));
+  EXPECT_EQ(need.peak() - need.peak(0.25), 3 * 328u);
+}
+
 TEST_F(JobMemory, OfASliceHasTheRelaysBuffersOfItsStage) {
   job_.mutable_stages()->mutable_hidden_state_alignment()->mutable_budget()->set_tokens_per_step(3 * 8);
   EXPECT_EQ(SliceMemory(job_, shape_, v1::STAGE_MATRIX_ORIENTATION, 1, 2).relay, (2 * 17 + 15) * 128u);

@@ -9,12 +9,15 @@
 //   LoadFirst, StoreFirst       `count` in [0, kLanes]; the rest reads as 0 and is not touched
 //   KeepFirst                   zeroes all lanes from `count` on; any count
 //   MulAdd, NegMulAdd           a b + c and c - a b, fused where the instruction set can
-//   Sqrt                        rounded correctly
 //   Max, Min                    the second operand where one is NaN
 //   Sum, MaxOf                  across lanes, in a fixed order
 //   ZeroWhereLess               0 where a < b, else value (value where a or b is NaN)
 //   TransposeBlock              kTransposeBlock x kTransposeBlock floats between row strides
 //   ForEachVector               all vectors of a row, the last one shorter
+// A vector also stands for kFours rows of four floats:
+//   RepeatFour, RepeatEach      from[column] and from[row] in every row and column
+//   StoreFours                  row r to to + r * to_row
+//   SumsOfLanes                 at every row and column the sum of the lanes of terms[row][column]
 #pragma once
 
 #ifndef RETORT_ISA

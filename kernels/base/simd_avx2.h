@@ -27,7 +27,6 @@ inline void StoreFirst(float* to, Float value, int64_t count) {
 }
 inline Float MulAdd(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
 inline Float NegMulAdd(Float a, Float b, Float c) { return _mm256_fnmadd_ps(a, b, c); }
-inline Float Sqrt(Float value) { return _mm256_sqrt_ps(value); }
 inline Float Max(Float a, Float b) { return _mm256_max_ps(a, b); }
 inline Float Min(Float a, Float b) { return _mm256_min_ps(a, b); }
 inline Float KeepFirst(Float value, int64_t count) {
@@ -55,6 +54,28 @@ inline Float ScaleByPowerOfTwo(Float value, Float exponent) {
 }
 inline Float ZeroWhereLess(Float value, Float a, Float b) {
   return _mm256_and_ps(value, _mm256_cmp_ps(a, b, _CMP_NLT_UQ));
+}
+
+constexpr int kFours = 2;
+inline Float RepeatFour(const float* from) {
+  return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(from));
+}
+inline Float RepeatEach(const float* from) {
+  return _mm256_setr_m128(_mm_set1_ps(from[0]), _mm_set1_ps(from[1]));
+}
+inline void StoreFours(float* to, int64_t to_row, Float value) {
+  _mm256_storeu2_m128(to + to_row, to, value);
+}
+inline Float SumsOfLanes(const Float (&terms)[kFours][4]) {
+  Float rows[2];  // of each row, the sums of every fourth lane
+  for (int r = 0; r < 2; ++r) {
+    const Float(&t)[4] = terms[r];
+    const __m256d low = _mm256_castps_pd(_mm256_unpacklo_ps(t[0], t[1]) + _mm256_unpackhi_ps(t[0], t[1]));
+    const __m256d high = _mm256_castps_pd(_mm256_unpacklo_ps(t[2], t[3]) + _mm256_unpackhi_ps(t[2], t[3]));
+    rows[r] =
+        _mm256_castpd_ps(_mm256_unpacklo_pd(low, high)) + _mm256_castpd_ps(_mm256_unpackhi_pd(low, high));
+  }
+  return _mm256_permute2f128_ps(rows[0], rows[1], 0x20) + _mm256_permute2f128_ps(rows[0], rows[1], 0x31);
 }
 
 // A block of kTransposeBlock rows and as many columns.

@@ -23,7 +23,6 @@ inline void StoreFirst(float* to, Float value, int64_t count) {
 }
 inline Float MulAdd(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
 inline Float NegMulAdd(Float a, Float b, Float c) { return _mm512_fnmadd_ps(a, b, c); }
-inline Float Sqrt(Float value) { return _mm512_sqrt_ps(value); }
 inline Float Max(Float a, Float b) { return _mm512_max_ps(a, b); }
 inline Float Min(Float a, Float b) { return _mm512_min_ps(a, b); }
 inline Float KeepFirst(Float value, int64_t count) {
@@ -36,6 +35,33 @@ inline Float Round(Float value) { return _mm512_roundscale_ps(value, 8); }
 inline Float ScaleByPowerOfTwo(Float value, Float exponent) { return _mm512_scalef_ps(value, exponent); }
 inline Float ZeroWhereLess(Float value, Float a, Float b) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ), value);
+}
+
+constexpr int kFours = 4;
+inline Float RepeatFour(const float* from) { return _mm512_broadcast_f32x4(_mm_loadu_ps(from)); }
+inline Float RepeatEach(const float* from) {
+  const __m512i row = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+  return _mm512_permutexvar_ps(row, _mm512_castps128_ps512(_mm_loadu_ps(from)));
+}
+inline void StoreFours(float* to, int64_t to_row, Float value) {
+  _mm_storeu_ps(to, _mm512_castps512_ps128(value));
+  _mm_storeu_ps(to + to_row, _mm512_extractf32x4_ps(value, 1));
+  _mm_storeu_ps(to + 2 * to_row, _mm512_extractf32x4_ps(value, 2));
+  _mm_storeu_ps(to + 3 * to_row, _mm512_extractf32x4_ps(value, 3));
+}
+inline Float SumsOfLanes(const Float (&terms)[kFours][4]) {
+  Float rows[4];  // of each row, the sums of every fourth lane
+  for (int r = 0; r < 4; ++r) {
+    const Float(&t)[4] = terms[r];
+    const __m512d low = _mm512_castps_pd(_mm512_unpacklo_ps(t[0], t[1]) + _mm512_unpackhi_ps(t[0], t[1]));
+    const __m512d high = _mm512_castps_pd(_mm512_unpacklo_ps(t[2], t[3]) + _mm512_unpackhi_ps(t[2], t[3]));
+    rows[r] =
+        _mm512_castpd_ps(_mm512_unpacklo_pd(low, high)) + _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+  }
+  const auto halve = [](Float a, Float b) {
+    return _mm512_shuffle_f32x4(a, b, 0x88) + _mm512_shuffle_f32x4(a, b, 0xdd);
+  };
+  return halve(halve(rows[0], rows[1]), halve(rows[2], rows[3]));
 }
 
 // A block of kTransposeBlock rows and as many columns.

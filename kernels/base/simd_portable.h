@@ -27,10 +27,6 @@ inline Float LoadFirst(const float* from, int64_t count) {
 inline void StoreFirst(float* to, Float value, int64_t count) { memcpy(to, &value, count * sizeof(float)); }
 inline Float MulAdd(Float a, Float b, Float c) { return a * b + c; }
 inline Float NegMulAdd(Float a, Float b, Float c) { return c - a * b; }
-inline Float Sqrt(Float value) {
-  for (int i = 0; i < kLanes; ++i) value[i] = __builtin_sqrtf(value[i]);
-  return value;
-}
 inline Float Max(Float a, Float b) { return a > b ? a : b; }
 inline Float Min(Float a, Float b) { return a < b ? a : b; }
 inline Float KeepFirst(Float value, int64_t count) {
@@ -61,6 +57,14 @@ inline Float ScaleByPowerOfTwo(Float value, Float exponent) {
   return value * power(half) * power(whole - half);
 }
 inline Float ZeroWhereLess(Float value, Float a, Float b) { return a < b ? Float{} : value; }
+
+constexpr int kFours = 1;
+inline Float RepeatFour(const float* from) { return Load(from); }
+inline Float RepeatEach(const float* from) { return Broadcast(from[0]); }
+inline void StoreFours(float* to, int64_t, Float value) { Store(to, value); }
+inline Float SumsOfLanes(const Float (&terms)[kFours][4]) {
+  return Float{Sum(terms[0][0]), Sum(terms[0][1]), Sum(terms[0][2]), Sum(terms[0][3])};
+}
 
 // A block of kTransposeBlock rows and as many columns.
 constexpr int kTransposeBlock = 4;

@@ -36,4 +36,24 @@ void ProbeKeepFirst(int64_t count, const float* x, float* y) {
   for (int64_t i = 0; i < 64; i += kLanes) Store(y + i, KeepFirst(Load(x + i), count - i));
 }
 
+void ProbeSumsOfLanes(const float* terms, float* sums) {
+  for (int64_t i = 0; i < 4; i += kFours) {
+    Float block[kFours][4];
+    for (int64_t r = 0; r < kFours; ++r) {
+      for (int64_t c = 0; c < 4; ++c) {
+        block[r][c] = Broadcast(0.0f);
+        const float* const from = terms + ((i + r) * 4 + c) * 16;
+        for (int64_t l = 0; l < 16; l += kLanes) block[r][c] = block[r][c] + Load(from + l);
+      }
+    }
+    StoreFours(sums + i * 4, 4, SumsOfLanes(block));
+  }
+}
+
+void ProbeRepeats(const float* rows, const float* columns, float* to) {
+  for (int64_t i = 0; i < 4; i += kFours) {
+    StoreFours(to + i * 4, 4, MulAdd(Broadcast(10.0f), RepeatEach(rows + i), RepeatFour(columns)));
+  }
+}
+
 }  // namespace retort::RETORT_ISA

@@ -59,6 +59,20 @@ TEST_P(Simd, KeepFirstZeroesTheRest) {
   }
 }
 
+TEST_P(Simd, SumsOfLanesAreInPlace) {
+  std::vector<float> terms(4 * 4 * 16), sums(16);
+  for (int64_t i = 0; i < 4 * 4 * 16; ++i) terms[i] = static_cast<float>(i % 16 + 1000 * (i / 16));
+  RETORT_SIMD_CHOOSE(GetParam(), ProbeSumsOfLanes)(terms.data(), sums.data());
+  for (int64_t i = 0; i < 16; ++i) EXPECT_EQ(sums[i], 120.0f + 16000.0f * static_cast<float>(i)) << i;
+}
+
+TEST_P(Simd, RepeatsRowsAndColumns) {
+  const float rows[] = {1, 2, 3, 4}, columns[] = {5, 6, 7, 8};
+  std::vector<float> to(16);
+  RETORT_SIMD_CHOOSE(GetParam(), ProbeRepeats)(rows, columns, to.data());
+  EXPECT_THAT(to, testing::ElementsAre(15, 16, 17, 18, 25, 26, 27, 28, 35, 36, 37, 38, 45, 46, 47, 48));
+}
+
 // Small whole numbers: products and sums are exact, so any order of summing gives the same.
 TEST_P(Simd, MultiplyAddsTheProductForAllShapes) {
   for (const bool transpose : {false, true}) {

@@ -5,9 +5,8 @@
 //   B batch, T tokens, H heads, P head width, G groups, N state size; head h reads b and c of group h / (H /
 //   G).
 // Any sizes, T = 0 too; H is a multiple of G. P and N are fastest as multiples of 16, others are padded
-// inside. Log-decays from 0 to -inf; positive ones are the caller's error (they overflow). Inputs and outputs
-// must not overlap. All functions are thread-safe. Results do not depend on the executor's threads, bit by
-// bit.
+// inside. Log-decays from 0 to -inf. Inputs and outputs must not overlap. All functions are thread-safe.
+// Results do not depend on the executor's threads, bit by bit.
 #pragma once
 
 #include <cstdint>
@@ -73,8 +72,8 @@ struct SsdStepArguments {
   float* state_BHPN;
 };
 
-// Work items are (batch, head): a multiple of the threads many of them use all threads.
-void SsdForward(const SsdForwardArguments<float>& arguments, const Executor& executor,
+// Returns false, the outputs being worthless, if a log-decay is above 0.
+bool SsdForward(const SsdForwardArguments<float>& arguments, const Executor& executor,
                 InstructionSet set = ActiveInstructionSet());
 void SsdBackward(const SsdBackwardArguments<float>& arguments, const Executor& executor,
                  InstructionSet set = ActiveInstructionSet());

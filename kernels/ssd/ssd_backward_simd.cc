@@ -14,7 +14,7 @@ namespace retort::RETORT_ISA {
 namespace {
 
 constexpr int64_t kQ = kSsdChunk;
-constexpr int64_t kLinesAtATime = 24;  // of 1152 in 8 arrays, between 56 tiles where P = N = 64
+constexpr int64_t kLinesAtATime = 16;  // of 768 in 5 arrays, between 56 tiles where P = N = 64
 
 // [N, P], N and P padded.
 struct State {
@@ -22,19 +22,16 @@ struct State {
   int64_t row;
 };
 
-void ScaleRow(float factor, int64_t count, float* row) {
-  for (int64_t j = 0; j < count; j += kLanes) Store(row + j, Broadcast(factor) * Load(row + j));
-}
-
 struct BackwardItem {
   const SsdBackwardArguments<float>& arguments;
   const float* group_chunks;  // or null
   const SsdItemGradients& gradients;
   int64_t batch;
   int64_t n;  // padded
-  float *x_QP, *xt_PQ, *dy_QP, *dyt_PQ, *out;
-  float *b_QN, *c_QN, *bt_NQ, *ct_NQ, *dbt_NQ, *dct_NQ, *row_QN;
-  float *m_QQ, *k_QQ, *dg_QQ, *state_NP;
+  bool streams_dx, streams_db_dc;
+  float *x_QP = {}, *xt_PQ = {}, *dy_QP = {}, *dyt_PQ = {}, *out = {};
+  float *b_QN = {}, *c_QN = {}, *bt_NQ = {}, *ct_NQ = {}, *dbt_NQ = {}, *dct_NQ = {}, *row_QN = {};
+  float *m_QQ = {}, *k_QQ = {}, *dg_QQ = {}, *state_NP = {};
 
   int64_t Count(int64_t t0) const {
     return arguments.shape.tokens - t0 < kQ ? arguments.shape.tokens - t0 : kQ;
@@ -70,7 +67,10 @@ struct BackwardItem {
     rows.Add(KeptState(t0, piece), shape.width, piece.width, shape.state);
     rows.Add(Row(arguments.x_BTHP, t0, piece.head) + piece.first, arguments.x_BTHP.token, piece.width, kQ);
     rows.Add(Row(arguments.dy_BTHP, t0, piece.head) + piece.first, arguments.dy_BTHP.token, piece.width, kQ);
-    rows.Add(Row(arguments.dx_BTHP, t0, piece.head) + piece.first, arguments.dx_BTHP.token, piece.width, kQ);
+    if (!streams_dx) {
+      rows.Add(Row(arguments.dx_BTHP, t0, piece.head) + piece.first, arguments.dx_BTHP.token, piece.width,
+               kQ);
+    }
     if (group_chunks != nullptr && first) {
       rows.Add(SsdGroupChunkAt(shape, group_chunks, batch, Group(piece.head), t0 / kQ).b_QN,
                SsdGroupChunkFloats(shape), SsdGroupChunkFloats(shape), 1);
@@ -79,7 +79,7 @@ struct BackwardItem {
       rows.Add(Row(arguments.b_BTGN, t0, Group(piece.head)), arguments.b_BTGN.token, shape.state, kQ);
       rows.Add(Row(arguments.c_BTGN, t0, Group(piece.head)), arguments.c_BTGN.token, shape.state, kQ);
     }
-    if (!last) return;
+    if (!last || streams_db_dc) return;
     rows.Add(Row(gradients.dc_BTGN, t0, Group(piece.head)), gradients.dc_BTGN.token, shape.state, kQ);
     rows.Add(Row(gradients.db_BTGN, t0, Group(piece.head)), gradients.db_BTGN.token, shape.state, kQ);
   }
@@ -109,7 +109,7 @@ SsdGroupChunk BackwardItem::GroupChunk(int64_t t0, int64_t head) const {
   PackGroup(arguments.c_BTGN, t0, head, c_QN);
   Transpose(kQ, n, b_QN, n, bt_NQ, kQ);
   Transpose(kQ, n, c_QN, n, ct_NQ, kQ);
-  LowerProduct<kQ>(n, c_QN, bt_NQ, m_QQ);
+  LowerProduct<kQ>(n, c_QN, b_QN, m_QQ);
   return {b_QN, c_QN, bt_NQ, ct_NQ, m_QQ};
 }
 
@@ -159,17 +159,11 @@ void ApplyDecays(const ChunkDecays<kQ>& decays, const float* g_QQ, float* k_QQ, 
   span_Q[0] = 0.0f;  // no j < 0
 }
 
-// Of rows of `columns`, a multiple of 16; those of b lie side by side, of `rows` a multiple of 4.
-float Dot(int64_t rows, int64_t columns, const float* a, int64_t a_row, const float* b) {
-  Float sums[4] = {Broadcast(0.0f), Broadcast(0.0f), Broadcast(0.0f), Broadcast(0.0f)};
-  for (int64_t i = 0; i < rows; i += 4) {
-    for (int64_t j = 0; j < columns; j += kLanes) {
-      for (int64_t k = 0; k < 4; ++k) {
-        sums[k] = MulAdd(Load(a + (i + k) * a_row + j), Load(b + (i + k) * columns + j), sums[k]);
-      }
-    }
-  }
-  return Sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+// Of a multiple of 16 floats.
+float SumOf(int64_t count, const float* from) {
+  Float sum = Load(from);
+  for (int64_t j = kLanes; j < count; j += kLanes) sum = sum + Load(from + j);
+  return Sum(sum);
 }
 
 // Adds up what pieces add to; the first replaces what is there.
@@ -203,7 +197,7 @@ float BackwardItem::AddChunk(int64_t t0, const SsdPiece& piece, bool first, bool
   PackPiece(arguments.dy_BTHP, t0, piece, dy_QP);
   Transpose(kQ, p, x_QP, p, xt_PQ, kQ);
   Transpose(kQ, p, dy_QP, p, dyt_PQ, kQ);
-  LowerProduct<kQ>(p, dy_QP, xt_PQ, k_QQ);
+  LowerProduct<kQ>(p, dy_QP, x_QP, k_QQ);
   float dd = 0;
   for (int64_t i = 0; i < count; ++i) dd += k_QQ[i * kQ + i];
   float span_Q[kQ], dc_dots_Q[kQ] = {}, db_dots_Q[kQ] = {}, ddt_Q[kQ] = {};
@@ -230,7 +224,11 @@ float BackwardItem::AddChunk(int64_t t0, const SsdPiece& piece, bool first, bool
         if (arguments.d_H != nullptr) {
           tile.AddScaled(arguments.d_H[head], dy_QP + j * p + column, p);
         }
-        tile.Store((direct ? dx : out) + j * dx_row + column, dx_row);
+        if (direct && streams_dx) {
+          tile.Stream(dx + j * dx_row + column, dx_row);
+        } else {
+          tile.Store((direct ? dx : out) + j * dx_row + column, dx_row);
+        }
       });
   if (!direct) CopyRows(out, p, count, piece.width, dx, arguments.dx_BTHP.token);
   const SsdArray<float>& ddt_BTH = piece.first == 0 ? arguments.ddt_BTH : gradients.later.ddt_BTH;
@@ -258,21 +256,23 @@ float BackwardItem::AddChunk(int64_t t0, const SsdPiece& piece, bool first, bool
   add_transposed(r_NP, p, xt_PQ, decays.to_end_dt, shared.bt_NQ, db_dots_Q, dbt_NQ);
   if (last) FinishGroup(t0, head, shared, first ? k_QQ : dg_QQ, ahead);
 
-  const SsdArray<float>& dl_BTH =
-      piece.first == 0 ? arguments.dlog_decay_BTH : gradients.later.dlog_decay_BTH;
-  StoreLogDecayGradient(count, span_Q, dc_dots_Q, db_dots_Q,
-                        decays.total * Dot(n, p, state.data_NP, state.row, r_NP), Row(dl_BTH, t0, head),
-                        dl_BTH.token);
-  for (int64_t t = 0; t < kQ; ++t) ScaleRow(decays.from_start[t], p, dy_QP + t * p);
+  ScaleRows<kQ>(decays.from_start, dy_QP, p, p, dy_QP);
+  float* const dots_P = out;  // of the columns of S^T and R^T
+  for (int64_t j = 0; j < p; j += kLanes) Store(dots_P + j, Broadcast(0.0f));
   ForEachTile(
       n, p, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
         ahead.Fetch(kLinesAtATime);
         float* const r = r_NP + i * p + column;
         tile.Load(r, p);
+        tile.AddColumnDots(state.data_NP + i * state.row + column, state.row, dots_P + column);
         tile.Scale(decays.total);
         tile.AddProduct(kQ, {shared.c_QN + i, 1, n}, dy_QP + column, p);
         tile.Store(r, p);
       });
+  const SsdArray<float>& dl_BTH =
+      piece.first == 0 ? arguments.dlog_decay_BTH : gradients.later.dlog_decay_BTH;
+  StoreLogDecayGradient(count, span_Q, dc_dots_Q, db_dots_Q, decays.total * SumOf(p, dots_P),
+                        Row(dl_BTH, t0, head), dl_BTH.token);
   return dd;
 }
 
@@ -291,7 +291,11 @@ void BackwardItem::FinishGroup(int64_t t0, int64_t head, const SsdGroupChunk& sh
           ahead.Fetch(kLinesAtATime);
           tile.Load(row_QN + i * n + column, n);
           add(tile, i, column);
-          tile.Store((direct ? target : row_QN) + i * row + column, row);
+          if (direct && streams_db_dc) {
+            tile.Stream(target + i * row + column, row);
+          } else {
+            tile.Store((direct ? target : row_QN) + i * row + column, row);
+          }
         });
     if (!direct) CopyRows(row_QN, n, count, state, target, to.token);
   };
@@ -314,8 +318,16 @@ void SsdBackwardItem(const SsdBackwardArguments<float>& arguments, const float* 
                      const SsdItem& item, const SsdItemGradients& gradients, float* workspace) {
   const SsdShape& shape = arguments.shape;
   const int64_t p = PaddedTo16(shape.width), n = PaddedTo16(shape.state);
-  BackwardItem own = {arguments, group_chunks, gradients, item.batch, n,  {}, {}, {}, {}, {}, {},
-                      {},        {},           {},        {},         {}, {}, {}, {}, {}, {}};
+  const bool own_groups = group_chunks == nullptr;  // else dB and dC are read again at once
+  const int64_t tokens = shape.batch * shape.tokens;
+  BackwardItem own = {arguments,
+                      group_chunks,
+                      gradients,
+                      item.batch,
+                      n,
+                      Streams(tokens * shape.heads * shape.width, arguments.dx_BTHP),
+                      own_groups && Streams(tokens * shape.groups * shape.state, gradients.db_BTGN) &&
+                          Streams(tokens * shape.groups * shape.state, gradients.dc_BTGN)};
   const auto take = [&workspace](int64_t floats) {
     float* const taken = workspace;
     workspace += floats;
@@ -351,6 +363,7 @@ void SsdBackwardItem(const SsdBackwardArguments<float>& arguments, const float* 
                             ahead);
     }
   }
+  if (own.streams_dx || own.streams_db_dc) FinishStreams();
   for (int64_t i = 0; i < item.count; ++i) {
     const SsdPiece& piece = item.pieces[i];
     gradients.dd_BH2[2 * own.HeadIndex(piece) + (piece.first != 0)] = dd[i];

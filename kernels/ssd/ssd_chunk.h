@@ -55,6 +55,17 @@ class RowPrefetcher {
   int64_t count_ = 0, array_ = 0, column_ = 0;
 };
 
+// Copies kRows rows of `width` floats, a multiple of kBlock, each times its factor.
+template <int64_t kRows>
+inline void ScaleRows(const float* factors, const float* from, int64_t from_row, int64_t width, float* to) {
+  for (int64_t i = 0; i < kRows; ++i) {
+    const Float factor = Broadcast(factors[i]);
+    for (int64_t j = 0; j < width; j += kLanes) {
+      Store(to + i * width + j, factor * Load(from + i * from_row + j));
+    }
+  }
+}
+
 // Copies `count` rows of `width` floats.
 inline void CopyRows(const float* from, int64_t from_row, int64_t count, int64_t width, float* to,
                      int64_t to_row) {
@@ -75,6 +86,7 @@ struct ChunkDecays {
   float total;                  // exp(cs_{Q-1})
   float dt[kQ], to_end_dt[kQ];  // to_end_dt = to_end dt
   float high[kQ], low[kQ];
+  bool valid = true;  // no log-decay above 0
   // Blocks of 16 tokens: exp(cs_i - cs_r) and exp(cs_r - cs_j) for the last token r of j's block.
   float row_factor[kQ / kBlock][kQ], column_factor[kQ];
 
@@ -87,6 +99,7 @@ struct ChunkDecays {
     for (int64_t i = 0; i < kQ; ++i) {
       if (i < count) {
         const float l = log_decay[i * stride];
+        valid = valid && !(l > 0);
         sum += l < kForgets ? kForgets : l;
       }
       high[i] = static_cast<float>(sum);
@@ -113,6 +126,11 @@ struct ChunkDecays {
     return (other_high - Load(high + first)) + (other_low - Load(low + first));
   }
 
+  // The block L_ij of kFours rows from i and 4 columns from j on; as ForEachLower above the diagonal.
+  Float LowerBlock(int64_t i, int64_t j) const {
+    return Exp((RepeatEach(high + i) - RepeatFour(high + j)) + (RepeatEach(low + i) - RepeatFour(low + j)));
+  }
+
   // Calls body(i, j, L) with vectors L_ij = exp(cs_i - cs_j) of row i from column j on, until they cover the
   // lower triangle, rows from the last to the first. Above the diagonal L is unspecified, perhaps infinite.
   template <class Body>
@@ -128,21 +146,46 @@ struct ChunkDecays {
   }
 };
 
-// to[kQ, kQ] = a b for its lower blocks; a [kQ, k], b [k, kQ].
-template <int64_t kQ>
-inline void LowerProduct(int64_t k, const float* a, const float* b, float* to) {
-  for (int64_t block = 0; block < kQ; block += kBlock) {
-    if constexpr (kLanes == kBlock) {
-      for (int64_t column = 0; column <= block; column += kBlock) {
-        Tile<16, 1> tile;
-        tile.SetZero();
-        tile.AddProduct(k, {a + block * k, k, 1}, b + column, kQ);
-        tile.Store(to + block * kQ + column, kQ);
+// Calls body(i, j, G) with the blocks of kFours rows from i and 4 columns from j on of G = a b^T that cover
+// its lower triangle; above it they reach at most 3 columns. a and b [kQ, k], k a multiple of kBlock. As dot
+// products: a product by rows of b^T would transpose b, and take whole vectors of columns.
+template <int64_t kQ, class Body>
+__attribute__((always_inline)) inline void ForEachLowerDot(int64_t k, const float* a, int64_t a_row,
+                                                           const float* b, int64_t b_row, const Body& body) {
+  for (int64_t i = 0; i < kQ; i += kFours) {
+    for (int64_t j = 0; j < i + kFours; j += 4) {
+      Float terms[kFours][4];
+      for (auto& row : terms) {
+        for (Float& term : row) term = Broadcast(0.0f);
       }
-    } else {
-      Multiply<false>(kBlock, block + kBlock, k, {a + block * k, k, 1}, b, kQ, to + block * kQ, kQ);
+      for (int64_t l = 0; l < k; l += kLanes) {
+        Float right[4];
+        for (int c = 0; c < 4; ++c) right[c] = Load(b + (j + c) * b_row + l);
+        for (int r = 0; r < kFours; ++r) {
+          const Float left = Load(a + (i + r) * a_row + l);
+          for (int c = 0; c < 4; ++c) terms[r][c] = MulAdd(left, right[c], terms[r][c]);
+        }
+      }
+      body(i, j, SumsOfLanes(terms));
     }
   }
+}
+
+// to[kQ, kQ] = a b^T up to the diagonal; what lies above is unspecified. As ForEachLowerDot.
+template <int64_t kQ>
+inline void LowerProduct(int64_t k, const float* a, const float* b, float* to) {
+  ForEachLowerDot<kQ>(
+      k, a, k, b, k, [to](int64_t i, int64_t j, Float g) __attribute__((always_inline)) {
+        StoreFours(to + i * kQ + j, kQ, g);
+      });
+}
+
+// Whether an output of `floats` goes past the caches, where none would hold it until it is read: writing a
+// line there reads it first.
+inline bool Streams(int64_t floats, const SsdArray<float>& to) {
+  constexpr int64_t kFloats = 2 << 20;
+  return floats >= kFloats &&
+         (reinterpret_cast<uintptr_t>(to.data) / sizeof(float) | to.batch | to.token | to.head) % kBlock == 0;
 }
 
 }  // namespace retort::RETORT_ISA

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 
 #include "kernels/base/workspace.h"
 #include "kernels/ssd/ssd.h"
@@ -11,9 +12,16 @@ namespace {
 class Items {
  public:
   explicit Items(const SsdShape& shape) : shape_(shape) {
-    // Neighbours share the pages that their rows lie on, where that leaves enough items to share out.
-    units_ = 2 * (shape.batch * shape.heads >= 4 * kSsdPieces ? kSsdPieces : 1);
-    if (!SsdSharesGroups(shape)) return;
+    if (!SsdSharesGroups(shape)) {
+      // Neighbours share the pages that their rows lie on, where that leaves enough items to share out.
+      int64_t pieces = kSsdPieces;
+      while (shape.heads % pieces != 0 || shape.batch * shape.heads < 4 * pieces) {
+        if (pieces == 1) break;
+        pieces /= 2;
+      }
+      units_ = 2 * pieces;
+      return;
+    }
     // Pieces of a group add up dB and dC before they leave the caches; an even number of equal items suits
     // two, four and six threads.
     const bool cuts = shape.width % 32 == 0;  // a tile's columns are a multiple of 16
@@ -75,14 +83,16 @@ class GroupChunks {
 
 }  // namespace
 
-void SsdForward(const SsdForwardArguments<float>& arguments, const Executor& executor, InstructionSet set) {
+bool SsdForward(const SsdForwardArguments<float>& arguments, const Executor& executor, InstructionSet set) {
   const auto forward_item = RETORT_SIMD_CHOOSE(set, SsdForwardItem);
   const GroupChunks packed(arguments.shape, arguments.b_BTGN, arguments.c_BTGN, executor, set);
   const Items items(arguments.shape);
+  std::atomic<bool> valid{true};
   executor.Run(items.count(), [&](int64_t item) {
     const Workspace workspace(SsdForwardWorkspace(arguments.shape));
-    forward_item(arguments, packed.data(), items[item], workspace.data());
+    if (!forward_item(arguments, packed.data(), items[item], workspace.data())) valid = false;
   });
+  return valid;
 }
 
 namespace {

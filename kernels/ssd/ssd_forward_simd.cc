@@ -1,6 +1,6 @@
 // The chunked scan, a few pieces of heads at a time. In a chunk of Q tokens with cs_i = l_0 + ... + l_i,
 // e_i = exp(cs_i), o_i = exp(cs_{Q-1} - cs_i), L_ij = exp(cs_i - cs_j) for j <= i:
-//     Y = e (C S^T) + (L G dt) X + D X,  G = C B^T;    S^T <- exp(cs_{Q-1}) S^T + (o dt B)^T X
+//     Y = e (C S^T) + (L G dt) X + D X,  G = C B^T;    S^T <- exp(cs_{Q-1}) S^T + B^T (o dt X)
 // The state is kept transposed, [N, P], so that both products read it by rows.
 #include "kernels/ssd/ssd_chunk.h"
 
@@ -16,10 +16,9 @@ struct State {
   int64_t row;
 };
 
-// What the heads of a group need of a chunk: rows of c, b transposed, and c b^T up to its diagonal.
-struct GroupChunk {
-  const float *c_QN, *bt_NQ, *g_QQ;
-  int64_t bt_row, g_row;
+// Of a chunk: rows of c and of b transposed.
+struct Group {
+  Operand c_QN, bt_NQ;
 };
 
 // In chunks of kQ tokens: kSsdChunk, or a half of it.
@@ -30,13 +29,16 @@ struct ForwardItem {
   int64_t batch;
   int64_t n;  // padded
   bool streams;
-  float *x_QP, *y_QP, *b_QN, *c_QN, *bt_NQ, *decayed_bt_NQ, *g_QQ, *scores_QQ, *state_PN;
+  float *x_QP = {}, *y_QP = {}, *b_QN = {}, *c_QN = {}, *scores_QQ = {}, *state_PN = {};
 
   template <class Real>
   Real* Row(const SsdArray<Real>& array, int64_t t, int64_t h) const {
     return array.data + batch * array.batch + t * array.token + h * array.head;
   }
-  int64_t Group(int64_t head) const { return head / (arguments.shape.heads / arguments.shape.groups); }
+  int64_t Count(int64_t t0) const {
+    return arguments.shape.tokens - t0 < kQ ? arguments.shape.tokens - t0 : kQ;
+  }
+  int64_t GroupOf(int64_t head) const { return head / (arguments.shape.heads / arguments.shape.groups); }
   // Of a piece's rows in states [index, P, N].
   int64_t StateOffset(int64_t index, const SsdPiece& piece) const {
     return (index * arguments.shape.width + piece.first) * arguments.shape.state;
@@ -58,8 +60,13 @@ struct ForwardItem {
     CopyRows(state_PN, n, piece.width, state, to_PN, state);
   }
 
-  // Of the chunk from t0 on: what was packed before, or now.
-  GroupChunk PackGroup(int64_t t0, int64_t head) const;
+  ChunkDecays<kQ> Decays(int64_t t0, int64_t head) const {
+    const float* const dt = arguments.dt_BTH.data != nullptr ? Row(arguments.dt_BTH, t0, head) : nullptr;
+    return ChunkDecays<kQ>(Row(arguments.log_decay_BTH, t0, head), arguments.log_decay_BTH.token, dt,
+                           arguments.dt_BTH.token, Count(t0));
+  }
+  // The scores L G dt of the chunk from t0 on, up to the diagonal, into scores_QQ.
+  Group MakeScores(int64_t t0, int64_t head, const ChunkDecays<kQ>& decays) const;
   // Where the state that enters a chunk of kSsdChunk is kept; rows of all columns.
   float* Kept(int64_t chunk, const SsdPiece& piece) const {
     const SsdShape& shape = arguments.shape;
@@ -68,41 +75,37 @@ struct ForwardItem {
   }
   // What the kSsdChunk tokens from t0 on read and write; `first` of the item's pieces to come there.
   void AddRows(int64_t t0, const SsdPiece& piece, bool first, RowPrefetcher& rows) const;
-  // The chunk from token t0 on.
-  void Scan(int64_t t0, const SsdPiece& piece, State from, State to, RowPrefetcher& next) const;
-  void Run(const SsdItem& item, float* states_INP) const;
+  // The chunk from token t0 on; returns as Run.
+  bool Scan(int64_t t0, const SsdPiece& piece, State from, State to, RowPrefetcher& next) const;
+  // Whether no log-decay is above 0.
+  bool Run(const SsdItem& item, float* states_INP) const;
 };
 
-// Outputs that no cache will hold until they are read go past the caches: writing a line there reads it
-// first.
-bool Streams(const SsdForwardArguments<float>& arguments) {
-  constexpr int64_t kFloats = 2 << 20;
-  const SsdShape& shape = arguments.shape;
-  const SsdArray<float>& y = arguments.y_BTHP;
-  return shape.batch * shape.tokens * shape.heads * shape.width >= kFloats &&
-         (reinterpret_cast<uintptr_t>(y.data) / sizeof(float) | y.batch | y.token | y.head) % kBlock == 0;
-}
-
 template <int64_t kQ>
-GroupChunk ForwardItem<kQ>::PackGroup(int64_t t0, int64_t head) const {
+Group ForwardItem<kQ>::MakeScores(int64_t t0, int64_t head, const ChunkDecays<kQ>& decays) const {
   const SsdShape& shape = arguments.shape;
-  const int64_t group = Group(head), count = shape.tokens - t0 < kQ ? shape.tokens - t0 : kQ;
+  const int64_t group = GroupOf(head), count = Count(t0);
   if (group_chunks != nullptr) {
     const SsdGroupChunk chunk = SsdGroupChunkAt(shape, group_chunks, batch, group, t0 / kSsdChunk);
     const int64_t first = t0 % kSsdChunk;
-    return {chunk.c_QN + first * n, chunk.bt_NQ + first, chunk.g_QQ + first * kSsdChunk + first, kSsdChunk,
-            kSsdChunk};
+    const float* const g = chunk.g_QQ + first * kSsdChunk + first;
+    decays.ForEachLower([&](int64_t i, int64_t j, Float decay) __attribute__((always_inline)) {
+      Store(scores_QQ + i * kQ + j, decay * Load(g + i * kSsdChunk + j) * Load(decays.dt + j));
+    });
+    return {{chunk.c_QN + first * n, n, 1}, {chunk.bt_NQ + first, kSsdChunk, 1}};
   }
   const SsdArray<const float>&b = arguments.b_BTGN, &c = arguments.c_BTGN;
-  if (count == kQ && shape.state == n) {
-    Transpose(kQ, n, Row(b, t0, group), b.token, bt_NQ, kQ);
-  } else {
-    PackRows(kQ, Row(b, t0, group), b.token, count, shape.state, n, b_QN);
-    Transpose(kQ, n, b_QN, n, bt_NQ, kQ);
+  PackRows(kQ, Row(b, t0, group), b.token, count, shape.state, n, b_QN);
+  Operand rows = {Row(c, t0, group), c.token, 1};
+  if (count < kQ || shape.state < n) {
+    PackRows(kQ, rows.data, c.token, count, shape.state, n, c_QN);
+    rows = {c_QN, n, 1};
   }
-  PackRows(kQ, Row(c, t0, group), c.token, count, shape.state, n, c_QN);
-  LowerProduct<kQ>(n, c_QN, bt_NQ, g_QQ);
-  return {c_QN, bt_NQ, g_QQ, kQ, kQ};
+  ForEachLowerDot<kQ>(
+      n, rows.data, rows.row, b_QN, n, [&](int64_t i, int64_t j, Float g) __attribute__((always_inline)) {
+        StoreFours(scores_QQ + i * kQ + j, kQ, g * (decays.LowerBlock(i, j) * RepeatFour(decays.dt + j)));
+      });
+  return {rows, {b_QN, 1, n}};
 }
 
 template <int64_t kQ>
@@ -114,15 +117,15 @@ void ForwardItem<kQ>::AddRows(int64_t t0, const SsdPiece& piece, bool first, Row
   }
   if (group_chunks != nullptr && first) {
     const SsdGroupChunk group =
-        SsdGroupChunkAt(shape, group_chunks, batch, Group(piece.head), t0 / kSsdChunk);
+        SsdGroupChunkAt(shape, group_chunks, batch, GroupOf(piece.head), t0 / kSsdChunk);
     rows.Add(group.c_QN, n, n, kSsdChunk);
     rows.Add(group.bt_NQ, kSsdChunk, kSsdChunk, n);
     rows.Add(group.g_QQ, kSsdChunk, kSsdChunk, kSsdChunk);
   }
   const SsdArray<const float>&x = arguments.x_BTHP, &b = arguments.b_BTGN, &c = arguments.c_BTGN;
   if (group_chunks == nullptr) {
-    rows.Add(Row(b, t0, Group(piece.head)), b.token, shape.state, kSsdChunk);
-    rows.Add(Row(c, t0, Group(piece.head)), c.token, shape.state, kSsdChunk);
+    rows.Add(Row(b, t0, GroupOf(piece.head)), b.token, shape.state, kSsdChunk);
+    rows.Add(Row(c, t0, GroupOf(piece.head)), c.token, shape.state, kSsdChunk);
   }
   rows.Add(Row(x, t0, piece.head) + piece.first, x.token, piece.width, kSsdChunk);
   if (!streams) {
@@ -132,35 +135,34 @@ void ForwardItem<kQ>::AddRows(int64_t t0, const SsdPiece& piece, bool first, Row
 }
 
 template <int64_t kQ>
-void ForwardItem<kQ>::Scan(int64_t t0, const SsdPiece& piece, State from, State to,
+bool ForwardItem<kQ>::Scan(int64_t t0, const SsdPiece& piece, State from, State to,
                            RowPrefetcher& next) const {
-  const SsdShape& shape = arguments.shape;
-  const int64_t head = piece.head, p = PaddedTo16(piece.width);
-  const int64_t count = shape.tokens - t0 < kQ ? shape.tokens - t0 : kQ;
-  const SsdArray<const float>& x = arguments.x_BTHP;
-  const float* const dt = arguments.dt_BTH.data != nullptr ? Row(arguments.dt_BTH, t0, head) : nullptr;
-  const ChunkDecays<kQ> decays(Row(arguments.log_decay_BTH, t0, head), arguments.log_decay_BTH.token, dt,
-                               arguments.dt_BTH.token, count);
-  const GroupChunk group = PackGroup(t0, head);
-  PackRows(kQ, Row(x, t0, head) + piece.first, x.token, count, piece.width, p, x_QP);
-  decays.ForEachLower([&](int64_t i, int64_t j, Float decay) __attribute__((always_inline)) {
-    Store(scores_QQ + i * kQ + j, decay * Load(group.g_QQ + i * group.g_row + j) * Load(decays.dt + j));
-  });
+  const int64_t head = piece.head, p = PaddedTo16(piece.width), count = Count(t0);
+  const ChunkDecays<kQ> decays = Decays(t0, head);
+  const Group group = MakeScores(t0, head, decays);
+  const bool direct = count == kQ && piece.width == p;
+  const float* x = Row(arguments.x_BTHP, t0, head) + piece.first;
+  int64_t x_row = arguments.x_BTHP.token;
+  if (!direct) {
+    PackRows(kQ, x, x_row, count, piece.width, p, x_QP);
+    x = x_QP;
+    x_row = p;
+  }
 
   // Full chunks of full vectors go straight to where they belong.
   float* const target = Row(arguments.y_BTHP, t0, head) + piece.first;
-  const bool direct = count == kQ && piece.width == p;
   float* const y = direct ? target : y_QP;
   const int64_t y_row = direct ? arguments.y_BTHP.token : p;
   ForEachTile(
       kQ, p, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
         next.Fetch(kLinesAtATime);
         tile.SetZero();
-        tile.AddProduct(n, {group.c_QN + i * n, n, 1}, from.data_NP + column, from.row);
+        tile.AddProduct(n, {group.c_QN.data + i * group.c_QN.row, group.c_QN.row, 1}, from.data_NP + column,
+                        from.row);
         tile.ScaleRows(decays.from_start + i);
-        tile.AddProduct(i, {scores_QQ + i * kQ, kQ, 1}, x_QP + column, p);
-        tile.AddLowerProduct({scores_QQ + i * kQ + i, kQ, 1}, x_QP + i * p + column, p);
-        if (arguments.d_H != nullptr) tile.AddScaled(arguments.d_H[head], x_QP + i * p + column, p);
+        tile.AddProduct(i, {scores_QQ + i * kQ, kQ, 1}, x + column, x_row);
+        tile.AddLowerProduct({scores_QQ + i * kQ + i, kQ, 1}, x + i * x_row + column, x_row);
+        if (arguments.d_H != nullptr) tile.AddScaled(arguments.d_H[head], x + i * x_row + column, x_row);
         if (direct && streams) {
           tile.Stream(y + i * y_row + column, y_row);
         } else {
@@ -169,26 +171,24 @@ void ForwardItem<kQ>::Scan(int64_t t0, const SsdPiece& piece, State from, State 
       });
   if (!direct) CopyRows(y_QP, p, count, piece.width, target, arguments.y_BTHP.token);
 
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j < kQ; j += kLanes) {
-      Store(decayed_bt_NQ + i * kQ + j,
-            Load(group.bt_NQ + i * group.bt_row + j) * Load(decays.to_end_dt + j));
-    }
-  }
+  ScaleRows<kQ>(decays.to_end_dt, x, x_row, p, x_QP);
   ForEachTile(
       n, p, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
         next.Fetch(kLinesAtATime);
         tile.Load(from.data_NP + i * from.row + column, from.row);
         tile.Scale(decays.total);
-        tile.AddProduct(kQ, {decayed_bt_NQ + i * kQ, kQ, 1}, x_QP + column, p);
+        const auto& [bt, bt_row, bt_column] = group.bt_NQ;
+        tile.AddProduct(kQ, {bt + i * bt_row, bt_row, bt_column}, x_QP + column, p);
         tile.Store(to.data_NP + i * to.row + column, to.row);
       });
+  return decays.valid;
 }
 
 template <int64_t kQ>
-void ForwardItem<kQ>::Run(const SsdItem& item, float* states_INP) const {
+bool ForwardItem<kQ>::Run(const SsdItem& item, float* states_INP) const {
   const SsdShape& shape = arguments.shape;
   const int64_t state_floats = PaddedTo16(shape.width) * n;
+  bool valid = true;
   for (int64_t i = 0; i < item.count; ++i) LoadState(item.pieces[i], states_INP + i * state_floats);
   for (int64_t t0 = 0; t0 < shape.tokens; t0 += kSsdChunk) {
     const int64_t end = t0 + kSsdChunk;
@@ -209,7 +209,7 @@ void ForwardItem<kQ>::Run(const SsdItem& item, float* states_INP) const {
       RowPrefetcher next;
       if (!last || end < shape.tokens) AddRows(last ? end : t0, item.pieces[last ? 0 : i + 1], last, next);
       for (int64_t t = t0; t < end && t < shape.tokens; t += kQ) {
-        Scan(t, piece, t == t0 ? from : to, to, next);
+        valid = Scan(t, piece, t == t0 ? from : to, to, next) && valid;
       }
     }
   }
@@ -219,24 +219,26 @@ void ForwardItem<kQ>::Run(const SsdItem& item, float* states_INP) const {
     StoreState(piece, states_INP + i * state_floats,
                arguments.final_state_BHPN + StateOffset(HeadIndex(piece), piece));
   }
+  return valid;
 }
 
 template <int64_t kQ>
-void RunForward(const SsdForwardArguments<float>& arguments, const float* group_chunks, const SsdItem& item,
+bool RunForward(const SsdForwardArguments<float>& arguments, const float* group_chunks, const SsdItem& item,
                 float* workspace) {
   const int64_t p = PaddedTo16(arguments.shape.width), n = PaddedTo16(arguments.shape.state);
-  ForwardItem<kQ> own = {arguments, group_chunks, item.batch, n, Streams(arguments), {}, {}, {}, {}, {},
-                         {},        {},           {},         {}};
+  const SsdShape& shape = arguments.shape;
+  const bool streams = Streams(shape.batch * shape.tokens * shape.heads * shape.width, arguments.y_BTHP);
+  ForwardItem<kQ> own = {arguments, group_chunks, item.batch, n, streams};
   const auto take = [&workspace](int64_t floats) {
     float* const taken = workspace;
     workspace += floats;
     return taken;
   };
   for (float** array : {&own.x_QP, &own.y_QP}) *array = take(kQ * p);
-  for (float** array : {&own.b_QN, &own.c_QN, &own.bt_NQ, &own.decayed_bt_NQ}) *array = take(kQ * n);
-  for (float** array : {&own.g_QQ, &own.scores_QQ}) *array = take(kQ * kQ);
+  for (float** array : {&own.b_QN, &own.c_QN}) *array = take(kQ * n);
+  own.scores_QQ = take(kQ * kQ);
   own.state_PN = take(n * p);
-  own.Run(item, take(item.count * n * p));
+  return own.Run(item, take(item.count * n * p));
 }
 
 }  // namespace
@@ -256,15 +258,15 @@ void SsdPackGroupChunk(const SsdShape& shape, const SsdArray<const float>& b_BTG
   pack(c_BTGN, c_QN);
   Transpose(kSsdChunk, n, b_QN, n, bt_NQ, kSsdChunk);
   Transpose(kSsdChunk, n, c_QN, n, ct_NQ, kSsdChunk);
-  LowerProduct<kSsdChunk>(n, c_QN, bt_NQ, ct_NQ + kSsdChunk * n);
+  LowerProduct<kSsdChunk>(n, c_QN, b_QN, ct_NQ + kSsdChunk * n);
 }
 
-void SsdForwardItem(const SsdForwardArguments<float>& arguments, const float* group_chunks,
+bool SsdForwardItem(const SsdForwardArguments<float>& arguments, const float* group_chunks,
                     const SsdItem& item, float* workspace) {
   // Half a chunk keeps all that one of P = N = 64 touches in the first-level cache. What a group packed is in
   // whole ones.
   if (group_chunks == nullptr) return RunForward<kSsdChunk / 2>(arguments, nullptr, item, workspace);
-  RunForward<kSsdChunk>(arguments, group_chunks, item, workspace);
+  return RunForward<kSsdChunk>(arguments, group_chunks, item, workspace);
 }
 
 // Bound by reading and writing the state: one pass over it.

@@ -15,7 +15,7 @@ struct SsdPiece {
 };
 
 // A work item: pieces of one batch entry, of one group where heads share groups.
-constexpr int64_t kSsdPieces = 4;
+constexpr int64_t kSsdPieces = 8;
 struct SsdItem {
   int64_t batch;
   int64_t count;
@@ -27,7 +27,7 @@ constexpr bool SsdSharesGroups(const SsdShape& shape) { return shape.heads != sh
 // Floats of workspace, 64-byte aligned, for one work item.
 constexpr int64_t SsdForwardWorkspace(const SsdShape& shape) {
   const int64_t width = PaddedTo16(shape.width), state = PaddedTo16(shape.state);
-  return kSsdChunk * (2 * width + 4 * state + 2 * kSsdChunk) + (kSsdPieces + 1) * width * state;
+  return kSsdChunk * (2 * width + 2 * state + kSsdChunk) + (kSsdPieces + 1) * width * state;
 }
 constexpr int64_t SsdBackwardWorkspace(const SsdShape& shape) {
   const int64_t width = PaddedTo16(shape.width), state = PaddedTo16(shape.state);
@@ -54,8 +54,8 @@ RETORT_SIMD_DECLARE(void SsdPackGroupChunk(const SsdShape& shape, const SsdArray
                                            const SsdArray<const float>& c_BTGN, int64_t batch, int64_t group,
                                            int64_t chunk, float* to))
 
-// `group_chunks` is null where each head is a group.
-RETORT_SIMD_DECLARE(void SsdForwardItem(const SsdForwardArguments<float>& arguments,
+// `group_chunks` is null where each head is a group. Returns whether none of its log-decays is above 0.
+RETORT_SIMD_DECLARE(bool SsdForwardItem(const SsdForwardArguments<float>& arguments,
                                         const float* group_chunks, const SsdItem& item, float* workspace))
 
 // What a work item gives of the gradients that are sums over items. dB and dC are its own where heads share

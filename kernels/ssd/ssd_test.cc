@@ -105,7 +105,12 @@ TEST_P(Ssd, EqualsTheReferenceWhereItemsCutHeads) {
   ExpectReference({1, 70, 6, 2, 32, 16}, Mild);
 }
 
-TEST_P(Ssd, EqualsTheReferenceWithSeveralHeadsAnItem) { ExpectReference({1, 70, 18, 18, 16, 16}, Mild); }
+TEST_P(Ssd, EqualsTheReferenceWithSeveralHeadsAnItem) {
+  for (const int64_t heads : {8, 18, 32}) {
+    ExpectReference({1, 70, heads, heads, 16, 16}, Mild);
+    if (HasFatalFailure()) return;
+  }
+}
 
 TEST_P(Ssd, NeedsNeitherDNorStatesNorStepSizes) {
   ExpectReference({2, 40, 2, 2, 16, 16}, Mild, /*with_options=*/false);
@@ -125,6 +130,13 @@ TEST_P(Ssd, IsStableForAllDecays) {
     ExpectReference({1, 100, 2, 1, 16, 32}, decay);
     if (HasFatalFailure()) return;
   }
+}
+
+TEST_P(Ssd, SaysWhetherADecayGrows) {
+  auto problem = RandomSsd<float>({1, 70, 3, 3, 16, 16}, 2, Mild);
+  EXPECT_TRUE(SsdForward(problem.Forward(), TestingThreads(2), GetParam()));
+  problem.log_decay[65 * 3 + 1] = 1e-6f;
+  EXPECT_FALSE(SsdForward(problem.Forward(), TestingThreads(2), GetParam()));
 }
 
 TEST_P(Ssd, KeepsNanFromEarlierTokens) {
@@ -165,17 +177,27 @@ TEST_P(Ssd, IsTheSameBitsForAnyNumberOfThreads) {
 
 // Outputs of this size go past the caches where their rows begin at a line of 64 bytes, and not elsewhere.
 TEST_P(Ssd, WritesPastTheCachesWhatItWritesThroughThem) {
-  auto problem = RandomSsd<float>({1, 1030, 32, 32, 64, 16}, 7, Mild);
-  const auto output = [&](int64_t floats_off_a_line) {
-    std::vector<float> memory(problem.y.size() + 32, NAN);
-    const auto address = reinterpret_cast<uintptr_t>(memory.data());
-    float* const y = memory.data() + (64 - address % 64) / sizeof(float) + floats_off_a_line;
-    auto arguments = problem.Forward();
-    arguments.y_BTHP.data = y;
-    SsdForward(arguments, TestingThreads(2), GetParam());
-    return std::vector<float>(y, y + problem.y.size());
+  auto problem = RandomSsd<float>({1, 1030, 32, 32, 64, 64}, 7, Mild);
+  const auto outputs = [&](int64_t floats_off_a_line) {
+    std::vector<std::vector<float>> results;
+    std::vector<std::vector<float>> memory;
+    const auto place = [&](SsdArray<float>& to) {
+      memory.emplace_back(problem.y.size() + 32, NAN);
+      const auto address = reinterpret_cast<uintptr_t>(memory.back().data());
+      to.data = memory.back().data() + (64 - address % 64) / sizeof(float) + floats_off_a_line;
+    };
+    auto forward = problem.Forward();
+    auto backward = problem.Backward();
+    const auto placed = {&forward.y_BTHP, &backward.dx_BTHP, &backward.db_BTGN, &backward.dc_BTGN};
+    for (SsdArray<float>* array : placed) place(*array);
+    SsdForward(forward, TestingThreads(2), GetParam());
+    SsdBackward(backward, TestingThreads(2), GetParam());
+    for (const SsdArray<float>* array : placed) {
+      results.emplace_back(array->data, array->data + problem.y.size());
+    }
+    return results;
   };
-  EXPECT_EQ(output(0), output(1));
+  EXPECT_EQ(outputs(0), outputs(1));
 }
 
 // Splitting at a chunk's boundary and carrying the state changes nothing; one problem's middle is another's.

@@ -89,20 +89,20 @@ Results SsdCpu(const Tensor& x, const Tensor& log_decay, const Tensor& b, const 
                bool for_gradient) {
   Results results = SsdMeta(x, log_decay, b, c, dt, d, initial_state, for_gradient);
   const auto& [y, final_state, chunk_states] = results;
-  CheckDecays("ssd", log_decay);
   const Tensor d_H = ContiguousOrUndefined(d), initial = ContiguousOrUndefined(initial_state);
-  SsdForward({{x.size(0), x.size(1), x.size(2), b.size(2), x.size(3), b.size(3)},
-              In(x),
-              In(log_decay),
-              In(b),
-              In(c),
-              DataOrNull(d_H),
-              DataOrNull(initial),
-              Out(y),
-              final_state.mutable_data_ptr<float>(),
-              for_gradient ? chunk_states.mutable_data_ptr<float>() : nullptr,
-              In(Defined(dt))},
-             TorchExecutor());
+  const bool valid = SsdForward({{x.size(0), x.size(1), x.size(2), b.size(2), x.size(3), b.size(3)},
+                                 In(x),
+                                 In(log_decay),
+                                 In(b),
+                                 In(c),
+                                 DataOrNull(d_H),
+                                 DataOrNull(initial),
+                                 Out(y),
+                                 final_state.mutable_data_ptr<float>(),
+                                 for_gradient ? chunk_states.mutable_data_ptr<float>() : nullptr,
+                                 In(Defined(dt))},
+                                TorchExecutor());
+  if (!valid) CheckDecays("ssd", log_decay);
   return results;
 }
 

@@ -63,6 +63,8 @@ absl::StatusOr<std::vector<v1::EventRecord>> WriteChanges(const Changes& changes
   }
   for (const v1::RunRecord& run : changes.runs) transaction.Put(run);
   for (const v1::TaskRecord& task : changes.tasks) transaction.Put(task);
+  for (const auto& [run_id, id] : changes.deleted_tasks)
+    transaction.Delete(TaskKey{run_id, id.stage, id.layer});
   for (const v1::LeaseRecord& lease : changes.leases) transaction.Put(lease);
   for (const uint64_t token : changes.ended_leases) transaction.Delete(LeaseKey{token});
   for (const v1::AttemptRecord& attempt : changes.attempts) transaction.Put(attempt);

@@ -31,6 +31,7 @@ void RemoveRun(uint64_t run_id, State& state) {
   // The last plan may be of before the run ended.
   std::erase_if(state.placement.targets, [&](const auto& target) { return target.second.run_id == run_id; });
   state.placement.run_reason.erase(run_id);
+  state.placement.short_gangs.erase(run_id);
 }
 
 }  // namespace
@@ -38,7 +39,7 @@ void RemoveRun(uint64_t run_id, State& state) {
 bool Changes::is_durable() const {
   return !(runs.empty() && tasks.empty() && leases.empty() && attempts.empty() && requests.empty() &&
            events.empty() && ended_leases.empty() && old_requests.empty() && deleted_runs.empty() &&
-           next_run_id == 0 && next_token == 0);
+           deleted_tasks.empty() && next_run_id == 0 && next_token == 0);
 }
 
 void Apply(const Changes& changes, State& state) {
@@ -47,6 +48,7 @@ void Apply(const Changes& changes, State& state) {
     state.runs[task.run_id()].tasks[IdOf(task)] = task;
     if (task.token() != 0) state.rows_of_token[task.token()] = {task.run_id(), task.stage()};
   }
+  for (const auto& [run_id, id] : changes.deleted_tasks) state.runs[run_id].tasks.erase(id);
   for (const uint64_t token : changes.ended_leases) RemoveLease(token, state);
   for (const Lease& lease : changes.lease_states) {
     state.leases[lease.record.token()] = lease;

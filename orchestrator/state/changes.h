@@ -39,7 +39,8 @@ struct Changes {
   // Durable: records to delete.
   std::vector<uint64_t> ended_leases;
   std::vector<std::string> old_requests;
-  std::vector<uint64_t> deleted_runs;  // with their tasks, attempts, events and manifests
+  std::vector<uint64_t> deleted_runs;                      // with their tasks, attempts, events and manifests
+  std::vector<std::pair<uint64_t, TaskId>> deleted_tasks;  // of runs that stay
   // Durable: MetaRecord's, when runs or leases took numbers; 0: unchanged.
   uint64_t next_run_id = 0;
   uint64_t next_token = 0;

@@ -96,8 +96,41 @@ StageCosts CostsOfStage(const State& state, const Options& options, const Run& r
   return AssumedCosts(options, run.record, stage);
 }
 
-// What a step's activations take of the worker that receives them.
-double HopSeconds(const Options& options, const v1::RunRecord& run, v1::Stage stage) {
+// What a step's activations take of the worker that receives them, as measured in `measured`, a stage of
+// `run`; nullopt: nothing was.
+std::optional<double> MeasuredHopWork(const Run& run, v1::Stage measured, v1::Stage stage) {
+  std::vector<double> work;
+  for (auto it = run.tasks.lower_bound({measured, 0}); it != run.tasks.end() && it->first.stage == measured;
+       ++it) {
+    const v1::TaskRecord& task = it->second;
+    if (task.hop_seconds_per_step() > 0) work.push_back(task.hop_seconds_per_step() * task.measured_gflops());
+  }
+  if (work.empty()) return std::nullopt;
+  const auto bytes_in = [&](v1::Stage of) {
+    return BoundaryBytesPerStep(run.record.job(), run.record.shape(), of);
+  };
+  return Median(std::move(work)) * bytes_in(stage) / bytes_in(measured);
+}
+
+std::optional<double> MeasuredHopWork(const State& state, const Run& run, v1::Stage stage) {
+  constexpr v1::Stage kOthers[] = {v1::STAGE_MATRIX_ORIENTATION, v1::STAGE_HIDDEN_STATE_ALIGNMENT};
+  if (std::optional<double> own = MeasuredHopWork(run, stage, stage)) return own;
+  for (const v1::Stage other : kOthers) {
+    if (std::optional<double> own = MeasuredHopWork(run, other, stage)) return own;
+  }
+  const std::string key = CostKey(run.record, stage);
+  for (auto other = state.runs.rbegin(); other != state.runs.rend(); ++other) {
+    const v1::RunRecord& record = other->second.record;
+    const bool is_alike =
+        record.has_shape() && BudgetOf(record.job(), stage) != nullptr && CostKey(record, stage) == key;
+    if (!is_alike) continue;
+    if (std::optional<double> measured = MeasuredHopWork(other->second, stage, stage)) return measured;
+  }
+  return std::nullopt;
+}
+
+// The same before anything was measured.
+double AssumedHopSeconds(const Options& options, const v1::RunRecord& run, v1::Stage stage) {
   const double bytes = BoundaryBytesPerStep(run.job(), run.shape(), stage);
   const double tokens = static_cast<double>(BudgetOf(run.job(), stage)->tokens_per_step());
   const double micro_batches = tokens / (double{1} * run.job().micro_batch() * run.job().data().seq_len());
@@ -138,7 +171,11 @@ RunCosts CostsOf(const State& state, const Options& options, const Run& run) {
        {v1::STAGE_MATRIX_ORIENTATION, v1::STAGE_HIDDEN_STATE_ALIGNMENT, v1::STAGE_END_TO_END}) {
     if (BudgetOf(run.record.job(), stage) != nullptr) {
       costs.stages[stage] = CostsOfStage(state, options, run, stage);
-      costs.stages[stage].hop_work = HopSeconds(options, run.record, stage) * options.assumed_gflops;
+      if (stage == v1::STAGE_END_TO_END) continue;
+      const std::optional<double> hop = MeasuredHopWork(state, run, stage);
+      costs.stages[stage].hop_basis = hop ? v1::BASIS_MEASURED : v1::BASIS_ASSUMED;
+      costs.stages[stage].hop_work =
+          hop.value_or(AssumedHopSeconds(options, run.record, stage) * options.assumed_gflops);
     }
   }
   return costs;
@@ -170,8 +207,22 @@ double SliceBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t 
       SliceMemory(job, shape, v1::STAGE_HIDDEN_STATE_ALIGNMENT, last_layer, layers).peak());
 }
 
-double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks) {
-  return static_cast<double>(EndToEndMemory(job, shape, ranks).peak());
+double TeacherBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer) {
+  return static_cast<double>(
+      SliceMemory(job, shape, v1::STAGE_HIDDEN_STATE_ALIGNMENT, last_layer, /*layers=*/1).teacher);
+}
+
+double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks,
+                     double teacher_part) {
+  return static_cast<double>(EndToEndMemory(job, shape, ranks).peak(teacher_part));
+}
+
+double TeacherPart(const v1::Capabilities& capabilities) {
+  const bool shares = !capabilities.shared_weights().empty() && !capabilities.host().empty() &&
+                      capabilities.memory_bytes() < capabilities.host_memory_bytes();
+  if (!shares) return 1;
+  return static_cast<double>(capabilities.memory_bytes()) /
+         static_cast<double>(capabilities.host_memory_bytes());
 }
 
 double EvaluationWork(const Options& options, const v1::JobSpec& job, const v1::ModelShape& shape) {

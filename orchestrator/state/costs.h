@@ -23,7 +23,8 @@ struct StageCosts {
   std::map<uint32_t, double> train_work;
   double typical_train_work = 0;  // that median
   double hop_work = 0;            // to receive a step's activations from the worker below
-  v1::Basis basis = v1::BASIS_ASSUMED;
+  v1::Basis hop_basis = v1::BASIS_ASSUMED;
+  v1::Basis basis = v1::BASIS_ASSUMED;  // of the other two
   uint64_t measured_run_id = 0;
 };
 
@@ -41,7 +42,7 @@ struct RunCosts {
 };
 
 // Of a run that has its shape. Measured on this run; else on the newest run with the same teacher shape,
-// student, sequences and stage; else assumed.
+// student, sequences and stage; else assumed. A hop of the other of stages 1 and 2 counts by its bytes.
 RunCosts CostsOf(const State& state, const Options& options, const Run& run);
 
 // How fast the holder of `lease` is beside its measured_gflops, judged by what its layers should take; within
@@ -51,8 +52,15 @@ std::optional<double> MeasuredSpeedRatio(const RunCosts& costs, const Lease& lea
 // Bytes that a slice needs on its worker (core/base/job_memory.h); of stages 1 and 2 what the second needs,
 // which trains more.
 double SliceBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer, size_t layers);
+// Of the teacher's weights in it.
+double TeacherBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_t last_layer);
 // Of one of `ranks` ranks: the more there are, the smaller a pass may be.
-double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks);
+double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks,
+                     double teacher_part = 1);
+
+// What of a teacher's weights counts for a worker: where its machine has them once for several, as much as of
+// the machine's memory is its.
+double TeacherPart(const v1::Capabilities& capabilities);
 
 // Work of measuring teacher and student in END_TO_END, from shapes alone.
 double EvaluationWork(const Options& options, const v1::JobSpec& job, const v1::ModelShape& shape);

@@ -10,7 +10,8 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
 
 double RangeSeconds(const RangeTable& table, size_t begin, size_t end, const CutWorker& worker) {
   if (begin == end) return 0;
-  return table.bytes(begin, end) <= worker.memory_bytes ? table.work(begin, end) / worker.speed : kNever;
+  const bool fits = table.bytes(begin, end, worker.teacher_part) <= worker.memory_bytes;
+  return fits ? table.work(begin, end) / worker.speed : kNever;
 }
 
 }  // namespace

@@ -17,30 +17,46 @@
 
 namespace retort::orchestrator {
 
-// Work and memory of every range of the open layers. Taking a layer from either end makes neither larger.
+// Work and memory of every range of the open layers. Taking a layer from either end makes none larger.
 class RangeTable {
  public:
-  explicit RangeTable(size_t layers)
-      : layers_(layers), work_((layers + 1) * (layers + 1)), bytes_((layers + 1) * (layers + 1)) {}
+  // `teacher_bytes`: the weights that slices of all these layers have in memory together.
+  explicit RangeTable(size_t layers, double teacher_bytes = 0)
+      : layers_(layers),
+        teacher_bytes_(teacher_bytes),
+        work_((layers + 1) * (layers + 1)),
+        bytes_((layers + 1) * (layers + 1)),
+        own_bytes_((layers + 1) * (layers + 1)) {}
 
   size_t layers() const { return layers_; }
   // Of layers [begin, end).
   double work(size_t begin, size_t end) const { return work_[begin * (layers_ + 1) + end]; }
-  double bytes(size_t begin, size_t end) const { return bytes_[begin * (layers_ + 1) + end]; }
-  void Set(size_t begin, size_t end, double work, double bytes) {
-    work_[begin * (layers_ + 1) + end] = work;
-    bytes_[begin * (layers_ + 1) + end] = bytes;
+  // On a worker for which `teacher_part` of the teacher's weights counts; 1: it has its own, and no more of
+  // them than it needs.
+  double bytes(size_t begin, size_t end, double teacher_part = 1) const {
+    const size_t at = begin * (layers_ + 1) + end;
+    return teacher_part < 1 ? own_bytes_[at] + teacher_part * teacher_bytes_ : bytes_[at];
+  }
+  // `own_bytes`: without the teacher's weights.
+  void Set(size_t begin, size_t end, double work, double bytes, double own_bytes) {
+    const size_t at = begin * (layers_ + 1) + end;
+    work_[at] = work;
+    bytes_[at] = bytes;
+    own_bytes_[at] = own_bytes;
   }
 
  private:
   size_t layers_;
+  double teacher_bytes_;
   std::vector<double> work_;
   std::vector<double> bytes_;
+  std::vector<double> own_bytes_;
 };
 
 struct CutWorker {
   double speed;  // work in a second
   double memory_bytes;
+  double teacher_part = 1;  // see RangeTable::bytes
 };
 
 struct Cut {

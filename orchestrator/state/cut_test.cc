@@ -17,14 +17,15 @@ using testing::ElementsAre;
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
 // One step of layers 0 and up: each adds `teacher` to what is recomputed and has its own `train`.
-RangeTable TableOf(const std::vector<double>& train, double teacher, double bytes_per_layer = 0) {
-  RangeTable table(train.size());
+RangeTable TableOf(const std::vector<double>& train, double teacher, double bytes_per_layer = 0,
+                   double teacher_bytes = 0) {
+  RangeTable table(train.size(), teacher_bytes);
   for (size_t begin = 0; begin < train.size(); ++begin) {
     double own = 0;
     for (size_t end = begin + 1; end <= train.size(); ++end) {
       own += train[end - 1];
-      table.Set(begin, end, own + teacher * static_cast<double>(end),
-                bytes_per_layer * static_cast<double>(end - begin));
+      const double bytes = bytes_per_layer * static_cast<double>(end - begin);
+      table.Set(begin, end, own + teacher * static_cast<double>(end), bytes + teacher_bytes, bytes);
     }
   }
   return table;
@@ -115,6 +116,13 @@ TEST(CutLayers, KeepsToMemory) {
   const RangeTable table = TableOf({1, 1, 1, 1}, 0, /*bytes_per_layer=*/10);
   EXPECT_THAT(CutLayers(table, 0, 4, {{1, 10}, {1, 30}})->ends, ElementsAre(1, 4));
   EXPECT_FALSE(CutLayers(table, 0, 4, {{1, 10}, {1, 20}}).has_value());
+}
+
+TEST(CutLayers, CountsOfASharedTeacherAPart) {
+  const RangeTable table = TableOf({1, 1, 1, 1}, 0, /*bytes_per_layer=*/10, /*teacher_bytes=*/40);
+  EXPECT_FALSE(CutLayers(table, 0, 4, {{1, 40}, {1, 40}}).has_value());
+  EXPECT_THAT(CutLayers(table, 0, 4, {{1, 40, 0.5}, {1, 40, 0.5}})->ends, ElementsAre(2, 4));
+  EXPECT_FALSE(CutLayers(table, 0, 4, {{1, 39, 0.5}, {1, 39, 0.5}}).has_value());
 }
 
 TEST(CutLayers, CutsAPart) {

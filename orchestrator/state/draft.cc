@@ -54,6 +54,13 @@ void Draft::AddTask(v1::TaskRecord task) {
   tasks_[task.run_id()][id] = std::move(task);
 }
 
+void Draft::DeleteTask(uint64_t run_id, TaskId id) {
+  RETORT_CHECK(task(run_id, id).state() != v1::TASK_STATE_LEASED)
+      << "run " << run_id << " stage " << id.stage << " layer " << id.layer;
+  tasks_[run_id].erase(id);
+  changes_.deleted_tasks.emplace_back(run_id, id);
+}
+
 std::vector<const v1::TaskRecord*> Draft::Tasks(uint64_t run_id) const {
   std::map<TaskId, const v1::TaskRecord*> merged;
   const auto run = state_.runs.find(run_id);

@@ -34,6 +34,7 @@ class Draft {
   const v1::TaskRecord& task(uint64_t run_id, TaskId id) const;
   v1::TaskRecord& EditTask(uint64_t run_id, TaskId id);
   void AddTask(v1::TaskRecord task);
+  void DeleteTask(uint64_t run_id, TaskId id);  // which nobody holds; after its last edit
   std::vector<const v1::TaskRecord*> Tasks(uint64_t run_id) const;
 
   const Lease* FindLease(uint64_t token) const;  // nullptr: none stands

@@ -5,12 +5,15 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "core/base/counted.h"
 #include "core/base/status_macros.h"
 #include "orchestrator/state/callers.h"
 #include "orchestrator/state/costs.h"
 #include "orchestrator/state/lease_end.h"
+#include "orchestrator/state/run_lifecycle.h"
+#include "orchestrator/state/run_view.h"
 
 namespace retort::orchestrator {
 namespace {
@@ -102,6 +105,41 @@ double StepSeconds(const Draft& draft, uint64_t run_id) {
   return stage->second.typical_train_work / draft.run(run_id).world_size() / slowest;
 }
 
+// The highest step that was published or that the holder has reported.
+uint64_t StepOfRank(const Draft& draft, const v1::TaskRecord& rank) {
+  uint64_t step = rank.step();
+  const Lease* const lease = draft.FindLease(HolderOf(rank));
+  if (lease == nullptr) return step;
+  for (const v1::LayerProgress& reported : lease->progress.layers()) step = std::max(step, reported.step());
+  return step;
+}
+
+// Whether nobody holds a rank from `world_size` on; asks those who do.
+bool AskForRanks(Draft& draft, const Run& run, uint32_t world_size, const std::string& why) {
+  bool is_free = true;
+  for (uint32_t rank = world_size; rank < run.record.world_size(); ++rank) {
+    const uint64_t token = HolderOf(draft.task(run.record.run_id(), {v1::STAGE_END_TO_END, rank}));
+    if (token == 0) continue;
+    is_free = false;
+    if (!draft.FindLease(token)->yield) AskYield(draft, token, v1::END_CAUSE_RECUT, {rank}, why);
+  }
+  return is_free;
+}
+
+// The rows from `world_size` on go, which nobody holds.
+void DropRanks(Draft& draft, const Run& run, uint32_t world_size) {
+  const uint64_t run_id = run.record.run_id();
+  for (uint32_t rank = world_size; rank < run.record.world_size(); ++rank) {
+    draft.DeleteTask(run_id, {v1::STAGE_END_TO_END, rank});
+  }
+  draft.EditRun(run_id).set_world_size(world_size);
+  Gang gang = run.gang;
+  gang.members.erase(gang.members.lower_bound(world_size), gang.members.end());
+  gang.waiting.erase(gang.waiting.lower_bound(world_size), gang.waiting.end());
+  draft.SetGang(run_id, std::move(gang));
+  draft.MakePlacementStale();
+}
+
 }  // namespace
 
 std::vector<const v1::TaskRecord*> RanksOf(const Run& run) {
@@ -126,6 +164,39 @@ void AddRanks(Draft& draft, uint64_t run_id, uint32_t world_size) {
     task.set_state(v1::TASK_STATE_PENDING);
     draft.AddTask(std::move(task));
   }
+}
+
+bool MayFixRanksAnew(const Draft& draft, const Run& run) {
+  const v1::RunRecord& record = run.record;
+  if (record.job().stages().end_to_end().world_size() != 0 || record.world_size() < 2 ||
+      IsElastic(record.job())) {
+    return false;
+  }
+  const std::vector<const v1::TaskRecord*> ranks = RanksOf(run);
+  return std::none_of(ranks.begin(), ranks.end(),
+                      [&](const v1::TaskRecord* rank) { return StepOfRank(draft, *rank) > 0; });
+}
+
+std::vector<std::string> FixRanksAnew(Draft& draft) {
+  std::vector<std::string> done;
+  for (const auto& [run_id, gang] : draft.state().placement.short_gangs) {
+    const Run& run = draft.state().run(run_id);
+    const bool is_due = gang.since_steady_ms + draft.options().gang_patience_ms <= draft.now().steady_ms;
+    if (!is_due || !IsGrantable(draft.run(run_id).state()) || !MayFixRanksAnew(draft, run)) continue;
+    const uint32_t had = run.record.world_size();
+    if (had <= gang.ranks_that_fit) continue;
+    const std::string why = absl::StrFormat(
+        "end_to_end has %s instead of %d: it has taken no step, and no more workers fit since %d s",
+        Counted(gang.ranks_that_fit, "rank"), had, draft.options().gang_patience_ms / 1000);
+    if (!AskForRanks(draft, run, gang.ranks_that_fit, why)) continue;
+    DropRanks(draft, run, gang.ranks_that_fit);
+    v1::EventRecord& event = draft.AddEvent(v1::EVENT_KIND_NUMERICS_RESOLVED);
+    event.set_run_id(run_id);
+    event.set_stage(v1::STAGE_END_TO_END);
+    event.set_text(why);
+    done.push_back(absl::StrCat(NameOf(run.record), ": ", why));
+  }
+  return done;
 }
 
 void CompleteOtherRanks(Draft& draft, uint64_t run_id) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "orchestrator/state/changes.h"
@@ -19,6 +20,13 @@ bool IsElastic(const v1::JobSpec& job);
 
 // Adds the rows of the ranks above 0: the first grant has fixed their number.
 void AddRanks(Draft& draft, uint64_t run_id, uint32_t world_size);
+
+// Whether the job leaves the number of ranks open and no step was taken with it: the result depends on it.
+bool MayFixRanksAnew(const Draft& draft, const Run& run);
+
+// Runs that have waited in vain for a worker that they were planned with get the number of ranks that fits
+// now; holders of the ranks above are asked for them first. What was done, in sentences.
+std::vector<std::string> FixRanksAnew(Draft& draft);
 
 // Rank 0 has published the last step: the other ranks are DONE, whoever holds them.
 void CompleteOtherRanks(Draft& draft, uint64_t run_id);

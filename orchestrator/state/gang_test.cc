@@ -91,6 +91,105 @@ TEST_F(GangTest, AutoTakesAsManyAsFitAndKeepsTheNumber) {
   EXPECT_EQ(cluster_.TakeSlice("late").token(), 0u);
 }
 
+TEST_F(GangTest, AutoBeginsWithFewerRanksWhenAWorkerGoesBeforeItsGrant) {
+  Submit(Job(0), {"a", "b"});
+  slice_[0] = cluster_.TakeSlice("a");
+  ASSERT_EQ(slice_[0].gang().world_size(), 2u);
+  name_[0] = "a";
+  cluster_.Leave("b");
+  cluster_.Replan();
+  EXPECT_THAT(Reason(),
+              HasSubstr("waits for 1 more, as it has 2 ranks; no step was taken, so in 20 s it begins "
+                        "with 1 rank unless another worker comes"));
+  cluster_.Heartbeat("a");
+  cluster_.Advance(cluster_.options.gang_patience_ms - 1);
+  cluster_.Heartbeat("a");
+  cluster_.Sweep();
+  EXPECT_EQ(Join(0).generation(), 0u);
+  EXPECT_EQ(NextDueSteadyMs(cluster_.now, cluster_.state, cluster_.options), cluster_.now.steady_ms + 1);
+  cluster_.Advance(1);
+  EXPECT_THAT(cluster_.Sweep(), HasSubstr("gang (run 1): end_to_end has 1 rank instead of 2"));
+  EXPECT_EQ(cluster_.state.run(run_id_).record.world_size(), 1u);
+  EXPECT_EQ(cluster_.state.FindTask(run_id_, {v1::STAGE_END_TO_END, 1}), nullptr);
+  EXPECT_THAT(
+      cluster_.EventsOf(v1::EVENT_KIND_NUMERICS_RESOLVED).back().text(),
+      HasSubstr("end_to_end has 1 rank instead of 2: it has taken no step, and no more workers fit since "
+                "20 s"));
+  EXPECT_EQ(Join(0).world_size(), 1u);
+  cluster_.Register("late");
+  cluster_.Replan();
+  EXPECT_EQ(cluster_.TakeSlice("late").token(), 0u);
+}
+
+TEST_F(GangTest, TheNumberOfRanksStaysOnceAStepWasTaken) {
+  Submit(Job(0), {"a", "b"});
+  TakeRanks({"a", "b"});
+  Join(1);
+  Join(0);
+  cluster_.Heartbeat(name_[0], 1);  // reported, not published
+  cluster_.Leave(name_[1]);
+  for (int i = 0; i < 30; ++i) {
+    cluster_.Advance(2'000);
+    cluster_.Replan();
+    cluster_.Heartbeat(name_[0], 1);
+    cluster_.Sweep();
+  }
+  EXPECT_EQ(cluster_.state.run(run_id_).record.world_size(), 2u);
+  EXPECT_THAT(Reason(), testing::EndsWith("waits for 1 more, as it has 2 ranks"));
+}
+
+TEST_F(GangTest, ARankOfTheOldNumberNeitherJoinsNorWrites) {
+  Submit(Job(0), {"a", "b"});
+  TakeRanks({"a", "b"});
+  const std::string gone = name_[1];
+  const uint64_t token = slice_[1].token();
+  Join(1);
+  const uint64_t first = Join(0).generation();
+  for (int i = 0; i < 25; ++i) {  // silent past its lease and the patience
+    cluster_.Advance(2'000);
+    cluster_.Heartbeat(name_[0]);
+    cluster_.Sweep();
+    if (cluster_.state.placement_stale) cluster_.Replan();
+  }
+  ASSERT_EQ(cluster_.state.run(run_id_).record.world_size(), 1u);
+  cluster_.Register(gone);
+  EXPECT_TRUE(absl::IsAborted(cluster_.JoinGang(gone, token, first).status));
+  EXPECT_TRUE(absl::IsAborted(cluster_.TryPublish(gone, token, {1}, 1)));
+  v1::RendezvousRequest request;
+  cluster_.Name(gone, request);
+  request.set_token(token);
+  request.set_generation(first);
+  uint64_t run_id = 0;
+  EXPECT_TRUE(absl::IsAborted(CheckMember(cluster_.state, request, run_id)));
+  const v1::JoinGangReply alone = Join(0, first);
+  EXPECT_GT(alone.generation(), first);
+  EXPECT_EQ(alone.world_size(), 1u);
+}
+
+TEST_F(GangTest, ARankAboveTheNewNumberTakesALowerOne) {
+  Submit(Job(0), {"a", "b", "c"});
+  TakeRanks({"a", "b", "c"});
+  ASSERT_EQ(slice_.size(), 3u);
+  const std::string mover = name_[2];
+  cluster_.Leave(name_[1]);
+  cluster_.Replan();
+  cluster_.Advance(cluster_.options.gang_patience_ms);
+  for (const char* name : {"a", "b", "c"}) cluster_.Heartbeat(name);
+  cluster_.Sweep();
+  EXPECT_EQ(cluster_.state.run(run_id_).record.world_size(), 3u) << "rank 2 is held";
+  const v1::LeaseVerdict told = cluster_.Heartbeat(mover).reply.verdict();
+  ASSERT_EQ(told.action(), v1::LEASE_ACTION_YIELD);
+  cluster_.Release(mover, slice_[2].token(), {2}, told.cause());
+  cluster_.Replan();
+  cluster_.Sweep();
+  EXPECT_EQ(cluster_.state.run(run_id_).record.world_size(), 2u);
+  slice_.erase(1);
+  TakeRanks({mover});
+  ASSERT_TRUE(slice_.contains(1));
+  Join(1);
+  EXPECT_EQ(Join(0).world_size(), 2u);
+}
+
 TEST_F(GangTest, WorkersOfOneHostShareItsMemory) {
   const double bytes = EndToEndBytes(Job(0), ShapeOf(6), 2);
   for (const auto& [name, host] :
@@ -105,6 +204,30 @@ TEST_F(GangTest, WorkersOfOneHostShareItsMemory) {
   TakeRanks({"a", "b", "c"});
   EXPECT_EQ(slice_.size(), 2u) << Reason();
   EXPECT_TRUE(name_[0] == "c" || name_[1] == "c") << Reason();
+}
+
+TEST_F(GangTest, ASharedTeacherIsInAMachinesMemoryOnce) {
+  const double bytes = EndToEndBytes(Job(2), ShapeOf(6), 2), own = EndToEndBytes(Job(2), ShapeOf(6), 2, 0);
+  const auto machine_bytes = static_cast<uint64_t>(bytes + own) + 4;
+  const auto add = [&](const char* name, const char* weights, const char* host) {
+    v1::RegisterRequest request = TestCluster::RegistrationOf(name);
+    v1::Capabilities& has = *request.mutable_capabilities();
+    has.set_host(host);
+    has.set_host_memory_bytes(machine_bytes);
+    has.set_memory_bytes(machine_bytes / 2);
+    has.set_shared_weights(weights);
+    ASSERT_TRUE(
+        cluster_.Do(DecideRegister(cluster_.now, cluster_.state, cluster_.options, request)).status.ok());
+  };
+  add("a", "", "one");
+  add("b", "", "one");
+  run_id_ = cluster_.SubmitPrepared(Job(2), "a");
+  TakeRanks({"a", "b"});
+  EXPECT_THAT(Reason(), HasSubstr("2 have less than the"));
+  add("c", "/weights", "two");
+  add("d", "/weights", "two");
+  TakeRanks({"c", "d"});
+  EXPECT_EQ(slice_.size(), 2u) << Reason();
 }
 
 TEST_F(GangTest, AutoTakesNoMoreRanksThanAStepHasSequences) {
@@ -237,6 +360,30 @@ TEST_F(GangTest, ElasticGoesOnWithoutAnyRankButRankZero) {
   TakeRanks({name_[0]});
   ASSERT_TRUE(slice_.contains(0));
   EXPECT_EQ(Join(0).world_size(), 3u);
+}
+
+TEST_F(GangTest, ElasticGoesOnWithASurvivorAsRankZero) {
+  Submit(Job(2, true), {"a", "b"});
+  TakeRanks({"a", "b"});
+  Join(1);
+  const uint64_t first = Join(0).generation();
+  cluster_.Leave(name_[0]);
+  const std::string survivor = name_[1];
+  Join(1, first);
+  cluster_.Advance(2'000);  // the back-off of rank 0
+  cluster_.Replan();
+  const v1::LeaseVerdict told = cluster_.Heartbeat(survivor).reply.verdict();
+  ASSERT_EQ(told.action(), v1::LEASE_ACTION_YIELD);
+  EXPECT_THAT(told.reason(), HasSubstr("rank 0, which alone publishes, has no worker: " + survivor));
+  cluster_.Release(survivor, slice_[1].token(), {1}, told.cause());
+  TakeRanks({survivor});
+  ASSERT_EQ(name_[0], survivor);
+  const v1::JoinGangReply alone = Join(0);
+  EXPECT_GT(alone.generation(), first);
+  EXPECT_EQ(alone.world_size(), 1u);
+  cluster_.Register("late");
+  TakeRanks({"late"});
+  EXPECT_EQ(name_[1], "late");
 }
 
 TEST_F(GangTest, ElasticTakesANewRankInAfterARestart) {

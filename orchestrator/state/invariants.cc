@@ -183,10 +183,17 @@ std::vector<std::string> CheckProgress(const State& before, const State& after) 
     findings.Unless(run.record.identity_sha256().empty() ||
                         run.record.identity_sha256() == later->second.record.identity_sha256(),
                     "run ", run_id, " changed its identity");
+    const uint32_t had = run.record.world_size();
+    findings.Unless(
+        had == 0 || had == later->second.record.world_size() || run.tasks.at(kEndToEnd).step() == 0, "run ",
+        run_id, " changed its number of ranks after a step");
     for (const auto& [id, task] : run.tasks) {
       const v1::TaskRecord* const now = after.FindTask(run_id, id);
       const std::string name = RowName(run_id, id);
-      findings.Unless(now != nullptr, name, " has gone");
+      const bool is_dropped = id.stage == v1::STAGE_END_TO_END && id.layer > 0 &&
+                              id.layer >= later->second.record.world_size() &&
+                              task.state() != v1::TASK_STATE_DONE;
+      findings.Unless(now != nullptr || is_dropped, name, " has gone");
       if (now == nullptr) continue;
       findings.Unless(task.step() <= now->step(), name, " fell from step ", task.step(), " to ", now->step());
       findings.Unless(task.token() <= now->token(), name, " fell from token ", task.token(), " to ",

@@ -8,6 +8,7 @@
 #include "core/base/name.h"
 #include "orchestrator/state/callers.h"
 #include "orchestrator/state/draft.h"
+#include "orchestrator/state/gang.h"
 #include "orchestrator/state/lease_end.h"
 #include "orchestrator/state/replan.h"
 
@@ -162,6 +163,7 @@ Decision<NoReply> DecideSweep(const Moment& now, const State& state, const Optio
   for (const auto& [id, worker] : state.workers) {
     if (LostSteadyMs(worker, draft.LeaseOf(id), options) <= now.steady_ms) LoseWorker(draft, worker);
   }
+  const std::vector<std::string> fixed = FixRanksAnew(draft);
   for (const auto& [id, request] : state.requests) {
     if (request.created_unix_ms() + options.request_keep_ms <= now.unix_ms) draft.DropRequest(id);
   }
@@ -170,6 +172,7 @@ Decision<NoReply> DecideSweep(const Moment& now, const State& state, const Optio
   if (decision.changes.is_durable()) {
     decision.reason = absl::StrCat("sweep: ", decision.changes.ended_leases.size(), " leases ended, ",
                                    decision.changes.removed_workers.size(), " workers lost");
+    for (const std::string& sentence : fixed) absl::StrAppend(&decision.reason, "; ", sentence);
   }
   return decision;
 }
@@ -184,6 +187,10 @@ int64_t NextDueSteadyMs(const Moment& now, const State& state, const Options& op
   }
   for (const auto& [id, worker] : state.workers) {
     due_ms = std::min(due_ms, LostSteadyMs(worker, state.LeaseOf(id), options));
+  }
+  for (const auto& [run_id, gang] : state.placement.short_gangs) {
+    const int64_t over_ms = gang.since_steady_ms + options.gang_patience_ms;
+    if (over_ms > now.steady_ms) due_ms = std::min(due_ms, over_ms);
   }
   return std::max(due_ms, now.steady_ms + 1);
 }

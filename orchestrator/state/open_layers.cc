@@ -109,20 +109,24 @@ bool AreNeighbours(const OpenLayer& lower, const OpenLayer& upper) {
 }
 
 RangeTable TableOf(const v1::RunRecord& run, const RunCosts& costs, const std::vector<OpenLayer>& layers) {
-  RangeTable table(layers.size());
+  const double all_teacher_bytes =
+      layers.empty() ? 0 : TeacherBytes(run.job(), run.shape(), layers.back().layer);
+  RangeTable table(layers.size(), all_teacher_bytes);
   for (size_t begin = 0; begin < layers.size(); ++begin) {
     const auto below = begin > 0 ? std::optional(layers[begin - 1].layer) : std::nullopt;
     SliceWork slice(&costs, below);
     double work_before = 0;  // of the finished slices of this range
-    double bytes = 0;
+    double bytes = 0, own_bytes = 0;
     for (size_t end = begin; end < layers.size(); ++end) {
       if (end > begin && !AreNeighbours(layers[end - 1], layers[end])) {
         work_before += slice.work();
         slice = SliceWork(&costs, below);
       }
       slice.Add(layers[end]);
-      bytes = std::max(bytes, SliceBytes(run.job(), run.shape(), slice.last_layer(), slice.layers()));
-      table.Set(begin, end + 1, work_before + slice.work(), bytes);
+      const double slice_bytes = SliceBytes(run.job(), run.shape(), slice.last_layer(), slice.layers());
+      bytes = std::max(bytes, slice_bytes);
+      own_bytes = std::max(own_bytes, slice_bytes - TeacherBytes(run.job(), run.shape(), slice.last_layer()));
+      table.Set(begin, end + 1, work_before + slice.work(), bytes, own_bytes);
     }
   }
   return table;

@@ -24,6 +24,10 @@ struct Options {
   // longer has left its generation. Less than the part of a worker's grace in which the step under way may
   // end (worker/agent), so that a rank whose peer hangs saves what it has.
   int64_t gang_timeout_ms = 10'000;
+  // How long stage 3 waits for a rank that it was planned with and whose worker has gone, before it begins
+  // with fewer (where the job leaves their number open). No less than lease_ttl_ms: whoever still has a rank
+  // by then has said since whether it took a step.
+  int64_t gang_patience_ms = 20'000;
 
   int64_t request_keep_ms = 48 * 3'600'000LL;  // of request ids, by the wall clock
 
@@ -56,8 +60,8 @@ struct Options {
   double assumed_efficiency = 0.8;
   double assumed_gflops = 100;
 
-  // The relay's cost to the worker that receives: what gRPC was measured to stream on one core, halved, and a
-  // call's own part.
+  // The relay's cost to the worker that receives, until a slice has measured it: what gRPC was seen to stream
+  // on one core, halved, and a call's own part.
   RelayPolicy relay = RelayPolicy::kAuto;
   double hop_bytes_per_second = 150e6;
   double hop_seconds = 1e-3;  // a micro-batch

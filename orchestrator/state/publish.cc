@@ -8,6 +8,7 @@
 #include "orchestrator/state/draft.h"
 #include "orchestrator/state/gang.h"
 #include "orchestrator/state/lease_end.h"
+#include "orchestrator/state/model_work.h"
 #include "orchestrator/state/prepared.h"
 
 namespace retort::orchestrator {
@@ -77,6 +78,11 @@ void KeepMeasured(const Draft& draft, const Lease& lease, v1::TaskRecord& task) 
     task.set_train_seconds_per_step(layer.train_seconds_per_step() * RanksThatStep(draft, task));
     task.set_teacher_seconds_per_step(lease.progress.teacher_seconds_per_step());
     task.set_measured_gflops(worker->speed_gflops());
+    if (lease.progress.received_bytes() == 0 || !(lease.progress.receive_seconds() > 0)) continue;
+    const v1::RunRecord& run = draft.run(task.run_id());
+    task.set_hop_seconds_per_step(BoundaryBytesPerStep(run.job(), run.shape(), task.stage()) *
+                                  lease.progress.receive_seconds() /
+                                  static_cast<double>(lease.progress.received_bytes()));
   }
 }
 

@@ -11,7 +11,7 @@
 namespace retort::orchestrator {
 namespace {
 
-constexpr int kWorkers = 5;
+constexpr uint64_t kWorkers = 5;
 constexpr int64_t kFaultsEndMs = 600'000;
 constexpr int64_t kEndMs = 6'000'000;
 
@@ -27,6 +27,8 @@ struct Process {
   std::optional<v1::Slice> slice;
   std::map<uint32_t, uint64_t> steps;
   std::map<uint32_t, uint64_t> published;
+  uint64_t generation = 0;        // of its gang, that it is or was in last
+  int64_t measures_until_ms = 0;  // and joins no gang before
   int64_t renewed_ms = 0;
   double seconds_per_step = 0.5;
 };
@@ -44,7 +46,8 @@ class Play {
     cluster_ = TestCluster(options);
     cluster_.check_progress = false;  // once a round is enough, and faster
     begin_ms_ = cluster_.now.steady_ms;
-    for (int i = 0; i < kWorkers; ++i) processes_.emplace_back().name = "w" + std::to_string(i);
+    const uint64_t workers = seed % 3 == 0 ? 2 : kWorkers;  // few, so that a gang has nobody to spare
+    for (uint64_t i = 0; i < workers; ++i) processes_.emplace_back().name = "w" + std::to_string(i);
   }
 
   void Run() {
@@ -76,6 +79,12 @@ class Play {
     });
   }
   size_t Count(v1::EventKind kind) const { return cluster_.EventsOf(kind).size(); }
+  size_t fewer_ranks() const {
+    size_t count = 0;
+    for (const auto& event : cluster_.EventsOf(v1::EVENT_KIND_NUMERICS_RESOLVED))
+      count += event.text().find("instead of") != std::string::npos;
+    return count;
+  }
   size_t CountYields(v1::EndCause cause) const {
     size_t count = 0;
     for (const auto& event : cluster_.EventsOf(v1::EVENT_KIND_LEASE_YIELD_ASKED))
@@ -96,7 +105,13 @@ class Play {
   void Submit() {
     v1::JobSpec job = SixLayerJob("run" + std::to_string(cluster_.state.next_run_id));
     if (Chance(4)) job.mutable_stages()->clear_matrix_orientation();
-    if (Chance(4)) job.mutable_stages()->clear_end_to_end();
+    if (Chance(4)) {
+      job.mutable_stages()->clear_end_to_end();
+    } else if (Chance(2)) {
+      job.mutable_stages()->mutable_end_to_end()->set_world_size(
+          Chance(2) ? 0 : static_cast<uint32_t>(Draw(1, std::min<size_t>(3, processes_.size()))));
+      job.mutable_stages()->mutable_end_to_end()->set_elastic(Chance(3));
+    }
     cluster_.Submit(job, static_cast<int32_t>(Draw(0, 2)) - 1);
   }
 
@@ -217,6 +232,8 @@ class Play {
   void Take(Process& process, const v1::Slice& slice) {
     process.slice = slice;
     process.renewed_ms = 0;
+    process.generation = 0;
+    process.measures_until_ms = cluster_.now.steady_ms + static_cast<int64_t>(Draw(0, 60'000));
     process.steps.clear();
     for (const v1::SliceLayer& layer : slice.layers()) process.steps[layer.layer()] = layer.next_step();
     process.published = process.steps;
@@ -294,6 +311,11 @@ class Play {
     if (process.slice->stage() == v1::STAGE_PREPARE) return Complete(process, {0});
     if (Elapsed() < kFaultsEndMs && Chance(150)) return Fail(process, v1::END_CAUSE_USER_ERROR);
     if (Elapsed() < kFaultsEndMs && Chance(500)) return Fail(process, v1::END_CAUSE_WRONG_INPUT);
+    if (process.slice->gang().world_size() > 1) {
+      const auto& [rank, step] = *process.steps.begin();
+      const bool has_steps = rank != 0 || step < TotalOf(process, rank);
+      if (has_steps && !MayStepTogether(process)) return;
+    }
     const int64_t steps = 1 + static_cast<int64_t>(1 / process.seconds_per_step);
     for (int64_t i = 0; i < steps; ++i) TakeStep(process);
     std::vector<uint32_t> layers, done;
@@ -305,6 +327,44 @@ class Play {
     }
     if (is_due && !Publish(process, layers)) return;
     if (!done.empty()) Complete(process, done);
+  }
+
+  // Whether it is rank 0 of a generation whose members all train; joins the next one otherwise. What rank 0
+  // takes in steps stands for all.
+  bool MayStepTogether(Process& process) {
+    const Gang gang = cluster_.state.run(process.slice->run_id()).gang;
+    const bool is_whole =
+        process.generation != 0 && gang.generation == process.generation &&
+        std::all_of(gang.members.begin(), gang.members.end(), [&](const auto& member) {
+          return std::any_of(processes_.begin(), processes_.end(), [&](const Process& other) {
+            return other.is_alive && other.deaf_until_ms <= cluster_.now.steady_ms && other.slice &&
+                   other.slice->token() == member.second && other.generation == gang.generation;
+          });
+        });
+    const uint32_t rank = process.slice->layers(0).layer();
+    if (is_whole) {
+      if (rank == 0) CheckRanks(process.slice->run_id(), gang.members.size());
+      return rank == 0;
+    }
+    if (cluster_.now.steady_ms < process.measures_until_ms) return false;
+    auto request = Call<v1::JoinGangRequest>(process);
+    request.set_token(process.slice->token());
+    request.set_after_generation(process.generation);
+    const auto joined = cluster_.Do(DecideJoinGang(cluster_.now, cluster_.state, cluster_.options, request));
+    if (Obey(process, joined.status) && joined.reply.generation() != 0)
+      process.generation = joined.reply.generation();
+    return false;
+  }
+
+  // Where the gang is not elastic every step has as many ranks as the run has from the first one on.
+  void CheckRanks(uint64_t run_id, size_t ranks) {
+    const orchestrator::Run& run = cluster_.state.run(run_id);
+    if (run.record.job().stages().end_to_end().elastic()) return;
+    EXPECT_EQ(ranks, run.record.world_size());
+    const bool has_stepped = run.tasks.at(kEndToEnd).step() > 0;
+    size_t& before = ranks_of_run_[run_id];
+    EXPECT_TRUE(!has_stepped || before == 0 || before == ranks) << before << " ranks, then " << ranks;
+    before = ranks;
   }
 
   // A layer trains on a batch only when that is its next: the slowest ones step.
@@ -320,7 +380,9 @@ class Play {
 
   bool Publish(Process& process, const std::vector<uint32_t>& layers,
                v1::PublishKind kind = v1::PUBLISH_KIND_CHECKPOINT) {
-    if (process.slice->stage() == v1::STAGE_PREPARE) return true;
+    const bool is_other_rank =
+        process.slice->stage() == v1::STAGE_END_TO_END && process.slice->layers(0).layer() != 0;
+    if (process.slice->stage() == v1::STAGE_PREPARE || is_other_rank) return true;
     auto begin = Call<v1::BeginPublishRequest>(process);
     begin.set_token(process.slice->token());
     begin.set_kind(kind);
@@ -381,7 +443,8 @@ class Play {
     }
     for (const auto& [run_id, run] : cluster_.state.runs) {
       for (const auto& [id, task] : run.tasks) {
-        const int expected = task.state() == v1::TASK_STATE_DONE ? 1 : 0;
+        const bool is_other_rank = id.stage == v1::STAGE_END_TO_END && id.layer != 0;
+        const int expected = task.state() == v1::TASK_STATE_DONE && !is_other_rank ? 1 : 0;
         EXPECT_EQ((completions[{run_id, id}]), expected)
             << "run " << run_id << " stage " << id.stage << " layer " << id.layer;
       }
@@ -393,10 +456,11 @@ class Play {
   int64_t begin_ms_ = 0;
   TestCluster cluster_;
   std::vector<Process> processes_;
+  std::map<uint64_t, size_t> ranks_of_run_;  // that took its last steps of END_TO_END
 };
 
 TEST(RandomCluster, EndsEveryRunAndBreaksNoInvariant) {
-  size_t succeeded = 0, recuts = 0, preempted = 0, stale = 0, failed_tasks = 0;
+  size_t succeeded = 0, recuts = 0, preempted = 0, stale = 0, failed_tasks = 0, fewer_ranks = 0;
   for (uint64_t seed = 1; seed <= 300; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     Play play(seed);
@@ -407,6 +471,7 @@ TEST(RandomCluster, EndsEveryRunAndBreaksNoInvariant) {
     preempted += play.CountYields(v1::END_CAUSE_PREEMPTION);
     stale += play.Count(v1::EVENT_KIND_STALE_WRITE_REFUSED);
     failed_tasks += play.Count(v1::EVENT_KIND_TASK_FAILED);
+    fewer_ranks += play.fewer_ranks();
   }
   // The plays reach what they are for.
   EXPECT_GT(succeeded, 300u);
@@ -414,6 +479,7 @@ TEST(RandomCluster, EndsEveryRunAndBreaksNoInvariant) {
   EXPECT_GT(preempted, 300u);
   EXPECT_GT(stale, 300u);
   EXPECT_GT(failed_tasks, 50u);
+  EXPECT_GT(fewer_ranks, 5u);
 }
 
 }  // namespace

@@ -48,8 +48,7 @@ CutCandidate CandidateOf(const Draft& draft, const RunView& view, uint64_t worke
   CutCandidate candidate;
   candidate.worker_id = worker_id;
   candidate.name = worker.name();
-  candidate.limits = {worker.speed_gflops(),
-                      static_cast<double>(worker.registration.capabilities().memory_bytes())};
+  candidate.limits = LimitsOf(worker);
   candidate.planned_begin = PlannedBegin(draft.state(), view, worker_id);
   const Lease* const lease = draft.state().LeaseOf(worker_id);
   if (lease == nullptr || lease->record.run_id() != view.demand.run_id) return candidate;
@@ -151,6 +150,27 @@ class Planner {
 
   void PlanRun(const RunView& view, const std::vector<uint64_t>& workers) {
     std::string& reason = placement_.run_reason[view.demand.run_id];
+    PlanSlices(view, workers, reason);
+    if (!view.fewer_ranks) return;
+    absl::StrAppend(&reason, reason.empty() ? "" : "; ",
+                    NoteShortGang(view.demand.run_id, *view.fewer_ranks));
+  }
+
+  Placement Finish(const std::vector<RunView>& views) {
+    size_t wanted = 0;
+    for (const RunView& view : views) wanted += view.demand.workers;
+    const size_t workers = draft_.state().workers.size();
+    placement_.idle_reason =
+        views.empty() ? "no run needs a worker now"
+                      : absl::StrFormat("%d of %s needed: %s can use %d now", placement_.targets.size(),
+                                        Counted(workers, "worker"), Counted(views.size(), "run"), wanted);
+    return std::move(placement_);
+  }
+
+  std::vector<uint64_t> TakeRecutRuns() { return std::move(recut_runs_); }
+
+ private:
+  void PlanSlices(const RunView& view, const std::vector<uint64_t>& workers, std::string& reason) {
     reason = view.waits_for;
     if (view.next_backoff_unix_ms != 0 && (placement_.next_backoff_unix_ms == 0 ||
                                            view.next_backoff_unix_ms < placement_.next_backoff_unix_ms)) {
@@ -179,20 +199,17 @@ class Planner {
     }
   }
 
-  Placement Finish(const std::vector<RunView>& views) {
-    size_t wanted = 0;
-    for (const RunView& view : views) wanted += view.demand.workers;
-    const size_t workers = draft_.state().workers.size();
-    placement_.idle_reason =
-        views.empty() ? "no run needs a worker now"
-                      : absl::StrFormat("%d of %s needed: %s can use %d now", placement_.targets.size(),
-                                        Counted(workers, "worker"), Counted(views.size(), "run"), wanted);
-    return std::move(placement_);
+  std::string NoteShortGang(uint64_t run_id, uint32_t ranks_that_fit) {
+    const auto before = draft_.state().placement.short_gangs.find(run_id);
+    const int64_t now_ms = draft_.now().steady_ms;
+    const bool is_new = before == draft_.state().placement.short_gangs.end();
+    const int64_t since_ms = is_new ? now_ms : before->second.since_steady_ms;
+    placement_.short_gangs[run_id] = {since_ms, ranks_that_fit};
+    const int64_t left_ms = std::max<int64_t>(0, since_ms + draft_.options().gang_patience_ms - now_ms);
+    return absl::StrFormat("no step was taken, so in %.0f s it begins with %s unless another worker comes",
+                           static_cast<double>(left_ms) / 1000, Counted(ranks_that_fit, "rank"));
   }
 
-  std::vector<uint64_t> TakeRecutRuns() { return std::move(recut_runs_); }
-
- private:
   // A rank keeps its holder, then whom the last plan had for it; the others get the free ones from below.
   std::string PlanGang(const RunView& view, const std::vector<uint64_t>& workers) {
     std::map<uint32_t, uint64_t> worker_of_rank;
@@ -207,6 +224,7 @@ class Planner {
       if (!holds || !place(lease->record.first_layer(), worker_id)) left.push_back(worker_id);
     }
     std::vector<uint32_t> free = OpenRanks(view);
+    PlaceRankZero(view, worker_of_rank, left, free);
     std::erase_if(left, [&](uint64_t worker_id) {
       const auto planned = draft_.state().placement.targets.find(worker_id);
       const bool was_rank = planned != draft_.state().placement.targets.end() &&
@@ -232,6 +250,31 @@ class Planner {
                       Counted(ranks, "rank"));
     }
     return reason;
+  }
+
+  // Without rank 0 nobody else counts: a free worker takes it first, and where there is none an elastic gang
+  // gives one of its own ranks up for it.
+  void PlaceRankZero(const RunView& view, std::map<uint32_t, uint64_t>& worker_of_rank,
+                     std::vector<uint64_t>& left, std::vector<uint32_t>& free) {
+    if (free.empty() || free.front() != 0) return;
+    if (!left.empty()) {
+      const Target wanted = {view.demand.run_id, v1::STAGE_END_TO_END, 0, 0};
+      const auto planned = std::find_if(left.begin(), left.end(), [&](uint64_t worker_id) {
+        const auto target = draft_.state().placement.targets.find(worker_id);
+        return target != draft_.state().placement.targets.end() && target->second == wanted;
+      });
+      const auto chosen = planned != left.end() ? planned : left.begin();
+      worker_of_rank.emplace(0, *chosen);
+      left.erase(chosen);
+      free.erase(free.begin());
+    } else if (IsElastic(view.run->record.job()) && !worker_of_rank.empty()) {
+      const auto& [rank, worker_id] = *worker_of_rank.rbegin();
+      const Lease& lease = *draft_.state().LeaseOf(worker_id);
+      if (lease.yield) return;
+      AskYield(draft_, lease.record.token(), v1::END_CAUSE_RECUT, {rank},
+               absl::StrCat("rank 0, which alone publishes, has no worker: ", lease.record.worker_name(),
+                            " shall be it"));
+    }
   }
 
   // Ranks that nobody holds and that are not in back-off; before their number is fixed all that could be.

@@ -116,7 +116,9 @@ class HolderLoads {
   bool Add(const Gap& gap) {
     const CutCandidate* best = nullptr;
     for (const CutCandidate* holder : {gap.below, gap.above}) {
-      if (holder == nullptr || table_.bytes(gap.begin, gap.end) > holder->limits.memory_bytes) continue;
+      if (holder == nullptr) continue;
+      const CutWorker& limits = holder->limits;
+      if (table_.bytes(gap.begin, gap.end, limits.teacher_part) > limits.memory_bytes) continue;
       if (best == nullptr || SecondsWith(holder, gap) < SecondsWith(best, gap)) best = holder;
     }
     if (best == nullptr) return false;
@@ -186,8 +188,10 @@ std::optional<ChosenCut> ChooseCut(const RangeTable& table, const std::vector<Cu
   if (!has_holders) {
     const std::optional<RunCut>& cut = anew ? anew : kept;
     if (!cut) {
-      reason = absl::StrFormat("does not fit: a slice needs %.1f GiB",
-                               table.bytes(table.layers() - 1, table.layers()) / 1073741824.0);
+      reason = absl::StrFormat(
+          "does not fit: a slice needs %.1f GiB",
+          table.bytes(table.layers() - 1, table.layers(), workers.front().limits.teacher_part) /
+              1073741824.0);
       return std::nullopt;
     }
     reason = absl::StrFormat("first cut over %s: %.4g s", Counted(workers.size(), "worker"), cut->seconds);

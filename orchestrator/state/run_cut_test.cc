@@ -16,7 +16,7 @@ RangeTable TableOf(size_t layers) {
   RangeTable table(layers);
   for (size_t begin = 0; begin < layers; ++begin) {
     for (size_t end = begin + 1; end <= layers; ++end) {
-      table.Set(begin, end, 10.0 * static_cast<double>(end - begin) + static_cast<double>(end), 0);
+      table.Set(begin, end, 10.0 * static_cast<double>(end - begin) + static_cast<double>(end), 0, 0);
     }
   }
   return table;
@@ -118,7 +118,7 @@ TEST(ChooseCut, WaitsForTheLastOneToSettle) {
 
 TEST(ChooseCut, SaysWhatDoesNotFit) {
   RangeTable table(1);
-  table.Set(0, 1, 1, 3e9);
+  table.Set(0, 1, 1, 3e9, 3e9);
   std::string reason;
   EXPECT_FALSE(ChooseCut(table, {Idle(1)}, kRules, reason).has_value());
   EXPECT_EQ(reason, "does not fit: a slice needs 2.8 GiB");

@@ -32,6 +32,8 @@ v1::Figure MakeFigure(double value, const StageCosts& costs) {
   return figure;
 }
 
+const char* BasisText(v1::Basis basis) { return basis == v1::BASIS_MEASURED ? "measured" : "assumed"; }
+
 v1::Figure Assumed(double value) { return MakeFigure(value, StageCosts{}); }
 
 // A run that is not there: the job's, all to do.
@@ -76,8 +78,7 @@ class PlanMaker {
       CutCandidate& candidate = workers_.emplace_back();
       candidate.worker_id = worker_id;
       candidate.name = worker.name();
-      candidate.limits = {worker.speed_gflops(),
-                          static_cast<double>(worker.registration.capabilities().memory_bytes())};
+      candidate.limits = LimitsOf(worker);
     }
     std::stable_sort(workers_.begin(), workers_.end(),
                      [](const auto& a, const auto& b) { return a.limits.speed > b.limits.speed; });
@@ -101,9 +102,11 @@ class PlanMaker {
     used.resize(std::min(used.size(), UsefulWorkers(table)));
     const std::optional<RunCut> cut = CutAnew(table, used);
     if (!cut) {
-      Say(absl::StrFormat("does not fit: layer %d needs %.1f GiB on one worker, the largest offers %.1f GiB",
-                          layers_.back().layer, table.bytes(layers_.size() - 1, layers_.size()) / kGiB,
-                          LargestMemory() / kGiB));
+      Say(absl::StrFormat(
+          "does not fit: layer %d needs %.1f GiB on one worker, the largest offers %.1f GiB",
+          layers_.back().layer,
+          table.bytes(layers_.size() - 1, layers_.size(), LargestWorker().limits.teacher_part) / kGiB,
+          LargestWorker().limits.memory_bytes / kGiB));
     } else {
       for (const v1::Stage stage : kLayerStages) PlanStage(stage, *cut);
       seconds_ = cut->seconds;
@@ -117,10 +120,10 @@ class PlanMaker {
  private:
   void Say(std::string sentence) { reply_.add_reasons(std::move(sentence)); }
 
-  double LargestMemory() const {
-    double largest = 0;
-    for (const CutCandidate& worker : workers_) largest = std::max(largest, worker.limits.memory_bytes);
-    return largest;
+  const CutCandidate& LargestWorker() const {
+    return *std::max_element(workers_.begin(), workers_.end(), [](const auto& a, const auto& b) {
+      return a.limits.memory_bytes < b.limits.memory_bytes;
+    });
   }
 
   const CutCandidate& WorkerOf(uint64_t worker_id) const {
@@ -177,6 +180,12 @@ class PlanMaker {
                   size_t end, v1::PlannedStage& planned) {
     const uint32_t last_layer = layers_[end - 1].layer;
     double work = costs_.TeacherWork(stage, below, last_layer);
+    double bytes = SliceBytes(run_.record.job(), run_.record.shape(), last_layer, end - begin);
+    if (worker.limits.teacher_part < 1) {
+      bytes += worker.limits.teacher_part *
+                   TeacherBytes(run_.record.job(), run_.record.shape(), layers_.back().layer) -
+               TeacherBytes(run_.record.job(), run_.record.shape(), last_layer);
+    }
     uint64_t steps = 0;
     for (size_t i = begin; i < end; ++i) {
       work += costs_.TrainWork(stage, layers_[i].layer);
@@ -189,8 +198,7 @@ class PlanMaker {
     slice.set_layer_count(last_layer - layers_[begin].layer + 1);
     slice.set_worker_name(worker.name);
     *slice.mutable_seconds_per_step() = MakeFigure(work / worker.limits.speed, costs);
-    *slice.mutable_memory_bytes() =
-        Assumed(SliceBytes(record.job(), record.shape(), last_layer, end - begin));
+    *slice.mutable_memory_bytes() = Assumed(bytes);
     slice.set_input(costs_.InputOf(stage, below));
     const bool pulls = slice.input() == v1::INPUT_SOURCE_RELAY;
     *slice.mutable_hop_bytes_per_step() =
@@ -254,12 +262,15 @@ class PlanMaker {
     if (!below) return;
     const v1::Stage stage = layers_.front().stage;
     const bool pulls = costs_.InputOf(stage, below) == v1::INPUT_SOURCE_RELAY;
+    const StageCosts& costs = costs_.stages.at(stage);
     Say(absl::StrFormat(
-        "layers %d to %d %s their input: a step's hop of %.1f MB takes %.2g s, teacher blocks 0 to %d %.2g s",
+        "layers %d to %d %s their input: a step's hop of %.1f MB takes %.2g s (%s), teacher blocks 0 to %d "
+        "%.2g s "
+        "(%s)",
         layers_[range.begin].layer, layers_[range.end - 1].layer, pulls ? "pull" : "recompute",
         BoundaryBytesPerStep(run_.record.job(), run_.record.shape(), stage) / 1e6,
-        costs_.stages.at(stage).hop_work / worker.limits.speed, *below,
-        costs_.PrefixWork(stage, *below) / worker.limits.speed));
+        costs.hop_work / worker.limits.speed, BasisText(costs.hop_basis), *below,
+        costs_.PrefixWork(stage, *below) / worker.limits.speed, BasisText(costs.basis)));
   }
 
   // Ranks of END_TO_END: as many as the run has or asks for, else as fit.
@@ -278,16 +289,19 @@ class PlanMaker {
     const v1::RunRecord& record = run_.record;
     const v1::TaskRecord& task = run_.tasks.at(kEndToEnd);
     const uint64_t ranks = Ranks();
-    const double bytes = EndToEndBytes(record.job(), record.shape(), ranks);
+    const auto bytes_on = [&](const CutCandidate& worker) {
+      return EndToEndBytes(record.job(), record.shape(), ranks, worker.limits.teacher_part);
+    };
     std::vector<const CutCandidate*> fitting;
     for (const CutCandidate& worker : workers_) {
-      if (worker.limits.memory_bytes >= bytes && fitting.size() < ranks) fitting.push_back(&worker);
+      if (worker.limits.memory_bytes >= bytes_on(worker) && fitting.size() < ranks)
+        fitting.push_back(&worker);
     }
     if (fitting.empty()) {
       if (!workers_.empty()) {
         Say(absl::StrFormat(
             "does not fit: end_to_end needs %.1f GiB on one worker, the largest offers %.1f GiB",
-            bytes / kGiB, LargestMemory() / kGiB));
+            bytes_on(LargestWorker()) / kGiB, LargestWorker().limits.memory_bytes / kGiB));
       }
       return;
     }
@@ -311,7 +325,7 @@ class PlanMaker {
       slice.set_layer_count(record.shape().layers());
       slice.set_worker_name(rank->name);
       *slice.mutable_seconds_per_step() = MakeFigure(work / slowest, costs);
-      *slice.mutable_memory_bytes() = Assumed(bytes);
+      *slice.mutable_memory_bytes() = Assumed(bytes_on(*rank));
       *slice.mutable_hop_bytes_per_step() = Assumed(0);
       slice.set_teacher_passes(record.job().stages().has_end_to_end() ? 1.0 / static_cast<double>(ranks) : 0);
     }

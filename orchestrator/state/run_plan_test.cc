@@ -2,6 +2,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "orchestrator/state/costs.h"
 #include "orchestrator/state/testing_cluster.h"
 
 namespace retort::orchestrator {
@@ -74,9 +75,10 @@ TEST_F(RunPlan, SaysForEachBoundaryWhetherItIsPulledOrRecomputedAndWhy) {
   EXPECT_EQ(upper.input(), v1::INPUT_SOURCE_RELAY);
   EXPECT_EQ(upper.hop_bytes_per_step().value(), 512 * 256 * 4);
   EXPECT_DOUBLE_EQ(lower.teacher_passes() + upper.teacher_passes(), 1);
-  EXPECT_THAT(plan->reasons(),
-              Contains(HasSubstr("layers 3 to 5 pull their input: a step's hop of 0.5 MB takes 0.0035 s, "
-                                 "teacher blocks 0 to 2 ")));
+  EXPECT_THAT(
+      plan->reasons(),
+      Contains(HasSubstr("layers 3 to 5 pull their input: a step's hop of 0.5 MB takes 0.0035 s (assumed), "
+                         "teacher blocks 0 to 2 ")));
   EXPECT_THAT(plan->reasons(), Contains("2 slices run 1.00 teacher passes a step together; if all recomputed "
                                         "their input it would be 1.50"));
   cluster_.options.hop_seconds = 10;
@@ -91,6 +93,22 @@ TEST_F(RunPlan, SaysThatMoreWorkersThanLayersCannotBeBusy) {
       Contains(
           "more workers than converted layers times runs cannot be busy in stages 1 and 2: this run has 6 "
           "layers, 8 workers are registered"));
+}
+
+TEST_F(RunPlan, CountsOfASharedTeacherThePartThatIsTheWorkers) {
+  for (const char* name : {"a", "b"}) {
+    v1::RegisterRequest request = TestCluster::RegistrationOf(name);
+    request.mutable_capabilities()->set_host("one");
+    request.mutable_capabilities()->set_host_memory_bytes(uint64_t{32} << 30);  // 8 GiB of them are its
+    request.mutable_capabilities()->set_shared_weights("/weights");
+    cluster_.Do(DecideRegister(cluster_.now, cluster_.state, cluster_.options, request));
+  }
+  const auto plan = PlanOfJob(SixLayerJob());
+  const v1::PlannedSlice& lower = plan->stages(0).slices(0);
+  EXPECT_EQ(lower.layer_count(), 4u);
+  EXPECT_EQ(lower.memory_bytes().value(), SliceBytes(SixLayerJob(), ShapeOf(6), 3, 4) -
+                                              TeacherBytes(SixLayerJob(), ShapeOf(6), 3) +
+                                              0.25 * TeacherBytes(SixLayerJob(), ShapeOf(6), 5));
 }
 
 TEST_F(RunPlan, SaysWhatDoesNotFit) {
@@ -127,6 +145,28 @@ TEST_F(RunPlan, UsesWhatThisRunMeasuredAndThenWhatOneLikeItDid) {
   v1::JobSpec other = SixLayerJob("other");
   other.mutable_student()->set_state_size(128);
   EXPECT_EQ(PlanOfJob(other)->stages(0).slices(0).seconds_per_step().basis(), v1::BASIS_ASSUMED);
+}
+
+TEST_F(RunPlan, ChoosesByTheHopThatWasMeasuredOnceOneWas) {
+  cluster_.workers_serve = true;
+  for (const char* name : {"a", "b"}) cluster_.Register(name);
+  const uint64_t run_id = cluster_.SubmitPrepared(SixLayerJob(), "a");
+  v1::Slice a = cluster_.TakeSlice("a"), b = cluster_.TakeSlice("b");
+  const std::string upper = a.layers(0).layer() == 0 ? "b" : "a";
+  const v1::Slice& slice = upper == "a" ? a : b;
+  EXPECT_THAT(PlanOfRun(run_id)->reasons(), Contains(HasSubstr("0.5 MB takes 0.0045 s (assumed)")));
+  cluster_.received_bytes = uint64_t{10} * 512 * 256 * 4;  // of ten steps
+  cluster_.receive_seconds = 20;
+  cluster_.Heartbeat(upper, 10, /*train_seconds=*/0.2, /*teacher_seconds=*/0.05);
+  cluster_.Publish(upper, slice.token(), TestCluster::LayersOf(slice), 10);
+  const auto plan = PlanOfRun(run_id);
+  EXPECT_THAT(
+      plan->reasons(),
+      Contains("layers 3 to 5 recompute their input: a step's hop of 0.5 MB takes 2 s (measured), teacher "
+               "blocks 0 to 2 0.15 s (measured)"));
+  // By its bytes also in the stage that has not begun, and in a run like this one.
+  EXPECT_EQ(plan->stages(1).slices(1).input(), v1::INPUT_SOURCE_RECOMPUTE);
+  EXPECT_THAT(PlanOfJob(SixLayerJob("another"))->reasons(), Contains(HasSubstr("takes 2 s (measured)")));
 }
 
 TEST_F(RunPlan, NeedsAPreparedRunThatHasNotEnded) {

@@ -1,7 +1,9 @@
 #include "orchestrator/state/run_view.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
+#include <set>
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
@@ -41,23 +43,31 @@ uint64_t RanksAskedFor(const v1::RunRecord& run) {
   return std::max<uint64_t>(1, run.job().stages().end_to_end().world_size());
 }
 
-// Least memory with which a worker can do anything of what is left.
-double LeastBytes(const RunView& view) {
+// Least memory with which a worker for which `teacher_part` of the teacher's weights counts can do anything
+// of what is left.
+double LeastBytes(const RunView& view, double teacher_part) {
   const v1::RunRecord& run = view.run->record;
   if (view.stage == v1::STAGE_PREPARE) return 0;
-  if (view.stage == v1::STAGE_END_TO_END) return EndToEndBytes(run.job(), run.shape(), RanksAskedFor(run));
-  double least = view.table.bytes(0, 1);
-  for (size_t i = 1; i < view.layers.size(); ++i) least = std::min(least, view.table.bytes(i, i + 1));
+  if (view.stage == v1::STAGE_END_TO_END) {
+    return EndToEndBytes(run.job(), run.shape(), RanksAskedFor(run), teacher_part);
+  }
+  double least = view.table.bytes(0, 1, teacher_part);
+  for (size_t i = 1; i < view.layers.size(); ++i) {
+    least = std::min(least, view.table.bytes(i, i + 1, teacher_part));
+  }
   return least;
 }
 
 void FindEligible(const Draft& draft, RunView& view) {
   const bool trains = view.stage != v1::STAGE_PREPARE;
-  const double bytes = LeastBytes(view);
+  double least_bytes = std::numeric_limits<double>::infinity();
   size_t refused = 0, other_numerics = 0, too_small = 0, draining = 0;
   const InputRefusal* newest = nullptr;
   for (const auto& [id, registered] : draft.state().workers) {
     const Worker& worker = *draft.FindWorker(id);
+    const CutWorker limits = LimitsOf(worker);
+    const double bytes = LeastBytes(view, limits.teacher_part);
+    least_bytes = std::min(least_bytes, bytes);
     if (worker.draining) {
       ++draining;
     } else if (const InputRefusal* const refusal = FindRefusal(draft.now(), *view.run, id)) {
@@ -65,7 +75,7 @@ void FindEligible(const Draft& draft, RunView& view) {
       if (newest == nullptr || newest->until_steady_ms < refusal->until_steady_ms) newest = refusal;
     } else if (!MayOffer(draft.now(), *view.run, worker, trains)) {
       ++other_numerics;
-    } else if (static_cast<double>(worker.registration.capabilities().memory_bytes()) < bytes) {
+    } else if (limits.memory_bytes < bytes) {
       ++too_small;
     } else {
       view.demand.eligible.push_back(id);
@@ -80,7 +90,8 @@ void FindEligible(const Draft& draft, RunView& view) {
     view.waits_for = absl::StrFormat(
         "waits for a worker: of %d registered %d drain, %d lack its inputs, %d compute other bits, %d have "
         "less than the %.1f GiB that its smallest slice needs",
-        draft.state().workers.size(), draining, refused, other_numerics, too_small, bytes / 1073741824.0);
+        draft.state().workers.size(), draining, refused, other_numerics, too_small,
+        draft.state().workers.empty() ? 0 : least_bytes / 1073741824.0);
     if (newest != nullptr) {
       absl::StrAppendFormat(&view.waits_for,
                             "; worker %s said: %s; it is asked again %d s after that, or at once after "
@@ -91,31 +102,70 @@ void FindEligible(const Draft& draft, RunView& view) {
   }
 }
 
+// What the ranks of one host take of its memory together.
+class HostMemory {
+ public:
+  void Add(const v1::Capabilities& worker) {
+    const auto bytes = static_cast<double>(worker.memory_bytes());
+    if (worker.host_memory_bytes() == 0) {
+      free_bytes_ = std::max(free_bytes_, bytes);
+    } else {
+      free_bytes_ = std::min(free_bytes_ + bytes, static_cast<double>(worker.host_memory_bytes()));
+    }
+  }
+  // Whether it has room for a rank that needs so much, without the teacher's weights and with them. Those
+  // that are shared count for the first one.
+  bool Take(const v1::Capabilities& worker, double bytes, double own_bytes) {
+    const bool is_there = !worker.shared_weights().empty() && teachers_.contains(worker.shared_weights());
+    const double taken = is_there ? own_bytes : bytes;
+    if (free_bytes_ < taken) return false;
+    free_bytes_ -= taken;
+    teachers_.insert(worker.shared_weights());
+    return true;
+  }
+
+ private:
+  double free_bytes_ = 0;
+  std::set<std::string> teachers_;
+};
+
 // Those of `workers` that can be ranks of a gang of `ranks` at once: that reach each other, and as many on
 // one host as its memory holds. The run's own come first.
 std::vector<uint64_t> FittingTogether(const Draft& draft, const v1::RunRecord& run,
                                       std::vector<uint64_t> workers, uint64_t ranks) {
   if (ranks > 1) workers = ReachingEachOther(draft, workers, run.run_id());
-  const double bytes = EndToEndBytes(run.job(), run.shape(), ranks);
   std::stable_partition(workers.begin(), workers.end(), [&](uint64_t id) {
     const Lease* const lease = draft.state().LeaseOf(id);
     return lease != nullptr && lease->record.run_id() == run.run_id();
   });
-  std::map<std::string, double> free_bytes;
+  std::map<std::string, HostMemory> hosts;
   for (const uint64_t id : workers) {
     const v1::Capabilities& has = draft.FindWorker(id)->registration.capabilities();
-    double& free = free_bytes[has.host()];
-    free = std::max(free, static_cast<double>(has.memory_bytes()));
+    hosts[has.host()].Add(has);
   }
   std::erase_if(workers, [&](uint64_t id) {
     const v1::Capabilities& has = draft.FindWorker(id)->registration.capabilities();
-    if (has.host().empty()) return static_cast<double>(has.memory_bytes()) < bytes;
-    double& free = free_bytes.at(has.host());
-    if (free < bytes) return true;
-    free -= bytes;
-    return false;
+    const double bytes = EndToEndBytes(run.job(), run.shape(), ranks, TeacherPart(has));
+    if (static_cast<double>(has.memory_bytes()) < bytes) return true;
+    if (has.host().empty()) return false;
+    return !hosts.at(has.host())
+                .Take(has, EndToEndBytes(run.job(), run.shape(), ranks, /*teacher_part=*/1),
+                      EndToEndBytes(run.job(), run.shape(), ranks, /*teacher_part=*/0));
   });
   return workers;
+}
+
+// nullopt: it keeps its number, or has nobody to begin with.
+std::optional<uint32_t> FewerRanks(const Draft& draft, const Run& run, const std::vector<uint64_t>& workers) {
+  const std::vector<const v1::TaskRecord*> ranks = RanksOf(run);
+  const bool has_open = std::any_of(ranks.begin(), ranks.end(), [](const v1::TaskRecord* rank) {
+    return rank->state() == v1::TASK_STATE_PENDING;
+  });
+  if (!has_open || !MayFixRanksAnew(draft, run)) return std::nullopt;
+  const uint64_t fitting = RanksAmong(draft, run.record, workers);
+  const bool is_less = fitting < ranks.size();
+  if (!is_less || FittingTogether(draft, run.record, workers, fitting).size() < fitting) return std::nullopt;
+  return static_cast<uint32_t>(fitting);
 }
 
 // Whom END_TO_END can have as ranks; says with numbers why not more.
@@ -126,6 +176,7 @@ void FitRanks(const Draft& draft, RunView& view) {
   const bool is_auto = run.world_size() == 0 && run.job().stages().end_to_end().world_size() == 0;
   const uint64_t ranks = is_auto ? RanksAmong(draft, run, view.demand.eligible) : RanksAskedFor(run);
   if (is_auto && view.demand.workers > 0) view.demand.workers = ranks;
+  view.fewer_ranks = FewerRanks(draft, *view.run, view.demand.eligible);
   view.demand.eligible = FittingTogether(draft, run, std::move(view.demand.eligible), ranks);
   const uint64_t tried = is_auto ? std::min<uint64_t>(ranks + 1, sequences) : ranks;
   const std::string why_not = WhyNotReached(draft.state());
@@ -219,6 +270,11 @@ void DemandForLayers(const Draft& draft, RunView& view) {
 }
 
 }  // namespace
+
+CutWorker LimitsOf(const Worker& worker) {
+  const v1::Capabilities& has = worker.registration.capabilities();
+  return {worker.speed_gflops(), static_cast<double>(has.memory_bytes()), TeacherPart(has)};
+}
 
 uint64_t RanksAmong(const Draft& draft, const v1::RunRecord& run, const std::vector<uint64_t>& workers) {
   uint64_t ranks = std::max<uint64_t>(1, std::min<uint64_t>(workers.size(), EndToEndSequences(run.job())));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,13 +25,18 @@ struct RunView {
   int64_t next_backoff_unix_ms = 0;  // the first that ends; 0: none
   std::string eligibility;           // END_TO_END: how many workers could be a rank, with numbers
   std::string waits_for;             // why the demand cannot be met in full, or is 0; else empty
+  // END_TO_END: with how many ranks it could begin now, where they are fewer than the run has and it may
+  // still change that.
+  std::optional<uint32_t> fewer_ranks;
 };
 
 // The costs are passed in because speeds, which decide whom a run would like, are found from them first.
 RunView ViewRun(const Draft& draft, const Run& run, RunCosts costs);
 
-// How many of these workers can be ranks of END_TO_END together, by the memory of their hosts and the sequences
-// of a step; 1 at least.
+CutWorker LimitsOf(const Worker& worker);
+
+// How many of these workers can be ranks of END_TO_END together, by the memory of their hosts and the
+// sequences of a step; 1 at least.
 uint64_t RanksAmong(const Draft& draft, const v1::RunRecord& run, const std::vector<uint64_t>& workers);
 
 // Whether anything of it may be granted.

@@ -106,10 +106,17 @@ struct Target {
   friend bool operator==(const Target&, const Target&) = default;
 };
 
+// A run of fewer workers than END_TO_END's ranks, which it may still change.
+struct ShortGang {
+  int64_t since_steady_ms = 0;
+  uint32_t ranks_that_fit = 0;
+};
+
 struct Placement {
   std::map<uint64_t, Target> targets;          // by worker_id
   std::map<uint64_t, std::string> run_reason;  // by run_id: its cut, or what it waits for
   std::string idle_reason;                     // of the workers without a target
+  std::map<uint64_t, ShortGang> short_gangs;   // by run_id
   int64_t made_steady_ms = std::numeric_limits<int64_t>::min() / 2;
   int64_t next_backoff_unix_ms = 0;  // the plan changes when this back-off ends; 0: none
 };

@@ -185,6 +185,8 @@ class TestCluster {
       progress.set_token(lease->record.token());
       progress.set_phase(v1::SLICE_PHASE_TRAINING);
       progress.set_teacher_seconds_per_step(teacher_seconds);
+      progress.set_received_bytes(received_bytes);
+      progress.set_receive_seconds(receive_seconds);
       for (const uint32_t layer : HeldLayers(state.run(lease->record.run_id()), *lease)) {
         v1::LayerProgress& reported = *progress.add_layers();
         reported.set_layer(layer);
@@ -350,7 +352,9 @@ class TestCluster {
   std::vector<v1::EventRecord> events;
   uint64_t next_publish = 1;  // the store's
   bool check_progress = true;
-  bool workers_serve = false;  // those that register from now on
+  bool workers_serve = false;   // those that register from now on
+  uint64_t received_bytes = 0;  // that workers report
+  double receive_seconds = 0;
 
  private:
   uint64_t requests_ = 0;

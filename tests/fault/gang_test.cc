@@ -1,4 +1,5 @@
 // Stage 3 on two workers, disturbed: a rank killed, stopped or told to go, and the orchestrator restarted.
+#include <gmock/gmock.h>
 #include <poll.h>
 #include <signal.h>
 
@@ -67,6 +68,49 @@ TEST_F(GangFault, TheOrchestratorsRestartDoesNotDisturbTheSteps) {
   const Files files = Result();
   ExpectTheUndisturbedStudent(files, kGang);
   ExpectEveryStepOnce(files);
+}
+
+TEST_F(GangFault, AWorkerThatGoesBeforeItsGrantIsNotWaitedForForever) {
+  StartWorkers(cluster_, {"a", "b"});
+  const auto submit = [&](uint32_t world_size) {
+    v1::JobSpec job = kGang.Spec();
+    job.mutable_stages()->clear_matrix_orientation();
+    job.mutable_stages()->clear_hidden_state_alignment();
+    job.mutable_stages()->mutable_end_to_end()->set_world_size(world_size);
+    run_id_ = cluster_.Submit(job);
+    history_.emplace(cluster_.address(), run_id_);
+  };
+  submit(0);  // auto
+  ASSERT_TRUE(
+      Eventually(kDeadlineSeconds, [&] { return !history_->OfKind(v1::EVENT_KIND_LEASE_GRANTED).empty(); }));
+  const v1::Event prepares = history_->OfKind(v1::EVENT_KIND_LEASE_GRANTED)[0];
+  EXPECT_EQ(cluster_.EndWorker(prepares.worker_name() == "a" ? "b" : "a", SIGKILL).signal, SIGKILL);
+  const Files files = Result();
+  std::vector<std::string> ranks;
+  for (const v1::Event& event : history_->OfKind(v1::EVENT_KIND_NUMERICS_RESOLVED)) {
+    if (event.stage() == v1::STAGE_END_TO_END) ranks.push_back(event.text());
+  }
+  ASSERT_EQ(ranks.size(), 2u) << history_->Render();
+  EXPECT_THAT(ranks[0], testing::HasSubstr("end_to_end has 2 ranks, as many as fit"));
+  EXPECT_THAT(ranks[1], testing::HasSubstr("end_to_end has 1 rank instead of 2: it has taken no step"));
+  EXPECT_EQ(HolderOf(1), "") << history_->Render();
+  ExpectEveryStepOnce(files);
+  EXPECT_EQ(nlohmann::json::parse(files.at("result.json"))["stages"][0]["world_size"], 1);
+  submit(1);
+  EXPECT_TRUE(files.at("student/model.safetensors") == Result().at("student/model.safetensors"));
+}
+
+TEST_F(GangFault, AnElasticGangGoesOnWithItsSurvivorAsRankZero) {
+  Begin(kElastic, {"a", "b"});
+  const std::string victim = AwaitStageThree(0);
+  ASSERT_NE(victim, "");
+  const std::string survivor = victim == "a" ? "b" : "a";
+  EXPECT_EQ(cluster_.EndWorker(victim, SIGKILL).signal, SIGKILL);
+  const Files files = Result();
+  EXPECT_EQ(HolderOf(0), survivor) << history_->Render();
+  ExpectEveryStepOnce(files);
+  EXPECT_NE(cluster_.worker(survivor).err().find("goes on from step "), std::string::npos)
+      << cluster_.worker(survivor).err();
 }
 
 TEST_F(GangFault, AnElasticGangShrinksAndGrowsAndCountsEveryStepOnce) {

@@ -227,12 +227,17 @@ std::vector<uint32_t> ChainWork::DoomedLayers() const {
   return found->second.state.step == kDoomedStep ? std::vector<uint32_t>{layer} : std::vector<uint32_t>{};
 }
 
-StepReport ChainWork::Step(double seconds_per_layer) {
-  if (is_led()) return {};
+uint64_t ChainWork::next_step() const {
   uint64_t slowest = ~uint64_t{0};
   for (const auto& [number, layer] : layers_) {
     if (layer.state.step < layer.total_steps) slowest = std::min(slowest, layer.state.step);
   }
+  return slowest;
+}
+
+StepReport ChainWork::Step(double seconds_per_layer) {
+  if (is_led()) return {};
+  const uint64_t slowest = next_step();
   StepReport report;
   report.teacher_seconds = seconds_per_layer / 4;
   for (auto& [number, layer] : layers_) {

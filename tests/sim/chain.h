@@ -70,6 +70,9 @@ class ChainWork {
   void Drop(const std::vector<uint32_t>& layers);
   SavedLayer Result() const { return MakeResult(slice_.job(), layers_.at(0).state); }
   size_t layers() const { return layers_.size(); }
+  uint64_t next_step() const;  // of the slowest layer
+  uint32_t highest_layer() const { return layers_.rbegin()->first; }
+  bool is_of_layers() const { return slice_.stage() != v1::STAGE_END_TO_END; }
   // Whether this is a rank that trains only with the others of its run. Rank 0 takes the steps of all.
   bool is_in_gang() const { return slice_.gang().world_size() > 1; }
   // Whether another rank takes the steps.

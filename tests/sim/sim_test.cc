@@ -70,7 +70,10 @@ TEST(Simulation, HoldsWhatIsPromisedInEveryHistory) {
             << " runs succeeded, " << tally.failed << " failed, " << tally.cancelled << " cancelled; "
             << tally.starts << " starts, " << tally.publishes << " publishes, " << tally.expiries
             << " leases expired, " << tally.yields << " yields, " << tally.recuts << " of them re-cuts, "
-            << tally.stale_writes << " stale writes refused\n";
+            << tally.stale_writes << " stale writes refused; " << tally.fewer_ranks
+            << " runs got fewer ranks; steps of layers: " << tally.pulled << " pulled, " << tally.by_teacher
+            << " from a teacher alone, " << tally.recomputed_for_want
+            << " recomputed for want of an answer\n";
   // The histories reach what they are for.
   if (count < kSeeds) return;
   EXPECT_GT(tally.succeeded, count / 2);
@@ -78,6 +81,9 @@ TEST(Simulation, HoldsWhatIsPromisedInEveryHistory) {
   EXPECT_GT(tally.expiries, count / 3);
   EXPECT_GT(tally.recuts, count / 3);
   EXPECT_GT(tally.stale_writes, count / 40);
+  EXPECT_GT(tally.pulled, 10 * count);
+  EXPECT_GT(tally.by_teacher, count);
+  EXPECT_GT(tally.recomputed_for_want, count);
 }
 
 TEST(Simulation, IsTheSameHistoryAgain) {

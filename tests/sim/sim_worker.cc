@@ -42,6 +42,7 @@ void SimWorker::Start() {
   has.set_threads(2);
   has.set_memory_bytes(uint64_t{8} << 30);
   has.set_measured_gflops(10 / profile_.seconds_per_layer);
+  if (profile_.serves) registration.set_activation_address(absl::StrCat(name(), ":", ++incarnations_));
   process_ = std::make_shared<Process>(registration, world_.Draw(1, ~uint64_t{0} >> 1));
   process_->born_ms = world_.now_ms();
   stopped_until_ms_ = 0;
@@ -54,7 +55,8 @@ void SimWorker::Kill() {
   world_.Trace(name(), " is gone");
   process_ = nullptr;
   deferred_.clear();
-  world_.After(world_.DrawMs(200, 15'000), [this] { Start(); });
+  const bool is_long = world_.Chance(0.15);
+  world_.After(is_long ? world_.DrawMs(20'000, 90'000) : world_.DrawMs(200, 15'000), [this] { Start(); });
 }
 
 void SimWorker::Exit(const ProcessPtr& process) {
@@ -226,7 +228,10 @@ void SimWorker::SendHeartbeat(const ProcessPtr& process, const v1::HeartbeatRequ
                                                 respond);
       },
       [this, process](const absl::StatusOr<v1::HeartbeatReply>& reply) {
-        In(process, [this, process, reply] { process->agent.OnHeartbeatEnd(LocalMs(*process), reply); });
+        In(process, [this, process, reply] {
+          if (reply.ok() && reply->verdict().has_relay()) TakeRelayOrders(process, reply->verdict());
+          process->agent.OnHeartbeatEnd(LocalMs(*process), reply);
+        });
       });
 }
 
@@ -316,12 +321,88 @@ void SimWorker::JoinGang(const ProcessPtr& process) {
             process->generation = reply->generation();
             return TakeStep(process);
           }
-          EndWorkAfter(process, world_.DrawMs(500, 1'500), [] {
-            return WorkEnd{.status = absl::OkStatus(), .result = StepReport(), .failed_layers = {}};
-          });
+          EndWithoutStep(process, world_.DrawMs(500, 1'500));
         });
       });
 }
+
+void SimWorker::EndWithoutStep(const ProcessPtr& process, int64_t wait_ms) {
+  EndWorkAfter(process, wait_ms, [] {
+    return WorkEnd{.status = absl::OkStatus(), .result = StepReport(), .failed_layers = {}};
+  });
+}
+
+// ---- the relay
+
+void SimWorker::TakeRelayOrders(const ProcessPtr& process, const v1::LeaseVerdict& verdict) {
+  const v1::RelayOrders& orders = verdict.relay();
+  const Holding* const holding = process->agent.holding();
+  const bool is_of_slice =
+      holding != nullptr && holding->token() == verdict.token() && !holding->layers().empty();
+  if (orders.has_upstream() && is_of_slice) {
+    const bool is_own = orders.upstream().address() == process->registration.activation_address();
+    if (is_own || orders.upstream().boundary() > holding->layers().rbegin()->first) {
+      world_.Violation(name(), " is to pull boundary ", orders.upstream().boundary(), " from ",
+                       orders.upstream().address(), ", which is not below it");
+    }
+  }
+  process->relay.TakeOrders(verdict.token(), orders);
+}
+
+// nullptr: nobody answers under this address.
+const SimRelay* SimWorker::FindPeer(const v1::RelayUpstream& upstream) {
+  const auto found = peers_.find(upstream.worker_name());
+  if (found == peers_.end() || !found->second->is_up()) return nullptr;
+  const SimWorker& peer = *found->second;
+  const bool is_it = peer.process_->registration.activation_address() == upstream.address();
+  const bool hears =
+      world_.now_ms() >= peer.stopped_until_ms_ && !network_.IsLost(name()) && !network_.IsLost(peer.name());
+  return is_it && hears ? &peer.process_->relay : nullptr;
+}
+
+void SimWorker::TakeStepOfLayers(const ProcessPtr& process) {
+  process->relay.SetPlace(*process->chain);
+  if (!process->relay.MayTrain()) return EndWithoutStep(process, 1'000);
+  const std::optional<v1::RelayUpstream> upstream = process->relay.upstream();
+  if (!upstream) return TakeStep(process);
+  world_.After(network_.DelayMs(), [this, process, upstream, number = process->work_number] {
+    In(process, [this, process, upstream, number] {
+      if (number == process->work_number && process->is_working) Pull(process, *upstream);
+    });
+  });
+}
+
+void SimWorker::Pull(const ProcessPtr& process, const v1::RelayUpstream& upstream) {
+  constexpr int64_t kSilenceMs = 5'000;
+  const SimRelay* const peer = FindPeer(upstream);
+  const SimRelay::Answer answer =
+      peer == nullptr ? SimRelay::Answer::kNotLoaded : peer->AnswerTo(process->relay, upstream.boundary());
+  const int64_t hop_ms = world_.DrawMs(1, 300);
+  int64_t wait_ms = hop_ms;
+  switch (answer) {
+    case SimRelay::Answer::kComes:
+      process->has_lost_upstream = false;
+      return EndWithoutStep(process, world_.DrawMs(100, 1'000));
+    case SimRelay::Answer::kByTeacher:
+      wait_ms += world_.DrawMs(10, 500);
+      [[fallthrough]];
+    case SimRelay::Answer::kAtHand:
+      process->has_lost_upstream = false;
+      process->relay.CountHop(static_cast<double>(hop_ms) / 1'000);
+      ++(answer == SimRelay::Answer::kAtHand ? inputs_.pulled : inputs_.by_teacher);
+      break;
+    case SimRelay::Answer::kNotLoaded:
+      ++inputs_.recomputed_for_want;
+      wait_ms = std::exchange(process->has_lost_upstream, true) ? 0 : kSilenceMs;
+  }
+  world_.After(wait_ms, [this, process, number = process->work_number] {
+    In(process, [this, process, number] {
+      if (number == process->work_number && process->is_working) TakeStep(process);
+    });
+  });
+}
+
+// ---- steps
 
 void SimWorker::TakeStep(const ProcessPtr& process) {
   const auto failed = [](const absl::Status& status) {
@@ -338,7 +419,9 @@ void SimWorker::TakeStep(const ProcessPtr& process) {
                      .result = {},
                      .failed_layers = layers};
     }
-    return WorkEnd{.status = fault, .result = process->chain->Step(seconds), .failed_layers = {}};
+    StepReport report = process->chain->Step(seconds);
+    process->relay.Report(report);
+    return WorkEnd{.status = fault, .result = report, .failed_layers = {}};
   });
 }
 
@@ -362,6 +445,8 @@ void SimWorker::Begin(const ProcessPtr& process, const Work& work) {
     oracle_.OnStepBegins(name(), token());
     if (process->chain->is_in_gang()) {
       JoinGang(process);
+    } else if (process->chain->is_of_layers()) {
+      TakeStepOfLayers(process);
     } else {
       TakeStep(process);
     }
@@ -382,6 +467,7 @@ void SimWorker::Begin(const ProcessPtr& process, const Work& work) {
   } else {
     EndWorkAfter(process, 0, [process] {
       process->chain.reset();
+      process->relay.EndSlice();
       return WorkEnd();
     });
   }
@@ -399,7 +485,8 @@ void SimWorker::Load(const ProcessPtr& process, const v1::Slice& slice) {
     if (!slice.layers(0).has_checkpoint()) loading->to_fetch.emplace_back(reference, "student/");
   }
   const uint64_t number = process->work_number;
-  world_.After(world_.DrawMs(100, 2'000), [this, process, number, loading] {
+  const int64_t measures_ms = slice.stage() == v1::STAGE_END_TO_END ? world_.DrawMs(0, 20'000) : 0;
+  world_.After(measures_ms + world_.DrawMs(100, 2'000), [this, process, number, loading] {
     In(process, [this, process, number, loading] { FetchNext(process, number, loading); });
   });
 }
@@ -455,6 +542,8 @@ void SimWorker::EndLoad(const ProcessPtr& process, uint64_t work_number, const a
     absl::StatusOr<ChainWork> chain = ChainWork::Load(loading.slice, loading.fetched);
     end = chain.status();
     if (chain.ok()) process->chain = *std::move(chain);
+    if (chain.ok() && loading.slice.stage() == v1::STAGE_END_TO_END) process->relay.Clear();
+    if (chain.ok() && loading.slice.stage() != v1::STAGE_END_TO_END) process->relay.BeginSlice(loading.slice);
   } else if (absl::IsDataLoss(end) || absl::IsInvalidArgument(end)) {
     world_.Violation(name(), " cannot load: ", end.ToString());
   }

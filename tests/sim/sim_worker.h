@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,7 @@
 #include "tests/sim/network.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/sim_orchestrator.h"
+#include "tests/sim/sim_relay.h"
 #include "tests/sim/world.h"
 #include "worker/agent/agent.h"
 
@@ -36,13 +38,18 @@ class SimWorker {
     double clock_rate = 1;
     uint32_t teacher_layers = 6;
     int64_t chunk_ms = 10;  // what a chunk takes on its link, at most
+    bool serves = false;    // activations
   };
+  // By name; of the workers that may pull from each other.
+  using Peers = std::map<std::string, SimWorker*>;
 
-  SimWorker(World& world, Network& network, SimOrchestrator& orchestrator, Oracle& oracle, Profile profile)
+  SimWorker(World& world, Network& network, SimOrchestrator& orchestrator, Oracle& oracle, const Peers& peers,
+            Profile profile)
       : world_(world),
         network_(network),
         orchestrator_(orchestrator),
         oracle_(oracle),
+        peers_(peers),
         profile_(std::move(profile)) {}
   SimWorker(const SimWorker&) = delete;
   SimWorker& operator=(const SimWorker&) = delete;
@@ -58,6 +65,12 @@ class SimWorker {
   void SetFaults(const WorkerFaults& faults) { faults_ = faults; }
   uint64_t token() const;
 
+  // Steps of stages 1 and 2 by where their input came from, over all incarnations.
+  struct Inputs {
+    uint64_t pulled = 0, by_teacher = 0, recomputed_for_want = 0;  // the last: though it was to be pulled
+  };
+  const Inputs& inputs() const { return inputs_; }
+
  private:
   // One incarnation.
   struct Process {
@@ -68,7 +81,9 @@ class SimWorker {
     int64_t born_ms = 0;
     std::shared_ptr<PendingCall> call;
     std::optional<ChainWork> chain;
-    uint64_t generation = 0;  // of a gang, that it was last in
+    SimRelay relay;
+    bool has_lost_upstream = false;  // since its last answer
+    uint64_t generation = 0;         // of a gang, that it was last in
     // The piece of work under way.
     uint64_t work_number = 0;
     bool is_working = false;
@@ -102,6 +117,11 @@ class SimWorker {
 
   void Begin(const ProcessPtr& process, const Work& work);
   void JoinGang(const ProcessPtr& process);
+  void TakeStepOfLayers(const ProcessPtr& process);
+  void Pull(const ProcessPtr& process, const v1::RelayUpstream& upstream);
+  void TakeRelayOrders(const ProcessPtr& process, const v1::LeaseVerdict& verdict);
+  const SimRelay* FindPeer(const v1::RelayUpstream& upstream);
+  void EndWithoutStep(const ProcessPtr& process, int64_t wait_ms);
   void TakeStep(const ProcessPtr& process);
   void EndWorkAfter(const ProcessPtr& process, int64_t wait_ms, std::function<WorkEnd()> end);
   void Load(const ProcessPtr& process, const v1::Slice& slice);
@@ -114,11 +134,14 @@ class SimWorker {
   Network& network_;
   SimOrchestrator& orchestrator_;
   Oracle& oracle_;
+  const Peers& peers_;
   Profile profile_;
   WorkerFaults faults_;
   ProcessPtr process_;
   int64_t stopped_until_ms_ = 0;
   uint64_t stops_ = 0;
+  uint64_t incarnations_ = 0;
+  Inputs inputs_;
   std::vector<std::pair<ProcessPtr, std::function<void()>>> deferred_;
 };
 

@@ -65,6 +65,10 @@ void Tally::Add(const Tally& other) {
   yields += other.yields;
   expiries += other.expiries;
   publishes += other.publishes;
+  fewer_ranks += other.fewer_ranks;
+  pulled += other.pulled;
+  by_teacher += other.by_teacher;
+  recomputed_for_want += other.recomputed_for_want;
   virtual_ms += other.virtual_ms;
 }
 
@@ -78,6 +82,7 @@ orchestrator::Options Simulation::DrawOptions(World& world) {
   options.recut_min_gain = 0.02;
   options.recut_interval_ms = 5'000;
   options.rebalance_interval_ms = 5'000;
+  if (world.Chance(0.6)) options.relay = orchestrator::RelayPolicy::kAlways;
   return options;
 }
 
@@ -115,6 +120,7 @@ void Simulation::AddWorkers() {
   const WorkerFaults faults = {.machine = world_.Chance(0.3) ? 0.02 : 0,
                                .wrong_input = world_.Chance(0.2) ? 0.05 : 0,
                                .late_write = world_.Chance(0.4) ? 0.05 : 0};
+  const bool all_serve = world_.Chance(0.8);
   chunk_ms_ = world_.Chance(0.4) ? world_.DrawMs(50, 5'000) : 10;
   for (uint64_t i = 0; i < count; ++i) {
     SimWorker::Profile profile;
@@ -124,7 +130,10 @@ void Simulation::AddWorkers() {
     profile.clock_rate = 0.996 + 0.008 * world_.DrawUnit();
     profile.teacher_layers = teacher_layers_;
     profile.chunk_ms = chunk_ms_;
-    workers_.push_back(std::make_unique<SimWorker>(world_, network_, orchestrator_, oracle_, profile));
+    profile.serves = all_serve;
+    workers_.push_back(
+        std::make_unique<SimWorker>(world_, network_, orchestrator_, oracle_, peers_, profile));
+    peers_[profile.name] = workers_.back().get();
     workers_.back()->SetFaults(faults);
     SimWorker* const worker = workers_.back().get();
     world_.At(world_.DrawMs(0, world_.Chance(0.3) ? 30'000 : 2'000), [worker] { worker->Start(); });
@@ -300,6 +309,11 @@ void Simulation::CheckEnd() {
     }
   }
   CountEvents();
+  for (const auto& worker : workers_) {
+    tally_.pulled += worker->inputs().pulled;
+    tally_.by_teacher += worker->inputs().by_teacher;
+    tally_.recomputed_for_want += worker->inputs().recomputed_for_want;
+  }
   orchestrator_.VerifyStored();
 }
 
@@ -309,6 +323,8 @@ void Simulation::CountEvents() {
     tally_.publishes += event.kind() == v1::EVENT_KIND_CHECKPOINT_PUBLISHED;
     tally_.yields += event.kind() == v1::EVENT_KIND_LEASE_YIELD_ASKED;
     tally_.recuts += event.kind() == v1::EVENT_KIND_LEASE_YIELD_ASKED && event.cause() == v1::END_CAUSE_RECUT;
+    tally_.fewer_ranks += event.kind() == v1::EVENT_KIND_NUMERICS_RESOLVED &&
+                          event.text().find("instead of") != std::string::npos;
     tally_.expiries +=
         event.kind() == v1::EVENT_KIND_LEASE_ENDED && event.text().find("expired") != std::string::npos;
   }

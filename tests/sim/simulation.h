@@ -21,6 +21,8 @@ struct Tally {
   uint64_t succeeded = 0, failed = 0, cancelled = 0;
   uint64_t starts = 0;  // of orchestrators
   uint64_t stale_writes = 0, recuts = 0, yields = 0, expiries = 0, publishes = 0;
+  uint64_t fewer_ranks = 0;                                      // runs that began stage 3 with them
+  uint64_t pulled = 0, by_teacher = 0, recomputed_for_want = 0;  // SimWorker::Inputs
   int64_t virtual_ms = 0;
 
   void Add(const Tally& other);
@@ -68,6 +70,7 @@ class Simulation {
   Oracle oracle_;
   SimOrchestrator orchestrator_;
   std::vector<std::unique_ptr<SimWorker>> workers_;
+  SimWorker::Peers peers_;
   Faults faults_;
   int64_t chunk_ms_ = 10;  // of a link, for a chunk
   int64_t faults_end_ms_ = 0;

@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "core/base/check.h"
-#include "model/ops/adamw.h"
 
 namespace retort {
 namespace {
@@ -33,18 +32,16 @@ void AdamW::Step(double lr) {
   ++steps_;
   for (Group& group : groups_) {
     if (group.values.empty()) continue;
-    std::vector<at::Tensor> gradients;
+    std::vector<at::Tensor> gradients;  // contiguous: LibTorch's reads them as if they were
     for (const at::Tensor& value : group.values) {
       RETORT_CHECK(value.grad().defined()) << "a trainable without a gradient reached the optimiser";
-      gradients.push_back(value.grad());
+      gradients.push_back(value.grad().contiguous());
     }
-    FusedAdamW({group.values, gradients, group.first_moments, group.second_moments},
-               {.lr = lr,
-                .beta1 = kBeta1,
-                .beta2 = kBeta2,
-                .weight_decay = group.weight_decay,
-                .eps = kEps,
-                .step = steps_});
+    const std::vector<at::Tensor> steps(group.values.size(),
+                                        at::full({}, static_cast<double>(steps_), at::kFloat));
+    at::_fused_adamw_(group.values, gradients, group.first_moments, group.second_moments,
+                      /*max_exp_avg_sqs=*/{}, steps, lr, kBeta1, kBeta2, group.weight_decay, kEps,
+                      /*amsgrad=*/false, /*maximize=*/false);
   }
   ClearGradients();
 }

@@ -66,6 +66,15 @@ TEST(AdamW, DecaysOnlyWhatDecays) {
   EXPECT_EQ(ValueAt(norm, 0), 4.0);
 }
 
+TEST(AdamW, TakesTheGradientOfATransposedProduct) {
+  const Trainable matrix = {"matrix", at::zeros({2, 2}).requires_grad_(true), true};
+  AdamW optimizer({matrix});
+  matrix.value.mutable_grad() = at::tensor({1.0f, -1.0f, 1.0f, 1.0f}).view({2, 2}).t();
+  optimizer.Step(kLr);
+  const at::Tensor signs = matrix.value.detach().sign();
+  EXPECT_TRUE(signs.equal(at::tensor({-1.0f, -1.0f, 1.0f, -1.0f}).view({2, 2}))) << signs;
+}
+
 TEST(AdamW, ClipsTheJointNormAndReturnsTheOneBefore) {
   const Trainable a = MakeTrainable("a", {0.0f, 0.0f}, true), b = MakeTrainable("b", {0.0f}, false);
   AdamW optimizer({a, b});

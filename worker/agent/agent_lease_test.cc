@@ -91,6 +91,8 @@ TEST_F(AgentTest, ReportsStepsLossesAndMeanTimes) {
   EXPECT_DOUBLE_EQ(progress.layers(1).loss(), 1.0 / 22);
   EXPECT_DOUBLE_EQ(progress.layers(1).train_seconds_per_step(), 0.5);
   EXPECT_DOUBLE_EQ(progress.teacher_seconds_per_step(), 0.25);
+  EXPECT_EQ(progress.received_bytes(), 4096u);
+  EXPECT_EQ(progress.receive_seconds(), 0.125);
   progress = Renew().progress();  // no step since
   EXPECT_DOUBLE_EQ(progress.layers(1).train_seconds_per_step(), 0.5);
 }

@@ -148,6 +148,8 @@ void Holding::OnStep(int64_t now_ms, const StepReport& report) {
   if (report.layers.empty()) return;
   teacher_seconds_ += report.teacher_seconds;
   ++teacher_steps_;
+  received_bytes_ = report.received_bytes;
+  receive_seconds_ = report.receive_seconds;
   if (HasIntervalPassed(now_ms)) is_interval_due_ = true;
 }
 
@@ -291,6 +293,8 @@ void Holding::Report(v1::SliceProgress& progress) {
   }
   progress.set_teacher_seconds_per_step(
       TakeMean(teacher_seconds_, teacher_steps_, teacher_seconds_per_step_));
+  progress.set_received_bytes(received_bytes_);
+  progress.set_receive_seconds(receive_seconds_);
 }
 
 }  // namespace retort

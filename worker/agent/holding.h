@@ -119,6 +119,8 @@ class Holding {
   double teacher_seconds_per_step_ = 0;
   double teacher_seconds_ = 0;
   uint64_t teacher_steps_ = 0;
+  uint64_t received_bytes_ = 0;
+  double receive_seconds_ = 0;
 };
 
 }  // namespace retort

@@ -183,6 +183,8 @@ class AgentTest : public testing::Test {
     }
     StepReport report;
     report.teacher_seconds = 0.25;
+    report.received_bytes = 4096;
+    report.receive_seconds = 0.125;
     for (auto& [layer, step] : steps) {
       if (step != slowest || step == totals[layer]) continue;
       ++step;

@@ -35,7 +35,7 @@ absl::Status CheckBatch(const ServedRun& run, const v1::BatchRef& batch) {
   return absl::OkStatus();
 }
 
-// Says that the answer is being worked on: at once, then when it is time to.
+// Says that the answer is being worked on: at once, then when it is time to, and when it is there.
 class Waiting {
  public:
   Waiting(const v1::PullRequest& request, grpc::ServerWriter<v1::PullReply>& writer) : writer_(writer) {
@@ -49,11 +49,14 @@ class Waiting {
     said_ms_ = RelayNowMs();
     return writer_.Write(reply_);
   }
+  bool SayAtHand() { return said_ms_ == kNever || writer_.Write(reply_); }
 
  private:
+  static constexpr int64_t kNever = -kSayWaitingMs;
+
   grpc::ServerWriter<v1::PullReply>& writer_;
   v1::PullReply reply_;
-  int64_t said_ms_ = -kSayWaitingMs;
+  int64_t said_ms_ = kNever;
 };
 
 }  // namespace
@@ -98,6 +101,7 @@ absl::Status ActivationServer::Answer(const grpc::ServerContext& context, const 
         return absl::FailedPreconditionError(
             absl::StrCat("not loaded here, or from other inputs: ", BatchText(request.batch())));
       case RelayState::Finding::kAtHand:
+        if (!waiting.SayAtHand()) return absl::CancelledError("nobody reads the answer");
         return Send(request, found.hidden_BTE, writer);
       case RelayState::Finding::kTeacher:
         return AnswerByTeacher(context, request, found.run, writer);
@@ -117,9 +121,9 @@ absl::Status ActivationServer::AnswerByTeacher(const grpc::ServerContext& contex
   const std::shared_ptr<TeacherService::Wish> wish = teacher_.Ask(run, request.batch(), request.token());
   while (!IsOver(context)) {
     const std::optional<absl::StatusOr<at::Tensor>> answer = teacher_.Await(*wish, kPollMs);
-    if (answer && answer->ok()) return Send(request, **answer, writer);
-    if (answer) return answer->status();
-    if (!waiting.Say()) break;
+    if (answer && !answer->ok()) return answer->status();
+    if (answer ? !waiting.SayAtHand() : !waiting.Say()) break;
+    if (answer) return Send(request, **answer, writer);
   }
   teacher_.GiveUp(*wish);
   return absl::UnavailableError("this worker ends, or the call was broken off");

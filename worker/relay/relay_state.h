@@ -59,6 +59,7 @@ struct RelayCounts {
   std::atomic<uint64_t> served_blocks = 0;         // the same for others, apart from training
   std::atomic<uint64_t> received = 0;              // micro-batches
   std::atomic<uint64_t> received_bytes = 0;        // of them
+  std::atomic<uint64_t> receive_nanoseconds = 0;   // from when each was at hand above
   std::atomic<uint64_t> recomputed = 0;            // micro-batches for which no upstream answered
   std::atomic<uint64_t> sent = 0, sent_bytes = 0;  // micro-batches
 

@@ -220,6 +220,28 @@ TEST_F(RelayTest, AChainOfThreeRunsEachTeacherBlockOnceAndMakesTheSameBytes) {
   EXPECT_EQ(b.counts().sent_bytes, passes * kBoundaryBytes);
 }
 
+TEST_F(RelayTest, TheTimeOfAHopBeginsWhenTheUpstreamHasTheBatch) {
+  RelayWorker a(log_), b(log_);
+  a.Load(SliceOf(kStage1, {0}, std::nullopt, 0), run_.kept);
+  b.Load(SliceOf(kStage1, {2}, a.AsUpstream(0), std::nullopt), run_.kept);
+  constexpr double kHeldSeconds = 0.5;
+  const double begin_seconds = MonotonicSeconds();
+  absl::StatusOr<StepReport> report;
+  std::thread above([&] {
+    do {
+      report = b.work().Step(WorkshopRun::kNever);
+    } while (report.ok() && report->layers.empty());
+  });
+  EXPECT_TRUE(Eventually(30, [&] { return MonotonicSeconds() - begin_seconds > kHeldSeconds; }));
+  const double asked_seconds = MonotonicSeconds();
+  a.Step(1);
+  above.join();
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->received_bytes, kMicroBatches * kBoundaryBytes);
+  EXPECT_GT(report->receive_seconds, 0);
+  EXPECT_LE(report->receive_seconds, MonotonicSeconds() - asked_seconds);
+}
+
 TEST_F(RelayTest, SlicesThatRecomputeRunTheTeacherFromTheEmbeddingUpEach) {
   RelayWorker a(log_), b(log_), c(log_);
   a.Load(SliceOf(kStage1, {0}, std::nullopt, std::nullopt), run_.kept);

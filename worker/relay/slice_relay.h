@@ -31,6 +31,12 @@ class SliceRelay {
   // After Slice::Step, also one that failed: how many teacher blocks it ran, and which batch comes next.
   void EndStep(int64_t teacher_blocks, int64_t next_step);
 
+  // Of what came from below since the load, for the slice or for those above that asked.
+  uint64_t received_bytes() const { return relay_.state().counts().received_bytes - received_bytes_before_; }
+  double receive_seconds() const {
+    return 1e-9 * static_cast<double>(relay_.state().counts().receive_nanoseconds - nanoseconds_before_);
+  }
+
  private:
   absl::StatusOr<Boundary> Input(int64_t step, int64_t pass, const std::atomic<bool>& stop);
 
@@ -38,6 +44,7 @@ class SliceRelay {
   const std::shared_ptr<const ServedRun> run_;
   const StagePlan& plan_;
   RelayedSlice slice_;
+  const uint64_t received_bytes_before_, nanoseconds_before_;
   int64_t lowest_ = 0, highest_ = 0;
   std::unique_ptr<Prefetcher> prefetcher_;  // nullptr: it recomputes
 };

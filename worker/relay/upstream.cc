@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
+#include "core/base/clock.h"
 #include "core/rpc/channel.h"
 #include "core/rpc/status.h"
 #include "grpcpp/client_context.h"
@@ -45,6 +46,7 @@ class PullCall {
       const std::optional<bool> ok = Await();
       if (!ok) return Event::kNothing;
       const bool was_begun = std::exchange(is_begun_, true);
+      if (!was_begun) begun_seconds_ = MonotonicSeconds();
       is_reading_ = false;
       if (!*ok) return Event::kEnd;
       if (was_begun) {
@@ -57,6 +59,9 @@ class PullCall {
     is_reading_ = true;
     return Event::kNothing;
   }
+
+  // By the clock: when it began, so that a connection being made is no part of it. 0: not yet.
+  double begun_seconds() const { return begun_seconds_; }
 
   // After kEnd.
   absl::Status Finish() {
@@ -85,6 +90,7 @@ class PullCall {
   std::unique_ptr<grpc::ClientAsyncReader<v1::PullReply>> reader_;
   v1::PullReply message_;
   bool is_begun_ = false, is_reading_ = false, is_over_ = false;
+  double begun_seconds_ = 0;
 };
 
 }  // namespace
@@ -128,6 +134,7 @@ absl::StatusOr<Boundary> Upstream::Pull(const ServedRun& run, v1::Stage stage, i
                             {plan->micro_batch, plan->seq_len, run.teacher.config.hidden_size});
   PullCall call(*stub, request);
   int64_t heard_ms = RelayNowMs();
+  double waited_until_seconds = 0;
   v1::PullReply reply;
   while (true) {
     if (!go_on()) return absl::CancelledError("no longer wanted");
@@ -135,6 +142,7 @@ absl::StatusOr<Boundary> Upstream::Pull(const ServedRun& run, v1::Stage stage, i
     if (event == PullCall::Event::kMessage) {
       if (const absl::Status status = assembly.Add(reply); !status.ok()) return status;
       heard_ms = RelayNowMs();
+      if (reply.has_waiting()) waited_until_seconds = MonotonicSeconds();
       on_heard();
     } else if (event == PullCall::Event::kEnd) {
       break;
@@ -147,6 +155,8 @@ absl::StatusOr<Boundary> Upstream::Pull(const ServedRun& run, v1::Stage stage, i
   if (const absl::Status status = call.Finish(); !status.ok()) return status;
   absl::StatusOr<at::Tensor> hidden_BTE = assembly.Finish();
   if (!hidden_BTE.ok()) return hidden_BTE.status();
+  const double hop_seconds = MonotonicSeconds() - std::max(call.begun_seconds(), waited_until_seconds);
+  state_.counts().receive_nanoseconds += static_cast<uint64_t>(1e9 * hop_seconds);
   state_.counts().received += 1;
   state_.counts().received_bytes += hidden_BTE->nbytes();
   return Boundary{batch.boundary(), *std::move(hidden_BTE)};

@@ -1,6 +1,7 @@
 #include "worker/run/end_to_end_work.h"
 
 #include <numeric>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -40,9 +41,10 @@ std::vector<int64_t> Converted(const ModelConfig& config) {
 }  // namespace
 
 EndToEndWork::EndToEndWork(const v1::Slice& slice, const RunMaterial& material, LanguageModel teacher,
-                           GangCalls& gang, Log& log)
+                           GangCalls& gang, std::optional<LeftRank>& left, Log& log)
     : assignment_(slice),
       rank_(slice.layers(0).layer()),
+      left_(left),
       log_(log),
       inputs_(material.inputs()),
       teacher_(std::move(teacher)),
@@ -61,11 +63,14 @@ EndToEndWork::EndToEndWork(const v1::Slice& slice, const RunMaterial& material, 
 
 absl::StatusOr<std::unique_ptr<EndToEndWork>> EndToEndWork::Load(
     const v1::Slice& slice, const RunMaterial& material, LanguageModel teacher, CheckpointSource& source,
-    GangCalls& gang, Log& log, const std::atomic<bool>& stop, const std::function<void()>& on_measuring) {
-  std::unique_ptr<EndToEndWork> work(new EndToEndWork(slice, material, std::move(teacher), gang, log));
+    GangCalls& gang, std::optional<LeftRank>& left, Log& log, const std::atomic<bool>& stop,
+    const std::function<void()>& on_measuring) {
+  const std::optional<LeftRank> found = std::exchange(left, std::nullopt);
+  std::unique_ptr<EndToEndWork> work(new EndToEndWork(slice, material, std::move(teacher), gang, left, log));
   RETURN_IF_ERROR(work->CheckHandover());
   if (work->rank_ != 0) {
     RETURN_IF_ERROR(work->AssembleToTrain(source, stop));
+    work->TakeLeft(found);
     return work;
   }
   ASSIGN_OR_RETURN(work->evaluation_, Evaluation::Open(slice.job(), work->inputs_, work->teacher_.config));
@@ -73,7 +78,21 @@ absl::StatusOr<std::unique_ptr<EndToEndWork>> EndToEndWork::Load(
   RETURN_IF_ERROR(work->evaluation_->ContinuePrompts(work->teacher_, log, work->context(), stop));
   RETURN_IF_ERROR(slice.layers(0).has_checkpoint() ? work->Resume(source, stop)
                                                    : work->Assemble(source, stop));
+  work->TakeLeft(found);
   return work;
+}
+
+void EndToEndWork::TakeLeft(const std::optional<LeftRank>& left) {
+  const bool fits = left && left->run_id == assignment_.run_id() &&
+                    left->identity_sha256 == assignment_.identity_sha256() && training_ != nullptr;
+  if (!fits || left->state.history.steps() <= history_.steps()) return;
+  log_.Info(absl::StrCat("goes on from step ", left->state.history.steps(),
+                         ", to which this worker had come as a "
+                         "rank before; the last checkpoint is of step ",
+                         history_.steps()),
+            context());
+  TakeState(left->state, training_->optimizer(), history_);
+  is_unreported_ = true;
 }
 
 LogContext EndToEndWork::context() const {
@@ -244,6 +263,7 @@ StepReport EndToEndWork::ReportHere(double seconds) const {
 absl::StatusOr<StepReport> EndToEndWork::Step(const std::atomic<bool>& stop) {
   UseComputeThreads();
   RETORT_CHECK(training_ != nullptr);
+  if (std::exchange(is_unreported_, false)) return ReportHere(0);
   const uint64_t total = assignment_.layers(0).total_steps();
   if (gang_) {
     // At the last step a rank above 0 waits for a generation that would need its state.
@@ -288,6 +308,10 @@ std::vector<SavedLayer> EndToEndWork::Copy(const std::vector<uint32_t>&) {
 }
 
 void EndToEndWork::Drop(const std::vector<uint32_t>&) {
+  const bool others_lack_it = rank_ != 0 && assignment_.gang().elastic() && history_.steps() > 0;
+  if (training_ != nullptr && others_lack_it) {
+    left_ = {assignment_.run_id(), assignment_.identity_sha256(), StateOf(training_->optimizer(), history_)};
+  }
   training_.reset();
   gang_.reset();
 }
@@ -345,7 +369,7 @@ absl::StatusOr<SavedLayer> EndToEndWork::MakeResult(const std::atomic<bool>& sto
       stages.push_back({.plan = *plan_,
                         .histories = {{0, history_}},
                         .student = measured,
-                        .world_size = std::max<uint32_t>(1, assignment_.gang().world_size())});
+                        .world_size = gang_ ? gang_->world_size() : 1});
     }
     SavedLayer result;
     result.step = history_.steps();

@@ -15,6 +15,7 @@
 #include "worker/agent/slice_work.h"
 #include "worker/run/evaluation.h"
 #include "worker/run/gang_membership.h"
+#include "worker/run/rank_state.h"
 #include "worker/run/run_material.h"
 #include "worker/run/run_result.h"
 #include "worker/run/saved_tensors.h"
@@ -26,11 +27,15 @@ namespace retort {
 class EndToEndWork : public SliceWork {
  public:
   // `teacher` is whole. Tells `on_measuring` before it measures; nothing is measured that the slice's
-  // checkpoint holds. INVALID_ARGUMENT when the hand-over lacks a layer of a stage; otherwise errors as
-  // Workshop::Load. `slice`, `gang` and `log` outlive the object.
-  static absl::StatusOr<std::unique_ptr<EndToEndWork>> Load(
-      const v1::Slice& slice, const RunMaterial& material, LanguageModel teacher, CheckpointSource& source,
-      GangCalls& gang, Log& log, const std::atomic<bool>& stop, const std::function<void()>& on_measuring);
+  // checkpoint holds. What was `left` here by another rank of the run is taken where it is further than the
+  // checkpoint; a rank that ends leaves its own there. INVALID_ARGUMENT when the hand-over lacks a layer of a
+  // stage; otherwise errors as Workshop::Load. `slice`, `gang`, `left` and `log` outlive the object.
+  static absl::StatusOr<std::unique_ptr<EndToEndWork>> Load(const v1::Slice& slice,
+                                                            const RunMaterial& material,
+                                                            LanguageModel teacher, CheckpointSource& source,
+                                                            GangCalls& gang, std::optional<LeftRank>& left,
+                                                            Log& log, const std::atomic<bool>& stop,
+                                                            const std::function<void()>& on_measuring);
 
   absl::StatusOr<StepReport> Step(const std::atomic<bool>& stop) override;
   std::vector<uint32_t> failed_layers() const override { return {}; }
@@ -40,7 +45,8 @@ class EndToEndWork : public SliceWork {
 
  private:
   EndToEndWork(const v1::Slice& slice, const RunMaterial& material, LanguageModel teacher, GangCalls& gang,
-               Log& log);
+               std::optional<LeftRank>& left, Log& log);
+  void TakeLeft(const std::optional<LeftRank>& left);
 
   // INVALID_ARGUMENT names the first layer that the hand-over lacks.
   absl::Status CheckHandover() const;
@@ -70,6 +76,7 @@ class EndToEndWork : public SliceWork {
 
   const v1::Slice& assignment_;
   const uint32_t rank_;
+  std::optional<LeftRank>& left_;
   Log& log_;
   const RunInputs inputs_;
   const LanguageModel teacher_;
@@ -81,7 +88,8 @@ class EndToEndWork : public SliceWork {
   std::optional<GangMembership> gang_;  // nothing: trains alone
   std::unique_ptr<EndToEnd> training_;  // null without plan_
   StepHistory history_;
-  size_t copied_steps_ = 0;  // where the last checkpoint stands
+  bool is_unreported_ = false;  // where it stands, as taken from `left`
+  size_t copied_steps_ = 0;     // where the last checkpoint stands
   // {teacher, initial, stages{NAME: the student after it}, matrices{MOMENT: of one head}, seconds that
   // measuring took}: what goes into checkpoints, so that a restart does not measure again.
   nlohmann::json measured_;

@@ -115,6 +115,7 @@ absl::StatusOr<bool> GangMembership::Join(const std::atomic<bool>& stop, const L
     return false;
   }
   generation_ = formed.generation();
+  formed_ranks_ = formed.world_size();
   reason_.clear();
   const absl::StatusOr<std::string> host = calls_.Host();
   const double begin = MonotonicSeconds();

@@ -27,6 +27,11 @@ class GangMembership {
   // The generation is over, for this rank at least: closes its connections.
   void Leave() { group_.reset(); }
 
+  // Of the run, as far as this rank knows: where it is not elastic the last generation's, for a run may have
+  // got fewer ranks since the grant.
+  uint32_t world_size() const {
+    return gang_.elastic() || formed_ranks_ == 0 ? gang_.world_size() : formed_ranks_;
+  }
   RankGroup* group() const { return group_.get(); }  // null: in no generation now
   Ballot ballot() const {
     return calls_.reform_generation() >= generation_ ? Ballot::kApplyAndPart : Ballot::kApply;
@@ -40,6 +45,7 @@ class GangMembership {
   GangCalls& calls_;
   Log& log_;
   uint64_t generation_ = 0;                        // the last one that this rank was in
+  uint32_t formed_ranks_ = 0;                      // its
   std::string reason_;                             // why there was none, as logged last
   std::optional<double> unreached_since_seconds_;  // the first of the connects that failed in a row
   std::unique_ptr<RankGroup> group_;

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <functional>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 #include <thread>
@@ -20,22 +21,26 @@ namespace {
 constexpr v1::Stage kStage1 = v1::STAGE_MATRIX_ORIENTATION, kStage2 = v1::STAGE_HIDDEN_STATE_ALIGNMENT,
                     kStage3 = v1::STAGE_END_TO_END;
 
-// Forms a generation when two ranks wait.
+// Forms a generation when two ranks wait, or one where one is enough.
 class TwoRanks {
  public:
+  void LetOneBeEnough() {
+    MutexLock lock(mutex_);
+    enough_ = 1;
+  }
   v1::JoinGangReply Join(uint32_t rank, uint64_t after_generation) {
     MutexLock lock(mutex_);
     v1::JoinGangReply reply;
     if (generation_ <= after_generation || left_.contains(rank) || waiting_.contains(rank)) {
       waiting_.insert(rank);
       left_.erase(rank);
-      if (waiting_.size() < 2) return reply;
+      if (waiting_.size() < enough_) return reply;
       waiting_.clear();
       keys_[++generation_] = std::make_shared<RendezvousInMemory>();
     }
     reply.set_generation(generation_);
-    reply.set_rank(rank);
-    reply.set_world_size(2);
+    reply.set_rank(enough_ == 1 ? 0 : rank);
+    reply.set_world_size(static_cast<uint32_t>(enough_));
     return reply;
   }
   // Another process has the rank from now on.
@@ -54,6 +59,7 @@ class TwoRanks {
 
  private:
   Mutex mutex_;
+  size_t enough_ ABSL_GUARDED_BY(mutex_) = 2;
   uint64_t generation_ ABSL_GUARDED_BY(mutex_) = 0;
   std::set<uint32_t> waiting_ ABSL_GUARDED_BY(mutex_);
   std::set<uint32_t> left_ ABSL_GUARDED_BY(mutex_);
@@ -68,6 +74,10 @@ class CallsInMemory final : public GangCalls {
     return ranks_.Join(rank_, after_generation);
   }
   absl::StatusOr<v1::RendezvousReply> Rendezvous(v1::RendezvousRequest request) override {
+    if (calls_until_over_ >= 0 && request.generation() == 1 && calls_until_over_-- == 0) {
+      calls_until_over_ = 0;
+      return absl::FailedPreconditionError("generation 1 is over");
+    }
     RendezvousInMemory& keys = *ranks_.Keys(request.generation());
     v1::RendezvousReply reply;
     const auto add = [&](const std::string& value) {
@@ -91,6 +101,7 @@ class CallsInMemory final : public GangCalls {
   uint64_t reform_generation() const override { return reform_generation_; }
   absl::StatusOr<std::string> Host() const override { return host_; }
 
+  int calls_until_over_ = -1;  // of generation 1; negative: it does not end so
   std::string host_ = "127.0.0.1";
   uint64_t reform_generation_ = 0;
 
@@ -118,6 +129,7 @@ class GangWorkTest : public testing::Test {
     v1::Slice slice = run_.Slice(kStage3, {rank}, WorkshopRun::kSteps);
     slice.mutable_gang()->set_world_size(2);
     slice.mutable_gang()->set_timeout_ms(timeout_ms_);
+    slice.mutable_gang()->set_elastic(is_elastic_);
     return slice;
   }
 
@@ -173,6 +185,7 @@ class GangWorkTest : public testing::Test {
 
   static constexpr uint64_t kLost = 7;
   uint32_t timeout_ms_ = 20'000;
+  bool is_elastic_ = false;
 
   std::ostringstream lines_;
   Log log_{v1::LOG_LEVEL_INFO, [] { return int64_t{0}; }, {StreamSink(lines_)}};
@@ -221,6 +234,54 @@ TEST_F(GangWorkTest, WhatIsTakenOverIsReportedBeforeAnyStepFollows) {
   survivor.join();
 }
 
+TEST_F(GangWorkTest, ASurvivorGoesOnAsRankZeroFromWhereItStood) {
+  is_elastic_ = true;
+  std::thread other = Rank(0, [](SliceWork& work, CallsInMemory&) { StepTo(work, kLost); });
+  TorchWorkshop workshop = NewWorkshop();
+  CallsInMemory calls(ranks_, 1);
+  const v1::Slice first = SliceOf(1);
+  auto work = workshop.Load(first, run_.kept, calls, WorkshopRun::kNever, [](const LoadProgress&) {});
+  ASSERT_TRUE(work.ok()) << work.status();
+  StepTo(**work, kLost);
+  other.join();
+  const auto left = StateOf(**work);
+  (*work)->Drop({1});
+  work->reset();
+
+  ranks_.LetOneBeEnough();
+  const v1::Slice second = SliceOf(0);
+  work = workshop.Load(second, run_.kept, calls, WorkshopRun::kNever, [](const LoadProgress&) {});
+  ASSERT_TRUE(work.ok()) << work.status();
+  EXPECT_TRUE(StateOf(**work) == left);
+  const auto report = (*work)->Step(WorkshopRun::kNever);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->layers[0].step, kLost);
+  EXPECT_EQ(report->layers[0].seconds, 0);
+  StepTo(**work, WorkshopRun::kSteps);
+  EXPECT_TRUE((*work)->MakeResult(WorkshopRun::kNever).ok());
+}
+
+TEST_F(GangWorkTest, ARunThatGotFewerRanksHasTheBytesAndTheNumberOfThose) {
+  TorchWorkshop workshop = NewWorkshop();
+  const auto end_of = [&](const v1::Slice& slice) {
+    CallsInMemory calls(ranks_, 0);
+    auto work = workshop.Load(slice, run_.kept, calls, WorkshopRun::kNever, [](const LoadProgress&) {});
+    RETORT_CHECK(work.ok()) << work.status().ToString();
+    StepTo(**work, WorkshopRun::kSteps);
+    std::map<std::string, std::string> files;
+    const absl::StatusOr<SavedLayer> result = (*work)->MakeResult(WorkshopRun::kNever);
+    for (const SavedTensor& file : result->tensors) files[file.name] = file.bytes;
+    return files;
+  };
+  ranks_.LetOneBeEnough();
+  const auto fewer = end_of(SliceOf(0));
+  v1::Slice slice = SliceOf(0);
+  slice.mutable_gang()->set_world_size(1);
+  const auto alone = end_of(slice);
+  EXPECT_TRUE(fewer.at("student/model.safetensors") == alone.at("student/model.safetensors"));
+  EXPECT_EQ(nlohmann::json::parse(fewer.at("result.json"))["stages"][2]["world_size"], 1);
+}
+
 TEST_F(GangWorkTest, AStepsSecondsAreThoseOfAllRanksAndOfTheStepAlone) {
   // Rank 1 loads while rank 0 waits for it.
   std::vector<double> by_the_clock;
@@ -241,6 +302,20 @@ TEST_F(GangWorkTest, AStepsSecondsAreThoseOfAllRanksAndOfTheStepAlone) {
   });
   Rank(1, [&](SliceWork& work, CallsInMemory&) { StepTo(work, WorkshopRun::kSteps); }).join();
   first.join();
+}
+
+TEST_F(GangWorkTest, ARendezvousThatBreaksOffIsTriedAgainInTheNextGeneration) {
+  timeout_ms_ = 3'000;
+  std::thread other = Rank(1, [](SliceWork& work, CallsInMemory&) { StepTo(work, WorkshopRun::kSteps); });
+  Rank(0, [&](SliceWork& work, CallsInMemory& calls) {
+    calls.calls_until_over_ = 2;  // its address, and a part of what gloo exchanges
+    StepTo(work, WorkshopRun::kSteps);
+  }).join();
+  other.join();
+  EXPECT_GE(ranks_.generation(), 2u);
+  EXPECT_NE(lines_.str().find("connecting the ranks: LibTorch: rendezvous, "), std::string::npos)
+      << lines_.str();
+  EXPECT_NE(lines_.str().find("generation 1 is over"), std::string::npos) << lines_.str();
 }
 
 TEST_F(GangWorkTest, RanksThatNeverReachEachOtherGiveUp) {

@@ -110,6 +110,10 @@ absl::StatusOr<StepReport> LayerWork::Step(const std::atomic<bool>& stop) {
   const double share = (MonotonicSeconds() - begin) / static_cast<double>(training.size());
   StepReport report;
   report.teacher_seconds = trained->teacher_seconds;
+  if (relay_ != nullptr) {
+    report.received_bytes = relay_->received_bytes();
+    report.receive_seconds = relay_->receive_seconds();
+  }
   for (const TrainedLayer& layer : trained->layers) {
     StepHistory& history = layers_.at(static_cast<uint32_t>(layer.layer)).history;
     history.losses.push_back(layer.loss);

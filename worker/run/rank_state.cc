@@ -49,6 +49,18 @@ std::vector<at::Tensor> NumbersOf(const StepHistory& history) {
 
 }  // namespace
 
+RankState StateOf(const AdamW& optimizer, const StepHistory& history) {
+  return {TensorsOf(optimizer), history};
+}
+
+void TakeState(const RankState& state, AdamW& optimizer, StepHistory& history) {
+  const c10::NoGradGuard no_grad;
+  const std::vector<at::Tensor> own = TensorsOf(optimizer);
+  for (size_t i = 0; i < own.size(); ++i) own[i].copy_(state.tensors[i]);
+  history = state.history;
+  optimizer.set_steps(static_cast<int64_t>(history.steps()));
+}
+
 absl::Status TakeOverState(RankGroup& group, AdamW& optimizer, StepHistory& history) {
   const c10::NoGradGuard no_grad;
   const std::vector<at::Tensor> own = TensorsOf(optimizer);
@@ -72,11 +84,9 @@ absl::Status TakeOverState(RankGroup& group, AdamW& optimizer, StepHistory& hist
   RETURN_IF_ERROR(group.Broadcast(tensors, source));
   RETURN_IF_ERROR(group.Broadcast(numbers, source));
   if (static_cast<int64_t>(history.steps()) == steps) return absl::OkStatus();
-  for (size_t i = 0; i < own.size(); ++i) own[i].copy_(tensors[i]);
   const double* const first = numbers[0].const_data_ptr<double>();
-  history.losses.assign(first, first + steps);
-  history.seconds.assign(first + steps, first + 2 * steps);
-  optimizer.set_steps(steps);
+  TakeState({tensors, {.losses = {first, first + steps}, .seconds = {first + steps, first + 2 * steps}}},
+            optimizer, history);
   return absl::OkStatus();
 }
 

@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "core/base/check.h"
 #include "core/base/clock.h"
+#include "core/base/machine_memory.h"
 #include "model/ops/compute_path.h"
 #include "worker/run/numerics_id.h"
 
@@ -50,7 +51,8 @@ void UseComputeThreads() {
   RETORT_CHECK(set);
 }
 
-v1::Capabilities MeasureCapabilities(uint64_t memory_bytes) {
+v1::Capabilities MeasureCapabilities(uint64_t memory_bytes,
+                                     const std::optional<std::filesystem::path>& weights_directory) {
   UseComputeThreads();
   const v1::Numerics numerics = NumericsHere(0);
   v1::Capabilities capabilities;
@@ -60,6 +62,10 @@ v1::Capabilities MeasureCapabilities(uint64_t memory_bytes) {
   capabilities.set_threads(numerics.threads());
   capabilities.set_memory_bytes(memory_bytes);
   capabilities.set_host(HostId());
+  capabilities.set_host_memory_bytes(MachineMemoryBytes());
+  if (weights_directory) {
+    capabilities.set_shared_weights(std::filesystem::weakly_canonical(*weights_directory).string());
+  }
   constexpr int kSize = 1024, kRounds = 5;  // the first one warms up
   const at::Tensor a = at::ones({kSize, kSize}), b = at::ones({kSize, kSize});
   at::Tensor c = at::empty({kSize, kSize});

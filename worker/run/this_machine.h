@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "retort/v1/worker_service.pb.h"
@@ -15,8 +17,10 @@ void SetComputeThreads(int threads);
 // To be called by each thread before it computes: LibTorch, OpenMP and MKL keep the number per thread.
 void UseComputeThreads();
 
-// Takes a fraction of a second: measured_gflops is a measurement.
-v1::Capabilities MeasureCapabilities(uint64_t memory_bytes);
+// Takes a fraction of a second: measured_gflops is a measurement. `weights_directory`: where the teacher's
+// weights lie that it shares.
+v1::Capabilities MeasureCapabilities(
+    uint64_t memory_bytes, const std::optional<std::filesystem::path>& weights_directory = std::nullopt);
 
 // What decides the bits of this process. `micro_batch` is the job's.
 v1::Numerics NumericsHere(uint32_t micro_batch);

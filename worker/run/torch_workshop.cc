@@ -123,11 +123,12 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
                                  EndToEndMemory(slice.job(), ShapeOf(teacher), ranks).peak()};
     on_progress(progress);
     ASSIGN_OR_RETURN(LanguageModel whole, LoadTeacher(slice, teacher.num_layers() + 1));
-    return EndToEndWork::Load(slice, *material_, std::move(whole), source, gang, log_, stop, [&] {
+    return EndToEndWork::Load(slice, *material_, std::move(whole), source, gang, left_rank_, log_, stop, [&] {
       progress.phase = v1::SLICE_PHASE_MEASURING;
       on_progress(progress);
     });
   }
+  left_rank_.reset();
   ASSIGN_OR_RETURN(const StagePlan plan, PlanOf(slice));
   std::vector<int64_t> layers;
   for (const v1::SliceLayer& layer : slice.layers()) layers.push_back(layer.layer());

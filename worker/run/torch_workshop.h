@@ -10,6 +10,7 @@
 #include "worker/agent/slice_work.h"
 #include "worker/relay/relay.h"
 #include "worker/run/input_hashes.h"
+#include "worker/run/rank_state.h"
 #include "worker/run/run_material.h"
 
 namespace retort {
@@ -52,6 +53,7 @@ class TorchWorkshop : public Workshop {
   Relay* const relay_;
   InputHasher hasher_;
   std::optional<RunMaterial> material_;
+  std::optional<LeftRank> left_rank_;  // until the next slice is loaded
 };
 
 }  // namespace retort
