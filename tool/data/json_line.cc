@@ -16,6 +16,10 @@
 namespace retort {
 namespace {
 
+// More than any template writes, even where each of its letters is an escape. Numbers in a list take eight
+// times the bytes of their line.
+constexpr size_t kLongestChatBytes = 32 << 20;
+
 // Keeps one member's text and builds nothing, so neither depth nor size of the rest matters.
 class TextReader : public nlohmann::json_sax<nlohmann::json> {
  public:
@@ -153,6 +157,11 @@ absl::StatusOr<std::string> TextOfLine(std::string_view line, const std::string&
 }
 
 absl::StatusOr<std::vector<ChatMessage>> ChatOfLine(std::string_view line, const std::string& field) {
+  if (line.size() > kLongestChatBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a chat of ", line.size(), " bytes, and ", kLongestChatBytes >> 20,
+                     " MiB are the most; cut it into several, or leave it out"));
+  }
   ASSIGN_OR_RETURN(const nlohmann::json object, ParseJson(line));
   if (!object.is_object() || !object.contains(field) || !object[field].is_array()) {
     return absl::InvalidArgumentError(absl::StrCat("member '", field, "' is no list of messages in ",

@@ -21,7 +21,8 @@ absl::StatusOr<std::string> TextOfLine(std::string_view line, const std::string&
 
 // The chat in that member: a list of {"role": "user", "content": "..."}, or of {"from": "human", "value":
 // "..."}, whose "human" and "gpt" are user and assistant. A content that is a list of {"type": "text",
-// "text": "..."} is joined. INVALID_ARGUMENT when it is none, or a message has no text (null, an image).
+// "text": "..."} is joined. INVALID_ARGUMENT when it is none or takes more than 32 MiB, or a
+// message has no text (null, an image).
 absl::StatusOr<std::vector<ChatMessage>> ChatOfLine(std::string_view line, const std::string& field);
 
 }  // namespace retort

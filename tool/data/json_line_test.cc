@@ -81,6 +81,14 @@ TEST(ChatOfLine, JoinsPartsThatAreText) {
   EXPECT_EQ(chat->at(1).content, "");
 }
 
+TEST(ChatOfLine, RefusesALineThatWouldFillTheMemory) {
+  const std::string zeros(32 << 20, '0');
+  EXPECT_EQ(
+      ChatOfLine("{\"messages\": [" + zeros + "]}", "messages").status(),
+      absl::InvalidArgumentError("a chat of 33554448 bytes, and 32 MiB are the most; cut it into several, "
+                                 "or leave it out"));
+}
+
 TEST(ChatOfLine, RefusesAMessageWithoutText) {
   EXPECT_EQ(ChatRefusal(R"([{"role": "user", "content": "a"}, {"role": "assistant"}])"),
             "the content of message 2 in 'messages' is missing or no text: {\"role\":\"assistant\"}; give a "

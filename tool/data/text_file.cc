@@ -55,7 +55,6 @@ class Gunzip : public Decompressor {
       if (input->empty()) return absl::OkStatus();
       // A file may hold several members, one after the other.
       if (inflateReset(&stream_) != Z_OK) return absl::InternalError("cannot begin a member");
-      complete_ = false;
     }
     stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(input->data()));
     stream_.avail_in = static_cast<uInt>(input->size());

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/files.h"
 #include "nlohmann/json.hpp"
 #include "tool/data/testing_compression.h"
 #include "train/data/indexed_dataset.h"
@@ -301,10 +302,10 @@ TEST(TokenizeFiles, RefusesOptionsThatContradict) {
 TokenizeOptions ChatOptions(const std::string& lines) {
   std::filesystem::create_directories(TestPath("model"));
   std::filesystem::copy(kTokenizer, TestPath("model/tokenizer.json"));
-  WriteText(
-      "model/tokenizer_config.json",
-      nlohmann::json{{"chat_template", "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"}}
-          .dump());
+  WriteText("model/tokenizer_config.json",
+            nlohmann::json{{"chat_template",
+                            "Chat:\n{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"}}
+                .dump());
   TokenizeOptions options = Options({WriteText("chats.jsonl", lines)});
   options.tokenizer = TestPath("model");
   options.chat = true;
@@ -323,7 +324,23 @@ TEST(TokenizeFiles, WritesChatsAsTheirTemplateSays) {
   EXPECT_EQ(report->train.documents, 2u);
   EXPECT_EQ(report->empty_documents, 1u);
   EXPECT_THAT(ReadBack("out.bin"),
-              ElementsAre("[system] Be brief.\n[user] Hi\n", "[user] Hi\n[assistant] Hello\n"));
+              ElementsAre("Chat:\n[system] Be brief.\n[user] Hi\n", "Chat:\n[user] Hi\n[assistant] Hello\n"));
+}
+
+TEST(TokenizeFiles, PutsThePostProcessorsTokensAroundDocumentsButNotAroundChats) {
+  nlohmann::json tokenizer = nlohmann::json::parse(ReadFile(kTokenizer).value());
+  tokenizer["post_processor"] = {
+      {"type", "TemplateProcessing"},
+      {"single", {{{"SpecialToken", {{"id", "<|endoftext|>"}}}}, {{"Sequence", {{"id", "A"}}}}}},
+      {"special_tokens", {{"<|endoftext|>", {{"id", "<|endoftext|>"}, {"ids", {0}}}}}}};
+  TokenizeOptions options = ChatOptions(R"({"messages": [{"role": "user", "content": "Hi"}]})");
+  WriteText("model/tokenizer.json", tokenizer.dump());
+  ASSERT_EQ(Tokenize(options).status(), absl::OkStatus());
+  EXPECT_THAT(ReadBack("out.bin"), ElementsAre("Chat:\n[user] Hi\n"));
+  options.chat = false;
+  options.inputs = {WriteText("a.txt", "Hi")};
+  ASSERT_EQ(Tokenize(options).status(), absl::OkStatus());
+  EXPECT_THAT(ReadBack("out.bin"), ElementsAre("<|endoftext|>Hi"));
 }
 
 // A corpus of chats, tokenized again later or by another model's template, is split as before.

@@ -38,6 +38,7 @@ TEST(JinjaErrors, NameTheLine) {
             "break and "
             "continue are");
   EXPECT_EQ(Rendered("a\n{{ b.c }}"), "INVALID_ARGUMENT: line 2: b is undefined");
+  EXPECT_EQ(Rendered("{{ 1 +\n b.c }}"), "INVALID_ARGUMENT: line 2: b is undefined");
   EXPECT_EQ(Rendered("{{ b() }}"), "INVALID_ARGUMENT: line 1: b is undefined");
   EXPECT_EQ(Rendered("{{ 1 < 'a' }}"), "INVALID_ARGUMENT: line 1: cannot take a number < a string");
   EXPECT_EQ(Rendered("{{ 1 // 0 }}"), "INVALID_ARGUMENT: line 1: a division by 0");
@@ -55,9 +56,12 @@ TEST(JinjaErrors, AreOfWhatIsReachedOnly) {
 }
 
 TEST(JinjaLimits, EndWhatHasNoEnd) {
-  EXPECT_THAT(
-      Rendered("{% for a in range(1000) %}{% for b in range(1000) %}{% set c = 1 %}{% endfor %}{% endfor %}"),
-      HasSubstr("does not come to an end"));
+  EXPECT_THAT(Rendered("{% for a in range(100) %}{% for b in range(1000) %}x{% endfor %}{% endfor %}"),
+              HasSubstr("does not come to an end"));
+  std::string sum = "1";
+  for (int i = 0; i < 99; ++i) sum += " + 1";
+  EXPECT_THAT(Rendered("{% for a in range(9000) %}{{ " + sum + " }}{% endfor %}"),
+              HasSubstr("does not come to an end"));
   EXPECT_THAT(Rendered("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"), HasSubstr("calls go too deep"));
   EXPECT_THAT(Rendered("{{ range(1000000) | length }}"), HasSubstr("range is too long"));
   EXPECT_THAT(

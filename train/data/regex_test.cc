@@ -67,10 +67,11 @@ TEST(Regex, GivesUpOnAPatternThatLooksAtTheRestFromEveryPlace) {
 }
 
 TEST(Regex, FindsWhatIsFarAway) {
-  for (int before = 0; before < 100; ++before) {
-    std::string text;
-    for (int i = 0; i < before; ++i) text += "é";
-    EXPECT_THAT(FindAll("[abé](?=b)|a", text + "ab"), ElementsAre("a")) << before;
+  for (const char* character : {"é", "x"}) {
+    std::string before;
+    for (int i = 0; i < 100; ++i, before += character) {
+      EXPECT_THAT(FindAll("[abé](?=b)|a", before + "ab"), ElementsAre("a")) << before;
+    }
   }
   EXPECT_THAT(FindAll("é+a", std::string(1000, 'x') + "éééaé"), ElementsAre("éééa"));
 }
@@ -79,7 +80,7 @@ TEST(Regex, GivesUpOnAPatternThatTakesTooMuchMemory) {
   const absl::Status status =
       Regex::Compile("(?:(?:a|b)+?c?)+?d")->FindAll(std::string(40 << 20, 'a')).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(status.message(), HasSubstr("limit exceeded"));
+  EXPECT_THAT(status.message(), HasSubstr("heap limit exceeded"));
 }
 
 TEST(Regex, TakesAClassOfWhatIsNoSpace) {

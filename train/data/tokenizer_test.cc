@@ -280,8 +280,12 @@ TEST(Tokenizer, RefusesADecoderThatIsNotTheVocabularys) {
   json["decoder"] = {{"type", "ByteLevel"}};
   EXPECT_THAT(Refusal(json),
               AllOf(HasSubstr("'decoder' is {\"type\":\"ByteLevel\"}"), HasSubstr("Metaspace")));
-  json["decoder"] = {{"type", "Strip"}, {"content", " "}, {"start", 0}, {"stop", 1}};
-  EXPECT_THAT(Refusal(json), AllOf(HasSubstr("'decoder Strip'"), HasSubstr("stop 0")));
+  for (const nlohmann::json& wrong :
+       {nlohmann::json{{"stop", 1}}, nlohmann::json{{"start", -1}}, nlohmann::json{{"content", "ab"}}}) {
+    json["decoder"] = {{"type", "Strip"}, {"content", " "}, {"start", 0}, {"stop", 0}};
+    json["decoder"].update(wrong);
+    EXPECT_THAT(Refusal(json), AllOf(HasSubstr("'decoder Strip'"), HasSubstr("stop 0"))) << wrong;
+  }
 }
 
 TEST(Tokenizer, RefusesPostProcessorsThatItDoesNotApply) {
@@ -321,6 +325,16 @@ TEST(Tokenizer, RefusesATokenGivenTwice) {
   EXPECT_EQ(tokenizer.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(tokenizer.status().message(),
               AllOf(HasSubstr("twice.json"), HasSubstr("member 'a' stands twice")));
+}
+
+TEST(Tokenizer, RefusesAnAddedTokenWhoseIdOrContentAnotherHas) {
+  for (const nlohmann::json& second :
+       {nlohmann::json{{"id", 2000}, {"content", "<b>"}}, nlohmann::json{{"id", 2001}, {"content", "<a>"}}}) {
+    nlohmann::json json = ReadJson("split.json");
+    json["added_tokens"] = {{{"id", 2000}, {"content", "<a>"}}, second};
+    EXPECT_THAT(Refusal(json, absl::StatusCode::kInvalidArgument),
+                HasSubstr("whose id or content another one has too"));
+  }
 }
 
 TEST(Tokenizer, RefusesAnotherModelByName) {
