@@ -386,6 +386,42 @@ TEST_F(GangTest, ElasticGoesOnWithASurvivorAsRankZero) {
   EXPECT_EQ(name_[1], "late");
 }
 
+TEST_F(GangTest, RankZeroIsKeptForTheSurvivorThatWasAsked) {
+  Submit(Job(2, true), {"a", "b"});
+  TakeRanks({"a", "b"});
+  Join(1);
+  Join(0);
+  cluster_.Leave(name_[0]);
+  const std::string survivor = name_[1];
+  cluster_.Advance(2'000);
+  cluster_.Replan();
+  const v1::LeaseVerdict told = cluster_.Heartbeat(survivor).reply.verdict();
+  ASSERT_EQ(told.action(), v1::LEASE_ACTION_YIELD);
+  cluster_.Register("late");
+  cluster_.Replan();
+  EXPECT_EQ(cluster_.TakeSlice("late").token(), 0u);
+  cluster_.Release(survivor, slice_[1].token(), {1}, told.cause());
+  TakeRanks({"late", survivor});
+  EXPECT_EQ(name_[0], survivor);
+  EXPECT_EQ(name_[1], "late");
+}
+
+TEST_F(GangTest, RankZeroIsAnothersWhereTheAskedSurvivorIsLost) {
+  Submit(Job(2, true), {"a", "b"});
+  TakeRanks({"a", "b"});
+  cluster_.Leave(name_[0]);
+  cluster_.Advance(2'000);
+  cluster_.Replan();
+  ASSERT_EQ(cluster_.Heartbeat(name_[1]).reply.verdict().action(), v1::LEASE_ACTION_YIELD);
+  cluster_.Register("late");
+  cluster_.Replan();
+  cluster_.Leave(name_[1]);
+  cluster_.Advance(2'000);
+  cluster_.Replan();
+  TakeRanks({"late"});
+  EXPECT_EQ(name_[0], "late");
+}
+
 TEST_F(GangTest, ElasticTakesANewRankInAfterARestart) {
   Submit(Job(3, true), {"a", "b"});
   TakeRanks({"a", "b"});
