@@ -202,7 +202,8 @@ class Planner {
   std::string NoteShortGang(uint64_t run_id, uint32_t ranks_that_fit) {
     const auto before = draft_.state().placement.short_gangs.find(run_id);
     const int64_t now_ms = draft_.now().steady_ms;
-    const bool is_new = before == draft_.state().placement.short_gangs.end();
+    const bool is_new = before == draft_.state().placement.short_gangs.end() ||
+                        before->second.ranks_that_fit != ranks_that_fit;
     const int64_t since_ms = is_new ? now_ms : before->second.since_steady_ms;
     placement_.short_gangs[run_id] = {since_ms, ranks_that_fit};
     const int64_t left_ms = std::max<int64_t>(0, since_ms + draft_.options().gang_patience_ms - now_ms);
