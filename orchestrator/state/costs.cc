@@ -96,27 +96,27 @@ StageCosts CostsOfStage(const State& state, const Options& options, const Run& r
   return AssumedCosts(options, run.record, stage);
 }
 
-// What a step's activations take of the worker that receives them, as measured in `measured`, a stage of
-// `run`; nullopt: nothing was.
-std::optional<double> MeasuredHopWork(const Run& run, v1::Stage measured, v1::Stage stage) {
-  std::vector<double> work;
+// How long a step's activations are on the way, as measured in `measured`, a stage of `run`; nullopt: nothing
+// was.
+std::optional<double> MeasuredHopSeconds(const Run& run, v1::Stage measured, v1::Stage stage) {
+  std::vector<double> seconds;
   for (auto it = run.tasks.lower_bound({measured, 0}); it != run.tasks.end() && it->first.stage == measured;
        ++it) {
     const v1::TaskRecord& task = it->second;
-    if (task.hop_seconds_per_step() > 0) work.push_back(task.hop_seconds_per_step() * task.measured_gflops());
+    if (task.hop_seconds_per_step() > 0) seconds.push_back(task.hop_seconds_per_step());
   }
-  if (work.empty()) return std::nullopt;
+  if (seconds.empty()) return std::nullopt;
   const auto bytes_in = [&](v1::Stage of) {
     return BoundaryBytesPerStep(run.record.job(), run.record.shape(), of);
   };
-  return Median(std::move(work)) * bytes_in(stage) / bytes_in(measured);
+  return Median(std::move(seconds)) * bytes_in(stage) / bytes_in(measured);
 }
 
-std::optional<double> MeasuredHopWork(const State& state, const Run& run, v1::Stage stage) {
+std::optional<double> MeasuredHopSeconds(const State& state, const Run& run, v1::Stage stage) {
   constexpr v1::Stage kOthers[] = {v1::STAGE_MATRIX_ORIENTATION, v1::STAGE_HIDDEN_STATE_ALIGNMENT};
-  if (std::optional<double> own = MeasuredHopWork(run, stage, stage)) return own;
+  if (std::optional<double> own = MeasuredHopSeconds(run, stage, stage)) return own;
   for (const v1::Stage other : kOthers) {
-    if (std::optional<double> own = MeasuredHopWork(run, other, stage)) return own;
+    if (std::optional<double> own = MeasuredHopSeconds(run, other, stage)) return own;
   }
   const std::string key = CostKey(run.record, stage);
   for (auto other = state.runs.rbegin(); other != state.runs.rend(); ++other) {
@@ -124,7 +124,7 @@ std::optional<double> MeasuredHopWork(const State& state, const Run& run, v1::St
     const bool is_alike =
         record.has_shape() && BudgetOf(record.job(), stage) != nullptr && CostKey(record, stage) == key;
     if (!is_alike) continue;
-    if (std::optional<double> measured = MeasuredHopWork(other->second, stage, stage)) return measured;
+    if (std::optional<double> measured = MeasuredHopSeconds(other->second, stage, stage)) return measured;
   }
   return std::nullopt;
 }
@@ -135,6 +135,13 @@ double AssumedHopSeconds(const Options& options, const v1::RunRecord& run, v1::S
   const double tokens = static_cast<double>(BudgetOf(run.job(), stage)->tokens_per_step());
   const double micro_batches = tokens / (double{1} * run.job().micro_batch() * run.job().data().seq_len());
   return bytes / options.hop_bytes_per_second + micro_batches * options.hop_seconds;
+}
+
+// A network is not faster for a faster worker, but what is weighed against it is in work.
+double TypicalSpeed(const State& state, const Options& options) {
+  std::vector<double> speeds;
+  for (const auto& [id, worker] : state.workers) speeds.push_back(worker.speed_gflops());
+  return speeds.empty() ? options.assumed_gflops : Median(std::move(speeds));
 }
 
 }  // namespace
@@ -172,10 +179,10 @@ RunCosts CostsOf(const State& state, const Options& options, const Run& run) {
     if (BudgetOf(run.record.job(), stage) != nullptr) {
       costs.stages[stage] = CostsOfStage(state, options, run, stage);
       if (stage == v1::STAGE_END_TO_END) continue;
-      const std::optional<double> hop = MeasuredHopWork(state, run, stage);
+      const std::optional<double> hop = MeasuredHopSeconds(state, run, stage);
       costs.stages[stage].hop_basis = hop ? v1::BASIS_MEASURED : v1::BASIS_ASSUMED;
-      costs.stages[stage].hop_work =
-          hop.value_or(AssumedHopSeconds(options, run.record, stage) * options.assumed_gflops);
+      costs.stages[stage].hop_seconds = hop.value_or(AssumedHopSeconds(options, run.record, stage));
+      costs.stages[stage].hop_work = costs.stages[stage].hop_seconds * TypicalSpeed(state, options);
     }
   }
   return costs;

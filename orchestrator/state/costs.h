@@ -22,9 +22,10 @@ struct StageCosts {
   // that were not measured have the median of those that were.
   std::map<uint32_t, double> train_work;
   double typical_train_work = 0;  // that median
-  double hop_work = 0;            // to receive a step's activations from the worker below
+  double hop_seconds = 0;         // to receive a step's activations from the worker below, by the clock
+  double hop_work = 0;            // what a worker of the typical speed of those registered does meanwhile
   v1::Basis hop_basis = v1::BASIS_ASSUMED;
-  v1::Basis basis = v1::BASIS_ASSUMED;  // of the other two
+  v1::Basis basis = v1::BASIS_ASSUMED;  // of the work
   uint64_t measured_run_id = 0;
 };
 

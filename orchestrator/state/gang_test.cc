@@ -50,6 +50,23 @@ class GangTest : public testing::Test {
     slice_.erase(rank);
   }
 
+  void ExpectTwoRanksStayWithout(uint32_t lost) {
+    Submit(Job(0), {"a", "b"});
+    TakeRanks({"a", "b"});
+    Join(1);
+    Join(0);
+    cluster_.Heartbeat(name_[1 - lost], 1);  // reported, not published
+    cluster_.Leave(name_[lost]);
+    for (int i = 0; i < 30; ++i) {
+      cluster_.Advance(2'000);
+      cluster_.Replan();
+      cluster_.Heartbeat(name_[1 - lost], 1);
+      cluster_.Sweep();
+    }
+    EXPECT_EQ(cluster_.state.run(run_id_).record.world_size(), 2u);
+    EXPECT_THAT(Reason(), testing::EndsWith("waits for 1 more, as it has 2 ranks"));
+  }
+
   const v1::TaskRecord& RankRow(uint32_t rank) { return cluster_.Task(run_id_, v1::STAGE_END_TO_END, rank); }
   const std::string& Reason() { return cluster_.state.placement.run_reason.at(run_id_); }
 
@@ -121,22 +138,53 @@ TEST_F(GangTest, AutoBeginsWithFewerRanksWhenAWorkerGoesBeforeItsGrant) {
   EXPECT_EQ(cluster_.TakeSlice("late").token(), 0u);
 }
 
-TEST_F(GangTest, TheNumberOfRanksStaysOnceAStepWasTaken) {
-  Submit(Job(0), {"a", "b"});
-  TakeRanks({"a", "b"});
-  Join(1);
-  Join(0);
-  cluster_.Heartbeat(name_[0], 1);  // reported, not published
-  cluster_.Leave(name_[1]);
-  for (int i = 0; i < 30; ++i) {
-    cluster_.Advance(2'000);
-    cluster_.Replan();
-    cluster_.Heartbeat(name_[0], 1);
+TEST_F(GangTest, ANumberOfRanksHasToFitForAllOfThePatience) {
+  Submit(Job(0), {"a", "b", "c"});
+  TakeRanks({"a", "b", "c"});
+  ASSERT_EQ(slice_.size(), 3u);
+  const auto pass_ms = [&](int64_t ms) {
+    cluster_.Advance(ms);
+    for (const auto& [rank, name] : name_) {
+      if (slice_.contains(rank)) cluster_.Heartbeat(name);
+    }
     cluster_.Sweep();
-  }
-  EXPECT_EQ(cluster_.state.run(run_id_).record.world_size(), 2u);
-  EXPECT_THAT(Reason(), testing::EndsWith("waits for 1 more, as it has 2 ranks"));
+  };
+  cluster_.Leave(name_[2]);
+  slice_.erase(2);
+  cluster_.Replan();
+  pass_ms(cluster_.options.gang_patience_ms - 5'000);
+  cluster_.Leave(name_[1]);
+  slice_.erase(1);
+  cluster_.Replan();
+  pass_ms(5'000);
+  EXPECT_EQ(cluster_.state.run(run_id_).record.world_size(), 3u) << "one worker alone is new";
+  pass_ms(cluster_.options.gang_patience_ms - 5'000);
+  EXPECT_EQ(cluster_.state.run(run_id_).record.world_size(), 1u);
 }
+
+TEST_F(GangTest, FewerRanksMustFitWhoHoldsOne) {
+  const double three = EndToEndBytes(Job(0), ShapeOf(6), 3), two = EndToEndBytes(Job(0), ShapeOf(6), 2);
+  ASSERT_LT(three, two);
+  Submit(Job(0), {"a", "b", "c"});
+  TakeRanks({"a", "b", "c"});
+  ASSERT_EQ(slice_.size(), 3u);
+  cluster_.Leave(name_[0]);
+  cluster_.Register("small", 100, static_cast<uint64_t>((three + two) / 2));
+  cluster_.Advance(2'000);
+  TakeRanks({"small"});
+  ASSERT_EQ(name_[0], "small");
+  cluster_.Leave(name_[1]);
+  cluster_.Replan();
+  EXPECT_THAT(Reason(), testing::EndsWith("waits for 1 more, as it has 3 ranks"));
+  cluster_.Advance(cluster_.options.gang_patience_ms);
+  for (const std::string& name : {name_[2], name_[0]}) cluster_.Heartbeat(name);
+  cluster_.Sweep();
+  EXPECT_EQ(cluster_.state.run(run_id_).record.world_size(), 3u);
+}
+
+TEST_F(GangTest, TheNumberOfRanksStaysOnceAStepWasTaken) { ExpectTwoRanksStayWithout(1); }
+
+TEST_F(GangTest, TheNumberOfRanksStaysWhereRankZeroIsLostBeforeItPublished) { ExpectTwoRanksStayWithout(0); }
 
 TEST_F(GangTest, ARankOfTheOldNumberNeitherJoinsNorWrites) {
   Submit(Job(0), {"a", "b"});
@@ -384,6 +432,42 @@ TEST_F(GangTest, ElasticGoesOnWithASurvivorAsRankZero) {
   cluster_.Register("late");
   TakeRanks({"late"});
   EXPECT_EQ(name_[1], "late");
+}
+
+TEST_F(GangTest, RankZeroIsKeptForTheSurvivorThatWasAsked) {
+  Submit(Job(2, true), {"a", "b"});
+  TakeRanks({"a", "b"});
+  Join(1);
+  Join(0);
+  cluster_.Leave(name_[0]);
+  const std::string survivor = name_[1];
+  cluster_.Advance(2'000);
+  cluster_.Replan();
+  const v1::LeaseVerdict told = cluster_.Heartbeat(survivor).reply.verdict();
+  ASSERT_EQ(told.action(), v1::LEASE_ACTION_YIELD);
+  cluster_.Register("late");
+  cluster_.Replan();
+  EXPECT_EQ(cluster_.TakeSlice("late").token(), 0u);
+  cluster_.Release(survivor, slice_[1].token(), {1}, told.cause());
+  TakeRanks({"late", survivor});
+  EXPECT_EQ(name_[0], survivor);
+  EXPECT_EQ(name_[1], "late");
+}
+
+TEST_F(GangTest, RankZeroIsAnothersWhereTheAskedSurvivorIsLost) {
+  Submit(Job(2, true), {"a", "b"});
+  TakeRanks({"a", "b"});
+  cluster_.Leave(name_[0]);
+  cluster_.Advance(2'000);
+  cluster_.Replan();
+  ASSERT_EQ(cluster_.Heartbeat(name_[1]).reply.verdict().action(), v1::LEASE_ACTION_YIELD);
+  cluster_.Register("late");
+  cluster_.Replan();
+  cluster_.Leave(name_[1]);
+  cluster_.Advance(2'000);
+  cluster_.Replan();
+  TakeRanks({"late"});
+  EXPECT_EQ(name_[0], "late");
 }
 
 TEST_F(GangTest, ElasticTakesANewRankInAfterARestart) {

@@ -25,6 +25,17 @@ std::string RowName(uint64_t run_id, TaskId id) {
   return absl::StrCat("run ", run_id, " ", StageName(id.stage), " layer ", id.layer);
 }
 
+// Of END_TO_END, which a rank that is held has reported.
+bool HasUnpublishedStep(const State& state, uint64_t run_id) {
+  return std::any_of(state.leases.begin(), state.leases.end(), [&](const auto& entry) {
+    const Lease& lease = entry.second;
+    const auto& reported = lease.progress.layers();
+    return lease.record.run_id() == run_id && lease.record.stage() == v1::STAGE_END_TO_END &&
+           std::any_of(reported.begin(), reported.end(),
+                       [](const v1::LayerProgress& rank) { return rank.step() > 0; });
+  });
+}
+
 bool IsTraining(v1::Stage stage) { return stage != v1::STAGE_PREPARE; }
 
 void CheckRow(const State& state, const Run& run, const v1::TaskRecord& task, Findings& findings) {
@@ -184,8 +195,9 @@ std::vector<std::string> CheckProgress(const State& before, const State& after) 
                         run.record.identity_sha256() == later->second.record.identity_sha256(),
                     "run ", run_id, " changed its identity");
     const uint32_t had = run.record.world_size();
+    const bool has_changed = had != 0 && had != later->second.record.world_size();
     findings.Unless(
-        had == 0 || had == later->second.record.world_size() || run.tasks.at(kEndToEnd).step() == 0, "run ",
+        !has_changed || (run.tasks.at(kEndToEnd).step() == 0 && !HasUnpublishedStep(after, run_id)), "run ",
         run_id, " changed its number of ranks after a step");
     for (const auto& [id, task] : run.tasks) {
       const v1::TaskRecord* const now = after.FindTask(run_id, id);

@@ -98,5 +98,16 @@ TEST_F(Invariants, FindWhatFell) {
   EXPECT_THAT(wrong, Contains("run 1 changed its identity"));
 }
 
+TEST_F(Invariants, FindANumberOfRanksThatChangedWhereAStepIsReported) {
+  State before = state_;
+  before.runs[run_id_].record.set_world_size(2);
+  state_.runs[run_id_].record.set_world_size(1);
+  const std::string wrong = "run 1 changed its number of ranks after a step";
+  EXPECT_THAT(CheckProgress(before, state_), testing::Not(Contains(wrong)));
+  TheLease().record.set_stage(v1::STAGE_END_TO_END);
+  TheLease().progress.add_layers()->set_step(1);
+  EXPECT_THAT(CheckProgress(before, state_), Contains(wrong));
+}
+
 }  // namespace
 }  // namespace retort::orchestrator

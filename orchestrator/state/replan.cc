@@ -202,7 +202,8 @@ class Planner {
   std::string NoteShortGang(uint64_t run_id, uint32_t ranks_that_fit) {
     const auto before = draft_.state().placement.short_gangs.find(run_id);
     const int64_t now_ms = draft_.now().steady_ms;
-    const bool is_new = before == draft_.state().placement.short_gangs.end();
+    const bool is_new = before == draft_.state().placement.short_gangs.end() ||
+                        before->second.ranks_that_fit != ranks_that_fit;
     const int64_t since_ms = is_new ? now_ms : before->second.since_steady_ms;
     placement_.short_gangs[run_id] = {since_ms, ranks_that_fit};
     const int64_t left_ms = std::max<int64_t>(0, since_ms + draft_.options().gang_patience_ms - now_ms);
@@ -253,27 +254,39 @@ class Planner {
   }
 
   // Without rank 0 nobody else counts: a free worker takes it first, and where there is none an elastic gang
-  // gives one of its own ranks up for it.
+  // gives one of its own ranks up for it. Whom it has asked is rank 0 then, whoever comes meanwhile: a gang
+  // that begins without it goes another way than it has gone.
   void PlaceRankZero(const RunView& view, std::map<uint32_t, uint64_t>& worker_of_rank,
                      std::vector<uint64_t>& left, std::vector<uint32_t>& free) {
     if (free.empty() || free.front() != 0) return;
-    if (!left.empty()) {
-      const Target wanted = {view.demand.run_id, v1::STAGE_END_TO_END, 0, 0};
-      const auto planned = std::find_if(left.begin(), left.end(), [&](uint64_t worker_id) {
-        const auto target = draft_.state().placement.targets.find(worker_id);
-        return target != draft_.state().placement.targets.end() && target->second == wanted;
-      });
-      const auto chosen = planned != left.end() ? planned : left.begin();
-      worker_of_rank.emplace(0, *chosen);
-      left.erase(chosen);
+    const auto was_planned = [&](uint64_t worker_id) {
+      const auto target = draft_.state().placement.targets.find(worker_id);
+      return target != draft_.state().placement.targets.end() &&
+             target->second == Target{view.demand.run_id, v1::STAGE_END_TO_END, 0, 0};
+    };
+    const auto take = [&](uint64_t worker_id) {
+      worker_of_rank.emplace(0, worker_id);
       free.erase(free.begin());
+    };
+    const auto asked = std::find_if(worker_of_rank.begin(), worker_of_rank.end(), [&](const auto& holder) {
+      return was_planned(holder.second) && draft_.state().LeaseOf(holder.second)->yield.has_value();
+    });
+    if (asked != worker_of_rank.end()) {
+      take(worker_of_rank.extract(asked).mapped());
+    } else if (!left.empty()) {
+      const auto planned = std::find_if(left.begin(), left.end(), was_planned);
+      const auto chosen = planned != left.end() ? planned : left.begin();
+      take(*chosen);
+      left.erase(chosen);
     } else if (IsElastic(view.run->record.job()) && !worker_of_rank.empty()) {
-      const auto& [rank, worker_id] = *worker_of_rank.rbegin();
+      const auto [rank, worker_id] = *worker_of_rank.rbegin();
       const Lease& lease = *draft_.state().LeaseOf(worker_id);
       if (lease.yield) return;
       AskYield(draft_, lease.record.token(), v1::END_CAUSE_RECUT, {rank},
                absl::StrCat("rank 0, which alone publishes, has no worker: ", lease.record.worker_name(),
                             " shall be it"));
+      worker_of_rank.erase(rank);
+      take(worker_id);
     }
   }
 

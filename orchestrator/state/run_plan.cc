@@ -268,9 +268,9 @@ class PlanMaker {
         "%.2g s "
         "(%s)",
         layers_[range.begin].layer, layers_[range.end - 1].layer, pulls ? "pull" : "recompute",
-        BoundaryBytesPerStep(run_.record.job(), run_.record.shape(), stage) / 1e6,
-        costs.hop_work / worker.limits.speed, BasisText(costs.hop_basis), *below,
-        costs_.PrefixWork(stage, *below) / worker.limits.speed, BasisText(costs.basis)));
+        BoundaryBytesPerStep(run_.record.job(), run_.record.shape(), stage) / 1e6, costs.hop_seconds,
+        BasisText(costs.hop_basis), *below, costs_.PrefixWork(stage, *below) / worker.limits.speed,
+        BasisText(costs.basis)));
   }
 
   // Ranks of END_TO_END: as many as the run has or asks for, else as fit.

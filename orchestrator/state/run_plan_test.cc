@@ -169,6 +169,35 @@ TEST_F(RunPlan, ChoosesByTheHopThatWasMeasuredOnceOneWas) {
   EXPECT_THAT(PlanOfJob(SixLayerJob("another"))->reasons(), Contains(HasSubstr("takes 2 s (measured)")));
 }
 
+TEST_F(RunPlan, AHopIsNoShorterForHavingBeenASlowWorkersLayers) {
+  cluster_.workers_serve = true;
+  for (const char* name : {"a", "b"}) cluster_.Register(name, 400);
+  const uint64_t run_id = cluster_.SubmitPrepared(SixLayerJob(), "a");
+  const v1::Slice a = cluster_.TakeSlice("a"), b = cluster_.TakeSlice("b");
+  const bool a_is_lower = a.layers(0).layer() == 0;
+  const std::string upper = a_is_lower ? "b" : "a";
+  const v1::Slice& slice = a_is_lower ? b : a;
+  cluster_.received_bytes = uint64_t{512} * 256 * 4;  // of one step
+  cluster_.receive_seconds = 0.5;
+  cluster_.Heartbeat(upper, 10, /*train_seconds=*/0.2, /*teacher_seconds=*/0.05);
+  cluster_.Publish(upper, slice.token(), TestCluster::LayersOf(slice), 10);
+  for (const char* name : {"a", "b"}) cluster_.Leave(name);
+
+  cluster_.Register("slow", 50);
+  cluster_.Advance(2'000);
+  cluster_.Replan();
+  const v1::Slice all = cluster_.TakeSlice("slow");
+  ASSERT_EQ(all.layers_size(), 6);
+  cluster_.received_bytes = 0;
+  cluster_.Heartbeat("slow", 20, /*train_seconds=*/1.6, /*teacher_seconds=*/0.4);
+  cluster_.Publish("slow", all.token(), TestCluster::LayersOf(all), 20);
+  cluster_.Leave("slow");
+
+  for (const char* name : {"c", "d"}) cluster_.Register(name, 400);
+  EXPECT_THAT(PlanOfRun(run_id)->reasons(),
+              Contains(HasSubstr(" recompute their input: a step's hop of 0.5 MB takes 0.5 s (measured)")));
+}
+
 TEST_F(RunPlan, NeedsAPreparedRunThatHasNotEnded) {
   const uint64_t run_id = cluster_.Submit(SixLayerJob());
   EXPECT_EQ(PlanOfRun(run_id).status(),

@@ -155,7 +155,8 @@ std::vector<uint64_t> FittingTogether(const Draft& draft, const v1::RunRecord& r
   return workers;
 }
 
-// nullopt: it keeps its number, or has nobody to begin with.
+// nullopt: it keeps its number, or has nobody to begin with. With fewer ranks each needs more memory, which
+// those that are there already must have too.
 std::optional<uint32_t> FewerRanks(const Draft& draft, const Run& run, const std::vector<uint64_t>& workers) {
   const std::vector<const v1::TaskRecord*> ranks = RanksOf(run);
   const bool has_open = std::any_of(ranks.begin(), ranks.end(), [](const v1::TaskRecord* rank) {
@@ -163,8 +164,13 @@ std::optional<uint32_t> FewerRanks(const Draft& draft, const Run& run, const std
   });
   if (!has_open || !MayFixRanksAnew(draft, run)) return std::nullopt;
   const uint64_t fitting = RanksAmong(draft, run.record, workers);
-  const bool is_less = fitting < ranks.size();
-  if (!is_less || FittingTogether(draft, run.record, workers, fitting).size() < fitting) return std::nullopt;
+  const std::vector<uint64_t> able = FittingTogether(draft, run.record, workers, fitting);
+  if (fitting >= ranks.size() || able.size() < fitting) return std::nullopt;
+  const bool holders_fit = std::all_of(ranks.begin(), ranks.end(), [&](const v1::TaskRecord* rank) {
+    if (rank->layer() >= fitting || rank->state() != v1::TASK_STATE_LEASED) return true;
+    return std::count(able.begin(), able.end(), draft.FindLease(rank->token())->record.worker_id()) != 0;
+  });
+  if (!holders_fit) return std::nullopt;
   return static_cast<uint32_t>(fitting);
 }
 

@@ -108,7 +108,7 @@ struct Target {
 
 // A run of fewer workers than END_TO_END's ranks, which it may still change.
 struct ShortGang {
-  int64_t since_steady_ms = 0;
+  int64_t since_steady_ms = 0;  // that so many fit
   uint32_t ranks_that_fit = 0;
 };
 

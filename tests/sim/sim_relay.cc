@@ -51,8 +51,8 @@ SimRelay::Answer SimRelay::AnswerTo(const SimRelay& puller, uint32_t boundary) c
 }
 
 void SimRelay::CountHop(double seconds) {
-  received_bytes_ += kBatchBytes;
-  receive_seconds_ += seconds;
+  receive_seconds_ = received_bytes_ == 0 ? seconds : std::min(receive_seconds_, seconds);
+  received_bytes_ = kBatchBytes;
 }
 
 void SimRelay::Report(StepReport& report) const {

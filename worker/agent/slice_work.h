@@ -53,7 +53,7 @@ struct LayerStep {
 struct StepReport {
   std::vector<LayerStep> layers;  // those that trained, ascending
   double teacher_seconds = 0;     // one teacher block's forward passes, mean over the blocks that ran
-  // Since the load: what came from the worker below, and how long that took (SliceProgress).
+  // Since the load: the fastest micro-batch from the worker below (SliceProgress).
   uint64_t received_bytes = 0;
   double receive_seconds = 0;
 };

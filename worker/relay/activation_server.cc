@@ -35,10 +35,12 @@ absl::Status CheckBatch(const ServedRun& run, const v1::BatchRef& batch) {
   return absl::OkStatus();
 }
 
+}  // namespace
+
 // Says that the answer is being worked on: at once, then when it is time to, and when it is there.
-class Waiting {
+class ActivationServer::Waiting {
  public:
-  Waiting(const v1::PullRequest& request, grpc::ServerWriter<v1::PullReply>& writer) : writer_(writer) {
+  Waiting(const v1::PullRequest& request, Writer& writer) : writer_(writer) {
     *reply_.mutable_batch() = request.batch();
     reply_.set_teacher_sha256(request.teacher_sha256());
     reply_.mutable_waiting();
@@ -54,12 +56,10 @@ class Waiting {
  private:
   static constexpr int64_t kNever = -kSayWaitingMs;
 
-  grpc::ServerWriter<v1::PullReply>& writer_;
+  Writer& writer_;
   v1::PullReply reply_;
   int64_t said_ms_ = kNever;
 };
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<ActivationServer>> ActivationServer::Start(const std::string& host,
                                                                           RelayState& state,
@@ -104,7 +104,7 @@ absl::Status ActivationServer::Answer(const grpc::ServerContext& context, const 
         if (!waiting.SayAtHand()) return absl::CancelledError("nobody reads the answer");
         return Send(request, found.hidden_BTE, writer);
       case RelayState::Finding::kTeacher:
-        return AnswerByTeacher(context, request, found.run, writer);
+        return AnswerByTeacher(context, request, found.run, waiting, writer);
       case RelayState::Finding::kLoading:
       case RelayState::Finding::kTrainingComes:
         if (!waiting.Say()) return absl::CancelledError("nobody reads the answer");
@@ -116,14 +116,16 @@ absl::Status ActivationServer::Answer(const grpc::ServerContext& context, const 
 
 absl::Status ActivationServer::AnswerByTeacher(const grpc::ServerContext& context,
                                                const v1::PullRequest& request,
-                                               const std::shared_ptr<const ServedRun>& run, Writer& writer) {
-  Waiting waiting(request, writer);
+                                               const std::shared_ptr<const ServedRun>& run, Waiting& waiting,
+                                               Writer& writer) {
   const std::shared_ptr<TeacherService::Wish> wish = teacher_.Ask(run, request.batch(), request.token());
-  while (!IsOver(context)) {
+  // Before the first wait: what the teacher takes is no part of the hop, however short it is.
+  while (!IsOver(context) && waiting.Say()) {
     const std::optional<absl::StatusOr<at::Tensor>> answer = teacher_.Await(*wish, kPollMs);
-    if (answer && !answer->ok()) return answer->status();
-    if (answer ? !waiting.SayAtHand() : !waiting.Say()) break;
-    if (answer) return Send(request, **answer, writer);
+    if (!answer) continue;
+    if (!answer->ok()) return answer->status();
+    if (!waiting.SayAtHand()) break;
+    return Send(request, **answer, writer);
   }
   teacher_.GiveUp(*wish);
   return absl::UnavailableError("this worker ends, or the call was broken off");

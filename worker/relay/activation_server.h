@@ -27,12 +27,13 @@ class ActivationServer final : private v1::ActivationService::Service {
 
  private:
   using Writer = grpc::ServerWriter<v1::PullReply>;
+  class Waiting;
 
   ActivationServer(RelayState& state, TeacherService& teacher) : state_(state), teacher_(teacher) {}
   grpc::Status Pull(grpc::ServerContext* context, const v1::PullRequest* request, Writer* writer) override;
   absl::Status Answer(const grpc::ServerContext& context, const v1::PullRequest& request, Writer& writer);
   absl::Status AnswerByTeacher(const grpc::ServerContext& context, const v1::PullRequest& request,
-                               const std::shared_ptr<const ServedRun>& run, Writer& writer);
+                               const std::shared_ptr<const ServedRun>& run, Waiting& waiting, Writer& writer);
   absl::Status Send(const v1::PullRequest& request, const at::Tensor& hidden_BTE, Writer& writer);
   bool IsOver(const grpc::ServerContext& context) const { return is_ending_ || context.IsCancelled(); }
 

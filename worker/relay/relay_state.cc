@@ -32,6 +32,16 @@ const StagePlan* ServedRun::PlanOf(v1::Stage stage) const {
   return nullptr;
 }
 
+void RelayCounts::AddReceived(uint64_t bytes, double seconds) {
+  received += 1;
+  received_bytes += bytes;
+  const uint64_t nanoseconds = std::max<uint64_t>(1, static_cast<uint64_t>(1e9 * seconds));
+  uint64_t fastest = fastest_nanoseconds;
+  while ((fastest == 0 || nanoseconds < fastest) &&
+         !fastest_nanoseconds.compare_exchange_weak(fastest, nanoseconds)) {
+  }
+}
+
 std::string RelayCounts::Text() const {
   return absl::StrCat("teacher blocks run: ", trained_blocks.load(), " in training, ", served_blocks.load(),
                       " for others; micro-batches: ", received.load(), " received (", received_bytes.load(),
@@ -83,6 +93,7 @@ void RelayState::BeginSlice(std::shared_ptr<const ServedRun> run, const RelayedS
   output_boundary_ = slice.output_boundary;
   is_in_step_ = false;
   left_step_ms_ = RelayNowMs();
+  counts_.fastest_nanoseconds = 0;
   if (!slice.pulls || (upstream_ && upstream_->boundary() > slice.lowest_layer)) upstream_.reset();
   SetOrders(slice.token, orders_token_ == slice.token ? orders_ : orders);  // a verdict's are newer
   TellChange();

@@ -55,14 +55,16 @@ RelayedSlice RelayedSliceOf(const v1::Slice& slice);
 
 // Of a process: what was done for this worker's own slices and for those of others.
 struct RelayCounts {
-  std::atomic<uint64_t> trained_blocks = 0;        // forward passes of teacher blocks, in training
-  std::atomic<uint64_t> served_blocks = 0;         // the same for others, apart from training
-  std::atomic<uint64_t> received = 0;              // micro-batches
-  std::atomic<uint64_t> received_bytes = 0;        // of them
-  std::atomic<uint64_t> receive_nanoseconds = 0;   // from when each was at hand above
+  std::atomic<uint64_t> trained_blocks = 0;  // forward passes of teacher blocks, in training
+  std::atomic<uint64_t> served_blocks = 0;   // the same for others, apart from training
+  std::atomic<uint64_t> received = 0;        // micro-batches
+  std::atomic<uint64_t> received_bytes = 0;  // of them
+  // Of the fastest of them since a slice began, from when it was at hand above; 0: none.
+  std::atomic<uint64_t> fastest_nanoseconds = 0;
   std::atomic<uint64_t> recomputed = 0;            // micro-batches for which no upstream answered
   std::atomic<uint64_t> sent = 0, sent_bytes = 0;  // micro-batches
 
+  void AddReceived(uint64_t bytes, double seconds);
   std::string Text() const;
 };
 

@@ -197,6 +197,14 @@ TEST_F(RelayStateTest, AVerdictThatCameBeforeTheLoadEndedIsNewerThanTheGrant) {
   EXPECT_TRUE(MayTrain(3 + kLead - 1));
 }
 
+TEST_F(RelayStateTest, AStallIsNoPartOfWhatAHopTakes) {
+  for (const double seconds : {0.5, 0.25, 30.0}) state.counts().AddReceived(/*bytes=*/4, seconds);
+  EXPECT_EQ(state.counts().fastest_nanoseconds, 250'000'000u);
+  EXPECT_EQ(state.counts().received_bytes, 12u);
+  Begin(kStage2, 42, Orders(0));
+  EXPECT_EQ(state.counts().fastest_nanoseconds, 0u) << "of this slice nothing came yet";
+}
+
 TEST_F(RelayStateTest, AnUpstreamThatIsNoLongerNamedIsStillAsked) {
   v1::RelayOrders orders;
   orders.mutable_upstream()->set_address("10.0.0.1:7");

@@ -237,7 +237,7 @@ TEST_F(RelayTest, TheTimeOfAHopBeginsWhenTheUpstreamHasTheBatch) {
   a.Step(1);
   above.join();
   ASSERT_TRUE(report.ok()) << report.status();
-  EXPECT_EQ(report->received_bytes, kMicroBatches * kBoundaryBytes);
+  EXPECT_EQ(report->received_bytes, kBoundaryBytes) << "of one, the fastest";
   EXPECT_GT(report->receive_seconds, 0);
   EXPECT_LE(report->receive_seconds, MonotonicSeconds() - asked_seconds);
 }
@@ -268,6 +268,26 @@ TEST_F(RelayTest, ASliceThatComesLateIsServedByTheTeacherAlone) {
   ExpectTheBytesOfOneWorker(3);
   EXPECT_EQ(a.counts().served_blocks, kSteps * kMicroBatches * 3);
   EXPECT_EQ(b.counts().recomputed, 0u);
+}
+
+TEST_F(RelayTest, AnAnswerByTheTeacherIsAnnouncedBeforeItIsMadeAndWhenItIsThere) {
+  RelayWorker a(log_);
+  const v1::Slice slice = SliceOf(kStage1, {0, 2}, std::nullopt, std::nullopt);
+  a.Load(slice, run_.kept);
+  a.Step(kSteps);  // nobody pulls, so it keeps nothing
+  v1::PullRequest request;
+  request.mutable_batch()->set_run_id(slice.run_id());
+  request.mutable_batch()->set_stage(kStage1);
+  request.mutable_batch()->set_boundary(3);
+  request.set_identity_sha256(slice.identity_sha256());
+  request.set_teacher_sha256(slice.inputs().teacher_sha256());
+  const auto stub = v1::ActivationService::NewStub(MakeChannel(a.AsUpstream(2).address()));
+  grpc::ClientContext context;
+  const auto reader = stub->Pull(&context, request);
+  std::string parts;
+  for (v1::PullReply reply; reader->Read(&reply);) parts += reply.has_waiting() ? 'w' : 'c';
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_THAT(parts, testing::MatchesRegex("ww+c"));
 }
 
 TEST_F(RelayTest, WhoIsAskedForWhatItDoesNotHaveAsksFurtherUp) {

@@ -21,9 +21,7 @@ SliceRelay::SliceRelay(Relay& relay, std::shared_ptr<const ServedRun> run, const
     : relay_(relay),
       run_(std::move(run)),
       plan_(PlanOf(*run_, slice.stage())),
-      slice_(RelayedSliceOf(slice)),
-      received_bytes_before_(relay.state().counts().received_bytes),
-      nanoseconds_before_(relay.state().counts().receive_nanoseconds) {
+      slice_(RelayedSliceOf(slice)) {
   const int64_t pass_elements = plan_.micro_batch * plan_.seq_len * run_->teacher.config.hidden_size;
   slice_.limits = RelayLimitsOf(plan_.micro_batches, pass_elements * static_cast<int64_t>(sizeof(float)));
   relay_.state().BeginSlice(run_, slice_, slice.relay());

@@ -31,11 +31,11 @@ class SliceRelay {
   // After Slice::Step, also one that failed: how many teacher blocks it ran, and which batch comes next.
   void EndStep(int64_t teacher_blocks, int64_t next_step);
 
-  // Of what came from below since the load, for the slice or for those above that asked.
-  uint64_t received_bytes() const { return relay_.state().counts().received_bytes - received_bytes_before_; }
+  // The fastest micro-batch from below since the load, for the slice or for those above that asked.
   double receive_seconds() const {
-    return 1e-9 * static_cast<double>(relay_.state().counts().receive_nanoseconds - nanoseconds_before_);
+    return 1e-9 * static_cast<double>(relay_.state().counts().fastest_nanoseconds);
   }
+  uint64_t received_bytes() const { return receive_seconds() > 0 ? slice_.limits.micro_batch_bytes : 0; }
 
  private:
   absl::StatusOr<Boundary> Input(int64_t step, int64_t pass, const std::atomic<bool>& stop);
@@ -44,7 +44,6 @@ class SliceRelay {
   const std::shared_ptr<const ServedRun> run_;
   const StagePlan& plan_;
   RelayedSlice slice_;
-  const uint64_t received_bytes_before_, nanoseconds_before_;
   int64_t lowest_ = 0, highest_ = 0;
   std::unique_ptr<Prefetcher> prefetcher_;  // nullptr: it recomputes
 };

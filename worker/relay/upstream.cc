@@ -156,9 +156,7 @@ absl::StatusOr<Boundary> Upstream::Pull(const ServedRun& run, v1::Stage stage, i
   absl::StatusOr<at::Tensor> hidden_BTE = assembly.Finish();
   if (!hidden_BTE.ok()) return hidden_BTE.status();
   const double hop_seconds = MonotonicSeconds() - std::max(call.begun_seconds(), waited_until_seconds);
-  state_.counts().receive_nanoseconds += static_cast<uint64_t>(1e9 * hop_seconds);
-  state_.counts().received += 1;
-  state_.counts().received_bytes += hidden_BTE->nbytes();
+  state_.counts().AddReceived(hidden_BTE->nbytes(), hop_seconds);
   return Boundary{batch.boundary(), *std::move(hidden_BTE)};
 }
 

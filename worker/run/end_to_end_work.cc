@@ -65,12 +65,11 @@ absl::StatusOr<std::unique_ptr<EndToEndWork>> EndToEndWork::Load(
     const v1::Slice& slice, const RunMaterial& material, LanguageModel teacher, CheckpointSource& source,
     GangCalls& gang, std::optional<LeftRank>& left, Log& log, const std::atomic<bool>& stop,
     const std::function<void()>& on_measuring) {
-  const std::optional<LeftRank> found = std::exchange(left, std::nullopt);
   std::unique_ptr<EndToEndWork> work(new EndToEndWork(slice, material, std::move(teacher), gang, left, log));
   RETURN_IF_ERROR(work->CheckHandover());
   if (work->rank_ != 0) {
     RETURN_IF_ERROR(work->AssembleToTrain(source, stop));
-    work->TakeLeft(found);
+    work->TakeLeft();
     return work;
   }
   ASSIGN_OR_RETURN(work->evaluation_, Evaluation::Open(slice.job(), work->inputs_, work->teacher_.config));
@@ -78,14 +77,13 @@ absl::StatusOr<std::unique_ptr<EndToEndWork>> EndToEndWork::Load(
   RETURN_IF_ERROR(work->evaluation_->ContinuePrompts(work->teacher_, log, work->context(), stop));
   RETURN_IF_ERROR(slice.layers(0).has_checkpoint() ? work->Resume(source, stop)
                                                    : work->Assemble(source, stop));
-  work->TakeLeft(found);
+  work->TakeLeft();
   return work;
 }
 
-void EndToEndWork::TakeLeft(const std::optional<LeftRank>& left) {
-  const bool fits = left && left->run_id == assignment_.run_id() &&
-                    left->identity_sha256 == assignment_.identity_sha256() && training_ != nullptr;
-  if (!fits || left->state.history.steps() <= history_.steps()) return;
+void EndToEndWork::TakeLeft() {
+  const std::optional<LeftRank> left = std::exchange(left_, std::nullopt);
+  if (!left || training_ == nullptr || left->state.history.steps() <= history_.steps()) return;
   log_.Info(absl::StrCat("goes on from step ", left->state.history.steps(),
                          ", to which this worker had come as a "
                          "rank before; the last checkpoint is of step ",

@@ -27,9 +27,10 @@ namespace retort {
 class EndToEndWork : public SliceWork {
  public:
   // `teacher` is whole. Tells `on_measuring` before it measures; nothing is measured that the slice's
-  // checkpoint holds. What was `left` here by another rank of the run is taken where it is further than the
-  // checkpoint; a rank that ends leaves its own there. INVALID_ARGUMENT when the hand-over lacks a layer of a
-  // stage; otherwise errors as Workshop::Load. `slice`, `gang`, `left` and `log` outlive the object.
+  // checkpoint holds. What was `left` here by another rank of this run is taken, unless loading fails,
+  // and counts where it is further than the checkpoint; a rank that ends leaves its own there.
+  // INVALID_ARGUMENT when the hand-over lacks a layer of a stage; otherwise errors as Workshop::Load.
+  // `slice`, `gang`, `left` and `log` outlive the object.
   static absl::StatusOr<std::unique_ptr<EndToEndWork>> Load(const v1::Slice& slice,
                                                             const RunMaterial& material,
                                                             LanguageModel teacher, CheckpointSource& source,
@@ -46,7 +47,7 @@ class EndToEndWork : public SliceWork {
  private:
   EndToEndWork(const v1::Slice& slice, const RunMaterial& material, LanguageModel teacher, GangCalls& gang,
                std::optional<LeftRank>& left, Log& log);
-  void TakeLeft(const std::optional<LeftRank>& left);
+  void TakeLeft();
 
   // INVALID_ARGUMENT names the first layer that the hand-over lacks.
   absl::Status CheckHandover() const;

@@ -250,6 +250,8 @@ TEST_F(GangWorkTest, ASurvivorGoesOnAsRankZeroFromWhereItStood) {
 
   ranks_.LetOneBeEnough();
   const v1::Slice second = SliceOf(0);
+  const std::atomic<bool> stopped = true;
+  EXPECT_FALSE(workshop.Load(second, run_.kept, calls, stopped, [](const LoadProgress&) {}).ok());
   work = workshop.Load(second, run_.kept, calls, WorkshopRun::kNever, [](const LoadProgress&) {});
   ASSERT_TRUE(work.ok()) << work.status();
   EXPECT_TRUE(StateOf(**work) == left);
@@ -259,6 +261,28 @@ TEST_F(GangWorkTest, ASurvivorGoesOnAsRankZeroFromWhereItStood) {
   EXPECT_EQ(report->layers[0].seconds, 0);
   StepTo(**work, WorkshopRun::kSteps);
   EXPECT_TRUE((*work)->MakeResult(WorkshopRun::kNever).ok());
+}
+
+TEST_F(GangWorkTest, WhatASurvivorLeftDoesNotLieBesideAnotherRunsWork) {
+  is_elastic_ = true;
+  ranks_.LetOneBeEnough();
+  TorchWorkshop workshop = NewWorkshop();
+  CallsInMemory calls(ranks_, 1);
+  const auto leave = [&] {
+    const v1::Slice slice = SliceOf(1);
+    auto work = workshop.Load(slice, run_.kept, calls, WorkshopRun::kNever, [](const LoadProgress&) {});
+    RETORT_CHECK(work.ok()) << work.status().ToString();
+    EXPECT_EQ((*work)->Step(WorkshopRun::kNever)->layers[0].step, 1u) << "from the beginning";
+    (*work)->Drop({1});
+  };
+  leave();
+  ASSERT_TRUE(workshop.Prepare(PrepareSlice(TinyJobFile()), WorkshopRun::kNever).ok());
+  leave();
+  v1::Slice other = SliceOf(1);
+  other.set_run_id(2);
+  const std::atomic<bool> stopped = true;
+  EXPECT_FALSE(workshop.Load(other, run_.kept, calls, stopped, [](const LoadProgress&) {}).ok());
+  leave();
 }
 
 TEST_F(GangWorkTest, ARunThatGotFewerRanksHasTheBytesAndTheNumberOfThose) {

@@ -8,6 +8,7 @@
 #include <array>
 #include <fstream>
 #include <limits>
+#include <system_error>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -39,6 +40,15 @@ std::string HostId() {
   return absl::StrCat(name.data(), "/", boot);
 }
 
+// Empty where the directory cannot be made: each worker then has its own copy of what would lie there.
+std::string SharedDirectory(const std::filesystem::path& directory) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) return "";
+  const std::filesystem::path found = std::filesystem::canonical(directory, error);
+  return error ? "" : found.string();
+}
+
 }  // namespace
 
 void SetComputeThreads(int threads) { at::set_num_threads(threads); }
@@ -63,9 +73,7 @@ v1::Capabilities MeasureCapabilities(uint64_t memory_bytes,
   capabilities.set_memory_bytes(memory_bytes);
   capabilities.set_host(HostId());
   capabilities.set_host_memory_bytes(MachineMemoryBytes());
-  if (weights_directory) {
-    capabilities.set_shared_weights(std::filesystem::weakly_canonical(*weights_directory).string());
-  }
+  if (weights_directory) capabilities.set_shared_weights(SharedDirectory(*weights_directory));
   constexpr int kSize = 1024, kRounds = 5;  // the first one warms up
   const at::Tensor a = at::ones({kSize, kSize}), b = at::ones({kSize, kSize});
   at::Tensor c = at::empty({kSize, kSize});

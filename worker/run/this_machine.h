@@ -18,7 +18,7 @@ void SetComputeThreads(int threads);
 void UseComputeThreads();
 
 // Takes a fraction of a second: measured_gflops is a measurement. `weights_directory`: where the teacher's
-// weights lie that it shares.
+// weights lie that it shares; made, and one that cannot be is none.
 v1::Capabilities MeasureCapabilities(
     uint64_t memory_bytes, const std::optional<std::filesystem::path>& weights_directory = std::nullopt);
 

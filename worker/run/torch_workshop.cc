@@ -33,6 +33,11 @@ v1::ModelShape ShapeOf(const ModelConfig& teacher) {
   return shape;
 }
 
+bool IsRankOfRun(const v1::Slice& slice, const LeftRank& left) {
+  return slice.stage() == v1::STAGE_END_TO_END && slice.run_id() == left.run_id &&
+         slice.identity_sha256() == left.identity_sha256;
+}
+
 absl::StatusOr<StagePlan> PlanOf(const v1::Slice& slice) {
   for (const StagePlan& plan : PlanStages(slice.job())) {
     if (static_cast<int>(plan.stage) == slice.stage()) return plan;
@@ -54,6 +59,7 @@ absl::Status TorchWorkshop::OpenMaterial(const v1::JobSpec& job, RunInputs input
 absl::StatusOr<v1::PreparedRun> TorchWorkshop::Prepare(const v1::Slice& slice,
                                                        const std::atomic<bool>& stop) {
   UseComputeThreads();
+  left_rank_.reset();
   absl::StatusOr<v1::PreparedRun> prepared =
       CatchTorch("preparing " + slice.job().name(), [&] { return PrepareInTorch(slice, stop); });
   // A damaged input is another content, which no second attempt here would mend.
@@ -95,6 +101,8 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::Load(
     const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
     const std::function<void(const LoadProgress&)>& on_progress) {
   UseComputeThreads();
+  // No plan of another slice has room for it.
+  if (left_rank_ && !IsRankOfRun(slice, *left_rank_)) left_rank_.reset();
   if (relay_ != nullptr && slice.stage() == v1::STAGE_END_TO_END) {
     relay_->state().Clear();  // no layer trains in stages 1 and 2 any more
   } else if (relay_ != nullptr) {
@@ -128,7 +136,6 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
       on_progress(progress);
     });
   }
-  left_rank_.reset();
   ASSIGN_OR_RETURN(const StagePlan plan, PlanOf(slice));
   std::vector<int64_t> layers;
   for (const v1::SliceLayer& layer : slice.layers()) layers.push_back(layer.layer());

@@ -53,7 +53,7 @@ class TorchWorkshop : public Workshop {
   Relay* const relay_;
   InputHasher hasher_;
   std::optional<RunMaterial> material_;
-  std::optional<LeftRank> left_rank_;  // until the next slice is loaded
+  std::optional<LeftRank> left_rank_;  // until a slice is loaded, or another run prepared
 };
 
 }  // namespace retort
