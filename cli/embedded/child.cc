@@ -17,12 +17,15 @@
 namespace retort {
 namespace {
 
-// Runs between fork and exec in a process that may have other threads: system calls only.
+// Runs between fork and exec, with all signals blocked, in a process that may have other threads: system calls
+// only. The parent's handlers would take a signal that is meant for the program, and it would be lost.
 [[noreturn]] void BecomeProgram(char* const* argv, int log_fd, int null_fd, pid_t parent) {
   constexpr int kCannotExecute = 126, kNoSuchProgram = 127;
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(kCannotExecute);  // it died before that took effect
+  signal(SIGINT, SIG_DFL);
+  signal(SIGTERM, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -42,9 +45,13 @@ absl::StatusOr<Child> Child::Start(const std::vector<std::string>& argv,
   for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
   const pid_t parent = getpid();
+  sigset_t all, before;
+  sigfillset(&all);
+  RETORT_CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
   const pid_t pid = fork();
   if (pid == 0) BecomeProgram(arguments.data(), log_fd, null_fd, parent);
   const int error = errno;
+  RETORT_CHECK(pthread_sigmask(SIG_SETMASK, &before, nullptr) == 0);
   close(log_fd);
   close(null_fd);
   if (pid < 0) return absl::ErrnoToStatus(error, absl::StrCat("cannot start ", argv[0]));

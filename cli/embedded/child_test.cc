@@ -7,6 +7,7 @@
 
 #include "core/base/check.h"
 #include "core/base/files.h"
+#include "core/base/interrupt.h"
 #include "gtest/gtest.h"
 #include "tests/support/child_process.h"
 
@@ -48,6 +49,16 @@ TEST_F(Children, TellTheSignalThatEndedThem) {
   EXPECT_FALSE(child.Ended().has_value());
   child.Signal(SIGTERM);
   EXPECT_EQ(Wait(child).signal, SIGTERM);
+}
+
+// A handler of this process must not take what is meant for a child that has not yet become its program.
+TEST_F(Children, TakeASignalFromTheirFirstMomentOn) {
+  InstallInterruptHandler();
+  for (int i = 0; i < 50; ++i) {
+    Child child = Shell("exec sleep 100");
+    child.Signal(SIGTERM);
+    ASSERT_EQ(Wait(child).signal, SIGTERM) << "child " << i;
+  }
 }
 
 TEST_F(Children, ThatCannotBeExecutedEndWith126Or127) {
