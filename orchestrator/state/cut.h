@@ -17,6 +17,13 @@
 
 namespace retort::orchestrator {
 
+// What a slice takes of a worker for which `teacher_part` of the teacher's weights counts, `teacher_bytes`
+// for all open layers. 1: it has its own, and no more of them than it needs. `own_bytes` are `bytes` without
+// them.
+inline double BytesOn(double teacher_part, double teacher_bytes, double bytes, double own_bytes) {
+  return teacher_part < 1 ? own_bytes + teacher_part * teacher_bytes : bytes;
+}
+
 // Work and memory of every range of the open layers. Taking a layer from either end makes none larger.
 class RangeTable {
  public:
@@ -31,11 +38,10 @@ class RangeTable {
   size_t layers() const { return layers_; }
   // Of layers [begin, end).
   double work(size_t begin, size_t end) const { return work_[begin * (layers_ + 1) + end]; }
-  // On a worker for which `teacher_part` of the teacher's weights counts; 1: it has its own, and no more of
-  // them than it needs.
+  // As BytesOn.
   double bytes(size_t begin, size_t end, double teacher_part = 1) const {
     const size_t at = begin * (layers_ + 1) + end;
-    return teacher_part < 1 ? own_bytes_[at] + teacher_part * teacher_bytes_ : bytes_[at];
+    return BytesOn(teacher_part, teacher_bytes_, bytes_[at], own_bytes_[at]);
   }
   // `own_bytes`: without the teacher's weights.
   void Set(size_t begin, size_t end, double work, double bytes, double own_bytes) {
@@ -56,7 +62,7 @@ class RangeTable {
 struct CutWorker {
   double speed;  // work in a second
   double memory_bytes;
-  double teacher_part = 1;  // see RangeTable::bytes
+  double teacher_part = 1;  // see BytesOn
 };
 
 struct Cut {

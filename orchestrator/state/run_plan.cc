@@ -180,25 +180,23 @@ class PlanMaker {
                   size_t end, v1::PlannedStage& planned) {
     const uint32_t last_layer = layers_[end - 1].layer;
     double work = costs_.TeacherWork(stage, below, last_layer);
-    double bytes = SliceBytes(run_.record.job(), run_.record.shape(), last_layer, end - begin);
-    if (worker.limits.teacher_part < 1) {
-      bytes += worker.limits.teacher_part *
-                   TeacherBytes(run_.record.job(), run_.record.shape(), layers_.back().layer) -
-               TeacherBytes(run_.record.job(), run_.record.shape(), last_layer);
-    }
+    const v1::RunRecord& record = run_.record;
+    const double bytes = SliceBytes(record.job(), record.shape(), last_layer, end - begin);
+    const double own_bytes = bytes - TeacherBytes(record.job(), record.shape(), last_layer);
+    const double teacher_bytes = TeacherBytes(record.job(), record.shape(), layers_.back().layer);
     uint64_t steps = 0;
     for (size_t i = begin; i < end; ++i) {
       work += costs_.TrainWork(stage, layers_[i].layer);
       steps = std::max(steps, StepsIn(stage, layers_[i]));
     }
     const StageCosts& costs = costs_.stages.at(stage);
-    const v1::RunRecord& record = run_.record;
     v1::PlannedSlice& slice = *planned.add_slices();
     slice.set_first_layer(layers_[begin].layer);
     slice.set_layer_count(last_layer - layers_[begin].layer + 1);
     slice.set_worker_name(worker.name);
     *slice.mutable_seconds_per_step() = MakeFigure(work / worker.limits.speed, costs);
-    *slice.mutable_memory_bytes() = Assumed(bytes);
+    *slice.mutable_memory_bytes() =
+        Assumed(BytesOn(worker.limits.teacher_part, teacher_bytes, bytes, own_bytes));
     slice.set_input(costs_.InputOf(stage, below));
     const bool pulls = slice.input() == v1::INPUT_SOURCE_RELAY;
     *slice.mutable_hop_bytes_per_step() =
@@ -265,8 +263,7 @@ class PlanMaker {
     const StageCosts& costs = costs_.stages.at(stage);
     Say(absl::StrFormat(
         "layers %d to %d %s their input: a step's hop of %.1f MB takes %.2g s (%s), teacher blocks 0 to %d "
-        "%.2g s "
-        "(%s)",
+        "%.2g s (%s)",
         layers_[range.begin].layer, layers_[range.end - 1].layer, pulls ? "pull" : "recompute",
         BoundaryBytesPerStep(run_.record.job(), run_.record.shape(), stage) / 1e6, costs.hop_seconds,
         BasisText(costs.hop_basis), *below, costs_.PrefixWork(stage, *below) / worker.limits.speed,

@@ -85,8 +85,7 @@ void EndToEndWork::TakeLeft() {
   const std::optional<LeftRank> left = std::exchange(left_, std::nullopt);
   if (!left || training_ == nullptr || left->state.history.steps() <= history_.steps()) return;
   log_.Info(absl::StrCat("goes on from step ", left->state.history.steps(),
-                         ", to which this worker had come as a "
-                         "rank before; the last checkpoint is of step ",
+                         ", to which this worker had come as a rank before; the last checkpoint is of step ",
                          history_.steps()),
             context());
   TakeState(left->state, training_->optimizer(), history_);
