@@ -2,6 +2,7 @@
 // plain LibTorch (plain_step.h) and beside its own matrix products (step_gemms.h). Peak memory is that of a
 // process that builds the models and takes two steps.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <atomic>
 #include <memory>
@@ -61,7 +62,7 @@ class OurStep {
       return;
     }
     for (int64_t l = 0; l < student.config.num_layers(); ++l) layers_.push_back(l);
-    slice_ = std::make_unique<Slice>(plan, teacher, student, batches, layers_);
+    slice_ = std::make_unique<Slice>(plan, teacher, student, batches, layers_, at::get_num_threads());
   }
 
   void Run() {

@@ -140,16 +140,19 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
   std::vector<int64_t> layers;
   for (const v1::SliceLayer& layer : slice.layers()) layers.push_back(layer.layer());
   const int64_t blocks = layers.back() + 1;
-  const MemoryNeed need = SliceMemory(slice.job(), ShapeOf(teacher), slice.stage(),
-                                      static_cast<uint32_t>(layers.back()), layers.size());
+  MemoryNeed need = SliceMemory(slice.job(), ShapeOf(teacher), slice.stage(),
+                                static_cast<uint32_t>(layers.back()), layers.size());
   if (need.peak() - need.teacher + std::max(need.teacher, material_->teacher_bytes()) >
       options_.memory_bytes) {
     material_->ReleaseTeacherFrom(blocks);
     if (relay_ != nullptr) relay_->state().ReleaseTeacherFrom(blocks);
   }
+  const uint64_t side_by_side = LayersSideBySide(need, options_.memory_bytes, slice.numerics().threads());
+  need.activations *= side_by_side;
   on_progress({.planned_memory_bytes = need.peak()});
   ASSIGN_OR_RETURN(LanguageModel lower, LoadTeacher(slice, blocks));
-  return LayerWork::Load(slice, plan, *material_, std::move(lower), source, relay_, stop);
+  return LayerWork::Load(slice, plan, *material_, std::move(lower), static_cast<int64_t>(side_by_side),
+                         source, relay_, stop);
 }
 
 }  // namespace retort
