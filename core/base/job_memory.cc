@@ -120,4 +120,18 @@ MemoryNeed EndToEndMemory(const v1::JobSpec& job, const v1::ModelShape& shape, u
   return Need(teacher, own, trained, std::max(pass, kFloatBytes * student));
 }
 
+double TeacherPart(const v1::Capabilities& capabilities) {
+  const bool shares = !capabilities.shared_weights().empty() && !capabilities.host().empty() &&
+                      capabilities.memory_bytes() < capabilities.host_memory_bytes();
+  if (!shares) return 1;
+  return static_cast<double>(capabilities.memory_bytes()) /
+         static_cast<double>(capabilities.host_memory_bytes());
+}
+
+uint64_t SharedTeacherBytes(const v1::JobSpec& job, const v1::ModelShape& shape) {
+  const auto converted = ConvertedLayers(shape.layers(), job.student().keep_attention());
+  if (!converted.ok() || converted->empty()) return 0;  // no slices either
+  return SliceMemory(job, shape, v1::STAGE_HIDDEN_STATE_ALIGNMENT, converted->back(), /*layers=*/1).teacher;
+}
+
 }  // namespace retort

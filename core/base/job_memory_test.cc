@@ -56,6 +56,25 @@ TEST_F(JobMemory, OfASliceIsItsPrefixItsLayersAndOnePass) {
   EXPECT_EQ(need.peak(), kProcess + 1312 + 640 + 768 + 1152 + need.relay + 6016);
 }
 
+TEST_F(JobMemory, ASharedTeacherGoesUpToTheLastConvertedLayer) {
+  shape_.set_layers(4);
+  EXPECT_EQ(SharedTeacherBytes(job_, shape_), 4u * (40 + 4 * 144));
+  job_.mutable_student()->mutable_keep_attention()->add_layers(3);
+  EXPECT_EQ(SharedTeacherBytes(job_, shape_), 4u * (40 + 3 * 144));
+}
+
+TEST_F(JobMemory, AWorkersPartOfASharedTeacherIsItsPartOfTheMachine) {
+  v1::Capabilities worker;
+  worker.set_host("one");
+  worker.set_memory_bytes(2);
+  worker.set_host_memory_bytes(8);
+  EXPECT_EQ(TeacherPart(worker), 1) << "it has its own";
+  worker.set_shared_weights("/weights");
+  EXPECT_EQ(TeacherPart(worker), 0.25);
+  EXPECT_EQ(BytesOn(0.25, 40, 100, 70), 80);
+  EXPECT_EQ(BytesOn(1, 40, 100, 70), 100);
+}
+
 TEST_F(JobMemory, ATeacherThatIsSharedCountsInPart) {
   const MemoryNeed need = EndToEndMemory(job_, shape_, /*ranks=*/1);
   EXPECT_EQ(need.teacher, 4u * (40 + 2 * 144));

@@ -127,8 +127,9 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
 
   if (slice.stage() == v1::STAGE_END_TO_END) {
     const uint64_t ranks = std::max(1U, slice.gang().world_size());
-    LoadProgress progress = {.planned_memory_bytes =
-                                 EndToEndMemory(slice.job(), ShapeOf(teacher), ranks).peak()};
+    LoadProgress progress = {
+        .planned_memory_bytes =
+            EndToEndMemory(slice.job(), ShapeOf(teacher), ranks).peak(options_.teacher_part)};
     on_progress(progress);
     ASSIGN_OR_RETURN(LanguageModel whole, LoadTeacher(slice, teacher.num_layers() + 1));
     return EndToEndWork::Load(slice, *material_, std::move(whole), source, gang, left_rank_, log_, stop, [&] {
@@ -142,12 +143,16 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
   const int64_t blocks = layers.back() + 1;
   const MemoryNeed need = SliceMemory(slice.job(), ShapeOf(teacher), slice.stage(),
                                       static_cast<uint32_t>(layers.back()), layers.size());
-  if (need.peak() - need.teacher + std::max(need.teacher, material_->teacher_bytes()) >
-      options_.memory_bytes) {
+  const auto own_bytes = static_cast<double>(need.peak(/*teacher_part=*/0));
+  if (own_bytes +
+          options_.teacher_part * static_cast<double>(std::max(need.teacher, material_->teacher_bytes())) >
+      static_cast<double>(options_.memory_bytes)) {
     material_->ReleaseTeacherFrom(blocks);
     if (relay_ != nullptr) relay_->state().ReleaseTeacherFrom(blocks);
   }
-  on_progress({.planned_memory_bytes = need.peak()});
+  const auto shared_bytes = static_cast<double>(SharedTeacherBytes(slice.job(), ShapeOf(teacher)));
+  on_progress({.planned_memory_bytes = static_cast<uint64_t>(BytesOn(
+                   options_.teacher_part, shared_bytes, static_cast<double>(need.peak()), own_bytes))});
   ASSIGN_OR_RETURN(LanguageModel lower, LoadTeacher(slice, blocks));
   return LayerWork::Load(slice, plan, *material_, std::move(lower), source, relay_, stop);
 }

@@ -20,6 +20,7 @@ struct WorkshopOptions {
   uint64_t memory_bytes = 0;                 // that a slice may take
   // Where the teacher's weights lie that the workers of this machine share; none: each has its own.
   std::optional<std::filesystem::path> weights_directory = {};
+  double teacher_part = 1;  // that counts for this worker (core/base/job_memory.h)
 };
 
 // See Workshop. Keeps the material of the last run that it worked on. Not thread-safe: one call at a time.

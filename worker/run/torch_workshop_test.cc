@@ -232,6 +232,26 @@ TEST_F(AfterStageOne, RefusesACheckpointThatLacksATensor) {
                                                    HasSubstr("student/model.layers.2.mamba.z_proj.weight")));
 }
 
+TEST_F(AfterStageOne, SaysOfASharedTeacherThePartThatThePlanCounts) {
+  run_.Train(workshop_, kStage2, {0, 2, 3}, 20);
+  TorchWorkshop sharing(
+      {.roots = {kTinyJobDirectory}, .memory_bytes = uint64_t{1} << 40, .teacher_part = 0.25}, log_);
+  const auto planned = [&](TorchWorkshop& workshop, const v1::Slice& slice) {
+    uint64_t bytes = 0;
+    const auto tell = [&](const LoadProgress& progress) { bytes = progress.planned_memory_bytes; };
+    EXPECT_TRUE(workshop.Load(slice, run_.kept, run_.alone, kNever, tell).ok());
+    return static_cast<int64_t>(bytes);
+  };
+  const auto spared = [&](v1::Stage stage, const std::vector<uint32_t>& layers) {
+    const v1::Slice slice = run_.Slice(stage, layers, 20);
+    return planned(workshop_, slice) - planned(sharing, slice);
+  };
+  constexpr int64_t kEmbedding = 4 * 512 * 64, kBlock = 4 * (3 * 64 * 160 + 2 * 64 * 64 + 2 * 64 * 32);
+  EXPECT_EQ(spared(kStage2, {2, 3}), 3 * (kEmbedding + 4 * kBlock) / 4);
+  EXPECT_EQ(spared(kStage2, {2}), kEmbedding + 3 * kBlock - (kEmbedding + 4 * kBlock) / 4);
+  EXPECT_EQ(spared(kStage3, {0}), 3 * (kEmbedding + 4 * kBlock) / 4);
+}
+
 TEST_F(AfterStageOne, RefusesAHandOverThatLacksALayer) {
   run_.Train(workshop_, kStage2, {0, 2, 3}, 20);
   v1::Slice slice = run_.Slice(kStage3, {0}, 20);
