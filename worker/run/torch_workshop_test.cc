@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "absl/strings/escaping.h"
 #include "nlohmann/json.hpp"
 #include "worker/run/testing_workshop.h"
 
@@ -250,6 +251,29 @@ TEST_F(AfterStageOne, SaysOfASharedTeacherThePartThatThePlanCounts) {
   EXPECT_EQ(spared(kStage2, {2, 3}), 3 * (kEmbedding + 4 * kBlock) / 4);
   EXPECT_EQ(spared(kStage2, {2}), kEmbedding + 3 * kBlock - (kEmbedding + 4 * kBlock) / 4);
   EXPECT_EQ(spared(kStage3, {0}), 3 * (kEmbedding + 4 * kBlock) / 4);
+}
+
+TEST_F(AfterStageOne, SaysWhatOfTheTeacherCouldNotBeSharedAndCountsIt) {
+  const std::filesystem::path directory =
+      std::filesystem::path(testing::TempDir()) / "retort_unshared_weights_test";
+  std::filesystem::remove_all(directory);
+  const v1::Slice slice = run_.Slice(kStage2, {3}, 20);
+  // In the place of the embedding's file: it can be neither mapped nor replaced.
+  std::filesystem::create_directories(directory / absl::BytesToHexString(slice.inputs().teacher_sha256()) /
+                                      "model.embed_tokens.weight/taken");
+  TorchWorkshop sharing({.roots = {kTinyJobDirectory},
+                         .memory_bytes = uint64_t{1} << 40,
+                         .weights_directory = directory,
+                         .teacher_part = 0.25},
+                        log_);
+  const auto tell = [&](const LoadProgress& progress) { told_.push_back(progress); };
+  ASSERT_TRUE(sharing.Load(slice, run_.kept, run_.alone, kNever, tell).ok());
+  ASSERT_EQ(told_.size(), 3u);
+  EXPECT_EQ(told_[2].planned_memory_bytes - told_[1].planned_memory_bytes, 3u * 512 * 64);
+  EXPECT_THAT(lines_.str(),
+              HasSubstr(" MiB of the teacher's weights are shared with other workers here, and 0.1 MiB "
+                        "are this worker's own, 0.1 MiB more than is planned for it: cannot "));
+  std::filesystem::remove_all(directory);
 }
 
 TEST_F(AfterStageOne, RefusesAHandOverThatLacksALayer) {
