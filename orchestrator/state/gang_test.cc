@@ -454,6 +454,58 @@ TEST_F(GangTest, RankZeroIsKeptForTheSurvivorThatWasAsked) {
   EXPECT_EQ(name_[1], "late");
 }
 
+TEST_F(GangTest, RankZeroIsKeptForTheAskedSurvivorAcrossARestart) {
+  Submit(Job(2, true), {"a", "b"});
+  TakeRanks({"a", "b"});
+  Join(1);
+  Join(0);
+  cluster_.Leave(name_[0]);
+  const std::string survivor = name_[1];
+  cluster_.Advance(2'000);
+  cluster_.Replan();
+  const v1::LeaseVerdict told = cluster_.Heartbeat(survivor).reply.verdict();
+  ASSERT_EQ(told.action(), v1::LEASE_ACTION_YIELD);
+  cluster_.Restart();
+  cluster_.Replan();  // nobody is there
+  cluster_.Register("late");
+  EXPECT_EQ(cluster_.TakeSlice("late").token(), 0u);
+  cluster_.Register(survivor);  // and gives back before it is planned with
+  cluster_.Release(survivor, slice_[1].token(), {1}, told.cause());
+  TakeRanks({"late", survivor});
+  EXPECT_EQ(name_[0], survivor);
+  EXPECT_EQ(name_[1], "late");
+}
+
+TEST_F(GangTest, ASurvivorThatWasAskedIsAskedAgainAfterARestart) {
+  Submit(Job(2, true), {"a", "b"});
+  TakeRanks({"a", "b"});
+  cluster_.Leave(name_[0]);
+  const std::string survivor = name_[1];
+  cluster_.Restart();
+  cluster_.Register(survivor);
+  const v1::LeaseVerdict told = cluster_.Heartbeat(survivor).reply.verdict();
+  ASSERT_EQ(told.action(), v1::LEASE_ACTION_YIELD);
+  cluster_.Release(survivor, slice_[1].token(), {1}, told.cause());
+  cluster_.Advance(2'000);  // the back-off of rank 0
+  TakeRanks({survivor});
+  EXPECT_EQ(name_[0], survivor);
+}
+
+TEST_F(GangTest, RankZeroIsAnothersWhereTheSurvivorDoesNotComeBackAfterARestart) {
+  Submit(Job(2, true), {"a", "b"});
+  TakeRanks({"a", "b"});
+  cluster_.Leave(name_[0]);
+  cluster_.Restart();
+  cluster_.Register("late");
+  cluster_.Advance(cluster_.options.lease_ttl_ms - 1'000);
+  cluster_.Heartbeat("late");
+  EXPECT_EQ(cluster_.TakeSlice("late").token(), 0u);
+  cluster_.Advance(2'000);
+  cluster_.Sweep();
+  TakeRanks({"late"});
+  EXPECT_EQ(name_[0], "late");
+}
+
 TEST_F(GangTest, RankZeroIsAnothersWhereTheAskedSurvivorIsLost) {
   Submit(Job(2, true), {"a", "b"});
   TakeRanks({"a", "b"});
