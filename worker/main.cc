@@ -12,6 +12,7 @@
 #include "core/base/command_line.h"
 #include "core/base/exit_code.h"
 #include "core/base/interrupt.h"
+#include "core/base/job_memory.h"
 #include "core/base/log.h"
 #include "core/base/process.h"
 #include "core/base/standard_streams.h"
@@ -46,16 +47,18 @@ int Work(const WorkerCommand& command) {
   const absl::StatusOr<std::string> host =
       command.host.empty() ? HostTowards(command.orchestrator) : command.host;
   const std::unique_ptr<Relay> relay = StartRelay(host, log);
+  const v1::Capabilities capabilities = MeasureCapabilities(command.memory_bytes, command.weights_directory);
   TorchWorkshop workshop({.roots = command.roots,
                           .memory_bytes = command.memory_bytes,
-                          .weights_directory = command.weights_directory},
+                          .weights_directory = command.weights_directory,
+                          .teacher_part = TeacherPart(capabilities)},
                          log, relay.get());
   AgentOptions options;
   options.address = command.orchestrator;
   if (host.ok()) options.host = *host;
   options.name = command.name;
   options.build_version = absl::StrCat(std::string(Version()), "+", NumericsId());
-  options.capabilities = MeasureCapabilities(command.memory_bytes, command.weights_directory);
+  options.capabilities = capabilities;
   if (relay != nullptr) {
     options.activation_address = relay->address();
     options.on_relay_orders = [&relay](uint64_t token, const v1::RelayOrders& orders) {

@@ -98,10 +98,9 @@ MemoryNeed SliceMemory(const v1::JobSpec& job, const v1::ModelShape& shape, v1::
   return need;
 }
 
-uint64_t LayersSideBySide(const MemoryNeed& need, uint64_t memory_bytes, uint64_t threads) {
-  MemoryNeed without_passes = need;
-  without_passes.activations = without_passes.checkpoint;
-  const uint64_t rest = without_passes.peak() - need.checkpoint;
+uint64_t LayersSideBySide(const MemoryNeed& need, uint64_t planned_bytes, uint64_t memory_bytes,
+                          uint64_t threads) {
+  const uint64_t rest = planned_bytes - std::max(need.checkpoint, need.activations);
   const uint64_t room = memory_bytes > rest ? memory_bytes - rest : 0;
   return std::clamp<uint64_t>(room / need.activations, 1, threads);
 }
@@ -126,6 +125,20 @@ MemoryNeed EndToEndMemory(const v1::JobSpec& job, const v1::ModelShape& shape, u
   const uint64_t kept = trained == 0 ? 0 : shape.layers() * of_block;
   const uint64_t pass = kept + BlockPassBytes(job, shape, tokens) + HeadBytes(shape);
   return Need(teacher, own, trained, std::max(pass, kFloatBytes * student));
+}
+
+double TeacherPart(const v1::Capabilities& capabilities) {
+  const bool shares = !capabilities.shared_weights().empty() && !capabilities.host().empty() &&
+                      capabilities.memory_bytes() < capabilities.host_memory_bytes();
+  if (!shares) return 1;
+  return static_cast<double>(capabilities.memory_bytes()) /
+         static_cast<double>(capabilities.host_memory_bytes());
+}
+
+uint64_t SharedTeacherBytes(const v1::JobSpec& job, const v1::ModelShape& shape) {
+  const auto converted = ConvertedLayers(shape.layers(), job.student().keep_attention());
+  if (!converted.ok() || converted->empty()) return 0;  // no slices either
+  return SliceMemory(job, shape, v1::STAGE_HIDDEN_STATE_ALIGNMENT, converted->back(), /*layers=*/1).teacher;
 }
 
 }  // namespace retort

@@ -8,6 +8,7 @@
 
 #include "retort/v1/job.pb.h"
 #include "retort/v1/work.pb.h"
+#include "retort/v1/worker_service.pb.h"
 
 namespace retort {
 
@@ -42,12 +43,27 @@ struct MemoryNeed {
 MemoryNeed SliceMemory(const v1::JobSpec& job, const v1::ModelShape& shape, v1::Stage stage,
                        uint32_t last_layer, size_t layers);
 
-// How many layers of a slice that needs `need` may run their passes side by side on `threads` threads: as
-// many passes as `memory_bytes` has room for, one at least, which is what `need` counts.
-uint64_t LayersSideBySide(const MemoryNeed& need, uint64_t memory_bytes, uint64_t threads);
+// How many layers of a slice that needs `need`, for which a worker plans `planned_bytes`, may run their
+// passes side by side on `threads` threads: as many passes as `memory_bytes` has room for, one at least,
+// which is what `need` counts.
+uint64_t LayersSideBySide(const MemoryNeed& need, uint64_t planned_bytes, uint64_t memory_bytes,
+                          uint64_t threads);
 
 // Of one of the `ranks` of END_TO_END: teacher and student whole, a pass of its part of a micro-batch through
 // all layers or the result's bytes.
 MemoryNeed EndToEndMemory(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks);
+
+// How much counts for one worker of the weights of a teacher that a machine has in memory once for several:
+// its part of the machine's memory, so that all of them come to the whole. 1: it has its own.
+double TeacherPart(const v1::Capabilities& capabilities);
+
+// Of what workers of one machine share in stages 1 and 2: up to the job's last converted layer.
+uint64_t SharedTeacherBytes(const v1::JobSpec& job, const v1::ModelShape& shape);
+
+// What a slice of stage 1 or 2 takes of a worker for which `teacher_part` of `shared_teacher_bytes` counts.
+// 1: it has no more of the teacher than it needs. `own_bytes` are `bytes` without the teacher.
+inline double BytesOn(double teacher_part, double shared_teacher_bytes, double bytes, double own_bytes) {
+  return teacher_part < 1 ? own_bytes + teacher_part * shared_teacher_bytes : bytes;
+}
 
 }  // namespace retort

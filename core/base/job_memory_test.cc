@@ -60,13 +60,34 @@ TEST_F(JobMemory, LayersRunSideBySideWhereTheirPassesFit) {
   const MemoryNeed need = SliceMemory(job_, shape_, v1::STAGE_MATRIX_ORIENTATION, 1, 2);
   ASSERT_LT(need.checkpoint, need.activations);
   const uint64_t two = need.peak() + need.activations;
-  EXPECT_EQ(LayersSideBySide(need, two, /*threads=*/8), 2u);
-  EXPECT_EQ(LayersSideBySide(need, two - 1, 8), 1u);
-  EXPECT_EQ(LayersSideBySide(need, 100 * two, 8), 8u);
-  EXPECT_EQ(LayersSideBySide(need, 0, 8), 1u) << "which is what the plan counts";
+  EXPECT_EQ(LayersSideBySide(need, need.peak(), two, /*threads=*/8), 2u);
+  EXPECT_EQ(LayersSideBySide(need, need.peak(), two - 1, 8), 1u);
+  EXPECT_EQ(LayersSideBySide(need, need.peak(0.5), two - 1, 8), 2u)
+      << "half of a teacher is another worker's";
+  EXPECT_EQ(LayersSideBySide(need, need.peak(), 100 * two, 8), 8u);
+  EXPECT_EQ(LayersSideBySide(need, need.peak(), 0, 8), 1u) << "which is what the plan counts";
   MemoryNeed wide = need;
   wide.checkpoint = 2 * need.activations;  // room that passes have while no checkpoint is copied
-  EXPECT_EQ(LayersSideBySide(wide, wide.peak(), 8), 2u);
+  EXPECT_EQ(LayersSideBySide(wide, wide.peak(), wide.peak(), 8), 2u);
+}
+
+TEST_F(JobMemory, ASharedTeacherGoesUpToTheLastConvertedLayer) {
+  shape_.set_layers(4);
+  EXPECT_EQ(SharedTeacherBytes(job_, shape_), 4u * (40 + 4 * 144));
+  job_.mutable_student()->mutable_keep_attention()->add_layers(3);
+  EXPECT_EQ(SharedTeacherBytes(job_, shape_), 4u * (40 + 3 * 144));
+}
+
+TEST_F(JobMemory, AWorkersPartOfASharedTeacherIsItsPartOfTheMachine) {
+  v1::Capabilities worker;
+  worker.set_host("one");
+  worker.set_memory_bytes(2);
+  worker.set_host_memory_bytes(8);
+  EXPECT_EQ(TeacherPart(worker), 1) << "it has its own";
+  worker.set_shared_weights("/weights");
+  EXPECT_EQ(TeacherPart(worker), 0.25);
+  EXPECT_EQ(BytesOn(0.25, 40, 100, 70), 80);
+  EXPECT_EQ(BytesOn(1, 40, 100, 70), 100);
 }
 
 TEST_F(JobMemory, ATeacherThatIsSharedCountsInPart) {

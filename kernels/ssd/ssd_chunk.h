@@ -24,9 +24,10 @@ inline void PackRows(int64_t rows, const float* from, int64_t from_row, int64_t 
   for (int64_t i = count * padded; i < rows * padded; i += kLanes) Store(to + i, Broadcast(0.0f));
 }
 
-// Fetches what the chunk after this one reads into the second-level cache, some lines at a time between this
-// one's products: rows of one head lie a page apart, which no hardware prefetcher foresees, and all at once
-// they would fill the core's queue of outstanding misses and stall it.
+// Fetches what the chunk after this one reads, some lines at a time between this one's products: rows of one
+// head lie a page apart, which no hardware prefetcher foresees, and all at once they would fill the core's
+// queue of outstanding misses and stall it. Into the first-level cache: fetches that end in the second come
+// late for a millisecond and more after other code has run (docs/kernels.md).
 class RowPrefetcher {
  public:
   // `rows` rows of `width` floats; at most kArrays calls.
@@ -36,7 +37,7 @@ class RowPrefetcher {
   void Fetch(int64_t lines) {
     for (; lines > 0 && array_ < count_; --lines) {
       Array& array = arrays_[array_];
-      __builtin_prefetch(array.from + column_, 0, /*locality=*/2);
+      __builtin_prefetch(array.from + column_, 0, /*locality=*/3);
       column_ += kLine;
       if (column_ < array.width) continue;
       column_ = 0;

@@ -8,7 +8,7 @@ namespace retort::RETORT_ISA {
 
 namespace {
 
-constexpr int64_t kLinesAtATime = 16;  // of 512 in 4 arrays, between 40 tiles where P = N = 64
+constexpr int64_t kLinesAtATime = 24;  // of 448 in 4 arrays, between 20 tiles where P = N = 64
 
 // [N, P], N and P padded; perhaps the same before and after a chunk.
 struct State {
@@ -73,7 +73,7 @@ struct ForwardItem {
     return arguments.chunk_states_BHCNP +
            (HeadIndex(piece) * SsdChunks(shape) + chunk) * shape.state * shape.width + piece.first;
   }
-  // What the kSsdChunk tokens from t0 on read and write; `first` of the item's pieces to come there.
+  // What Scan reads and writes from t0 on; `first` of the item's pieces to come there.
   void AddRows(int64_t t0, const SsdPiece& piece, bool first, RowPrefetcher& rows) const;
   // The chunk from token t0 on; returns as Run.
   bool Scan(int64_t t0, const SsdPiece& piece, State from, State to, RowPrefetcher& next) const;
@@ -112,7 +112,7 @@ template <int64_t kQ>
 void ForwardItem<kQ>::AddRows(int64_t t0, const SsdPiece& piece, bool first, RowPrefetcher& rows) const {
   const SsdShape& shape = arguments.shape;
   const int64_t end = t0 + kSsdChunk;
-  if (arguments.chunk_states_BHCNP != nullptr && end < shape.tokens) {
+  if (arguments.chunk_states_BHCNP != nullptr && t0 % kSsdChunk == 0 && end < shape.tokens) {
     rows.Add(Kept(end / kSsdChunk, piece), shape.width, piece.width, shape.state);
   }
   if (group_chunks != nullptr && first) {
@@ -124,13 +124,12 @@ void ForwardItem<kQ>::AddRows(int64_t t0, const SsdPiece& piece, bool first, Row
   }
   const SsdArray<const float>&x = arguments.x_BTHP, &b = arguments.b_BTGN, &c = arguments.c_BTGN;
   if (group_chunks == nullptr) {
-    rows.Add(Row(b, t0, GroupOf(piece.head)), b.token, shape.state, kSsdChunk);
-    rows.Add(Row(c, t0, GroupOf(piece.head)), c.token, shape.state, kSsdChunk);
+    rows.Add(Row(b, t0, GroupOf(piece.head)), b.token, shape.state, kQ);
+    rows.Add(Row(c, t0, GroupOf(piece.head)), c.token, shape.state, kQ);
   }
-  rows.Add(Row(x, t0, piece.head) + piece.first, x.token, piece.width, kSsdChunk);
+  rows.Add(Row(x, t0, piece.head) + piece.first, x.token, piece.width, kQ);
   if (!streams) {
-    rows.Add(Row(arguments.y_BTHP, t0, piece.head) + piece.first, arguments.y_BTHP.token, piece.width,
-             kSsdChunk);
+    rows.Add(Row(arguments.y_BTHP, t0, piece.head) + piece.first, arguments.y_BTHP.token, piece.width, kQ);
   }
 }
 
@@ -206,9 +205,13 @@ bool ForwardItem<kQ>::Run(const SsdItem& item, float* states_INP) const {
         if (direct && end < shape.tokens) to = {Kept(end / kSsdChunk, piece), shape.width};
       }
       const bool last = i == item.count - 1;
-      RowPrefetcher next;
-      if (!last || end < shape.tokens) AddRows(last ? end : t0, item.pieces[last ? 0 : i + 1], last, next);
       for (int64_t t = t0; t < end && t < shape.tokens; t += kQ) {
+        RowPrefetcher next;
+        if (t + kQ < end && t + kQ < shape.tokens) {
+          AddRows(t + kQ, piece, false, next);
+        } else if (!last || end < shape.tokens) {
+          AddRows(last ? end : t0, item.pieces[last ? 0 : i + 1], last, next);
+        }
         valid = Scan(t, piece, t == t0 ? from : to, to, next) && valid;
       }
     }

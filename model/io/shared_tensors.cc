@@ -46,9 +46,11 @@ absl::StatusOr<at::Tensor> SharedTensors::Get(const std::string& name, const std
     mapped = written.ok() ? Map(path, shape, bytes) : written;
     if (!mapped.ok()) {
       if (failure_.ok()) failure_ = mapped.status();
+      own_.insert(name);
       return made;
     }
   }
+  own_.erase(name);
   mapped_bytes_ += bytes;
   return mapped;
 }

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,17 +23,20 @@ class SharedTensors {
 
   // The tensor in file `name`, which `make` fills (contiguous float32 of `shape`) where it is not there yet.
   // Errors are those of `make`. Aligned to a page, and not to be written to. Where the file cannot be written
-  // or mapped it is what `make` gave, and `failure` says why.
+  // or mapped it is what `make` gave, this process's own, and `failure` says why.
   absl::StatusOr<at::Tensor> Get(const std::string& name, const std::vector<int64_t>& shape,
                                  const std::function<absl::StatusOr<at::Tensor>()>& make);
 
   const absl::Status& failure() const { return failure_; }  // the first one
   uint64_t mapped_bytes() const { return mapped_bytes_; }   // given out so far
+  // Whether the last tensor of this name that was given out is the process's own.
+  bool IsOwn(const std::string& name) const { return own_.contains(name); }
 
  private:
   std::filesystem::path directory_;
   absl::Status failure_;
   uint64_t mapped_bytes_ = 0;
+  std::set<std::string> own_;
 };
 
 }  // namespace retort

@@ -37,6 +37,7 @@ TEST_F(SharedTensorsTest, AreMadeOnceAndMappedByAll) {
   EXPECT_TRUE(second.equal(first));
   EXPECT_EQ(reinterpret_cast<uintptr_t>(first.data_ptr()) % 4096, 0U);
   EXPECT_EQ(one.mapped_bytes(), 24U);
+  EXPECT_FALSE(one.IsOwn("w"));
   EXPECT_EQ(other.mapped_bytes(), 24U);
 }
 
@@ -61,6 +62,7 @@ TEST_F(SharedTensorsTest, AreTheProcesssOwnWhereNothingCanBeWritten) {
   SharedTensors tensors(directory_);
   EXPECT_TRUE(Get(tensors, 7).equal(at::full({2, 3}, 7)));
   EXPECT_EQ(tensors.mapped_bytes(), 0U);
+  EXPECT_TRUE(tensors.IsOwn("w"));
   EXPECT_NE(std::string(tensors.failure().message()).find(directory_), std::string::npos)
       << tensors.failure();
 }

@@ -224,14 +224,6 @@ double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64
   return static_cast<double>(EndToEndMemory(job, shape, ranks).peak(teacher_part));
 }
 
-double TeacherPart(const v1::Capabilities& capabilities) {
-  const bool shares = !capabilities.shared_weights().empty() && !capabilities.host().empty() &&
-                      capabilities.memory_bytes() < capabilities.host_memory_bytes();
-  if (!shares) return 1;
-  return static_cast<double>(capabilities.memory_bytes()) /
-         static_cast<double>(capabilities.host_memory_bytes());
-}
-
 double EvaluationWork(const Options& options, const v1::JobSpec& job, const v1::ModelShape& shape) {
   const ModelParameters parameters = CountParameters(job, shape);
   const auto forward =

@@ -59,10 +59,6 @@ double TeacherBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint32_
 double EndToEndBytes(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks,
                      double teacher_part = 1);
 
-// What of a teacher's weights counts for a worker: where its machine has them once for several, as much as of
-// the machine's memory is its.
-double TeacherPart(const v1::Capabilities& capabilities);
-
 // Work of measuring teacher and student in END_TO_END, from shapes alone.
 double EvaluationWork(const Options& options, const v1::JobSpec& job, const v1::ModelShape& shape);
 

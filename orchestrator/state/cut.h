@@ -15,22 +15,16 @@
 #include <optional>
 #include <vector>
 
-namespace retort::orchestrator {
+#include "core/base/job_memory.h"
 
-// What a slice takes of a worker for which `teacher_part` of the teacher's weights counts, `teacher_bytes`
-// for all open layers. 1: it has its own, and no more of them than it needs. `own_bytes` are `bytes` without
-// them.
-inline double BytesOn(double teacher_part, double teacher_bytes, double bytes, double own_bytes) {
-  return teacher_part < 1 ? own_bytes + teacher_part * teacher_bytes : bytes;
-}
+namespace retort::orchestrator {
 
 // Work and memory of every range of the open layers. Taking a layer from either end makes none larger.
 class RangeTable {
  public:
-  // `teacher_bytes`: the weights that slices of all these layers have in memory together.
-  explicit RangeTable(size_t layers, double teacher_bytes = 0)
+  explicit RangeTable(size_t layers, double shared_teacher_bytes = 0)
       : layers_(layers),
-        teacher_bytes_(teacher_bytes),
+        shared_teacher_bytes_(shared_teacher_bytes),
         work_((layers + 1) * (layers + 1)),
         bytes_((layers + 1) * (layers + 1)),
         own_bytes_((layers + 1) * (layers + 1)) {}
@@ -41,7 +35,7 @@ class RangeTable {
   // As BytesOn.
   double bytes(size_t begin, size_t end, double teacher_part = 1) const {
     const size_t at = begin * (layers_ + 1) + end;
-    return BytesOn(teacher_part, teacher_bytes_, bytes_[at], own_bytes_[at]);
+    return BytesOn(teacher_part, shared_teacher_bytes_, bytes_[at], own_bytes_[at]);
   }
   // `own_bytes`: without the teacher's weights.
   void Set(size_t begin, size_t end, double work, double bytes, double own_bytes) {
@@ -53,7 +47,7 @@ class RangeTable {
 
  private:
   size_t layers_;
-  double teacher_bytes_;
+  double shared_teacher_bytes_;
   std::vector<double> work_;
   std::vector<double> bytes_;
   std::vector<double> own_bytes_;

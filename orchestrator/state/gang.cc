@@ -199,6 +199,35 @@ std::vector<std::string> FixRanksAnew(Draft& draft) {
   return done;
 }
 
+Yield AskedToBeRankZero(const Lease& survivor) {
+  return {v1::END_CAUSE_RECUT,
+          {survivor.record.first_layer()},
+          absl::StrCat("rank 0, which alone publishes, has no worker: ", survivor.record.worker_name(),
+                       " shall be it"),
+          std::nullopt};
+}
+
+bool IsAskedToBeRankZero(const Run& run, const Lease& lease) {
+  return lease.record.run_id() == run.record.run_id() && lease.record.stage() == v1::STAGE_END_TO_END &&
+         IsElastic(run.record.job()) && run.tasks.at(kEndToEnd).state() == v1::TASK_STATE_PENDING &&
+         lease.yield && lease.yield->cause == v1::END_CAUSE_RECUT;
+}
+
+void AskSurvivorsAgain(State& state) {
+  for (const auto& [run_id, run] : state.runs) {
+    if (run.record.state() != v1::RUN_STATE_RUNNING || !IsElastic(run.record.job())) continue;
+    const std::vector<const v1::TaskRecord*> ranks = RanksOf(run);
+    if (ranks.empty() || ranks.front()->state() != v1::TASK_STATE_PENDING) continue;
+    const auto highest = std::find_if(ranks.rbegin(), ranks.rend(),
+                                      [](const v1::TaskRecord* rank) { return HolderOf(*rank) != 0; });
+    if (highest == ranks.rend()) continue;
+    Lease& lease = state.leases.at(HolderOf(**highest));
+    lease.yield = AskedToBeRankZero(lease);
+    state.placement.targets[lease.record.worker_id()] = {run_id, v1::STAGE_END_TO_END, 0, 0};
+    state.placement.run_reason[run_id] = lease.yield->reason;
+  }
+}
+
 void CompleteOtherRanks(Draft& draft, uint64_t run_id) {
   for (const v1::TaskRecord* rank : RanksOf(draft.state().run(run_id))) {
     if (IdOf(*rank) == kEndToEnd || rank->state() == v1::TASK_STATE_DONE) continue;

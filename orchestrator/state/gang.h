@@ -28,6 +28,16 @@ bool MayFixRanksAnew(const Draft& draft, const Run& run);
 // now; holders of the ranks above are asked for them first. What was done, in sentences.
 std::vector<std::string> FixRanksAnew(Draft& draft);
 
+// What asks a survivor of an elastic gang for its rank, so that it becomes rank 0, which nobody holds.
+Yield AskedToBeRankZero(const Lease& survivor);
+
+// Whether the lease's rank was asked so.
+bool IsAskedToBeRankZero(const Run& run, const Lease& lease);
+
+// After a restart, which has forgotten who was: the highest rank of each elastic gang without a rank 0 is
+// asked, again or now, and rank 0 is its, for it may give its rank back before it is asked.
+void AskSurvivorsAgain(State& state);
+
 // Rank 0 has published the last step: the other ranks are DONE, whoever holds them.
 void CompleteOtherRanks(Draft& draft, uint64_t run_id);
 

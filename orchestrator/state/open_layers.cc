@@ -109,9 +109,7 @@ bool AreNeighbours(const OpenLayer& lower, const OpenLayer& upper) {
 }
 
 RangeTable TableOf(const v1::RunRecord& run, const RunCosts& costs, const std::vector<OpenLayer>& layers) {
-  const double all_teacher_bytes =
-      layers.empty() ? 0 : TeacherBytes(run.job(), run.shape(), layers.back().layer);
-  RangeTable table(layers.size(), all_teacher_bytes);
+  RangeTable table(layers.size(), static_cast<double>(SharedTeacherBytes(run.job(), run.shape())));
   for (size_t begin = 0; begin < layers.size(); ++begin) {
     const auto below = begin > 0 ? std::optional(layers[begin - 1].layer) : std::nullopt;
     SliceWork slice(&costs, below);

@@ -172,6 +172,7 @@ class Planner {
  private:
   void PlanSlices(const RunView& view, const std::vector<uint64_t>& workers, std::string& reason) {
     reason = view.waits_for;
+    KeepRankZeroForAsked(view);
     if (view.next_backoff_unix_ms != 0 && (placement_.next_backoff_unix_ms == 0 ||
                                            view.next_backoff_unix_ms < placement_.next_backoff_unix_ms)) {
       placement_.next_backoff_unix_ms = view.next_backoff_unix_ms;
@@ -198,6 +199,17 @@ class Planner {
       reason = PlanLayers(view, workers);
     }
   }
+
+  // Who was asked before a restart keeps it until it has registered, or its lease has ended.
+  void KeepRankZeroForAsked(const RunView& view) {
+    for (const auto& [token, lease] : draft_.state().leases) {
+      const uint64_t worker_id = lease.record.worker_id();
+      if (!IsAskedToBeRankZero(*view.run, lease) || draft_.FindWorker(worker_id) != nullptr) continue;
+      placement_.targets[worker_id] = RankZeroOf(view);
+    }
+  }
+
+  static Target RankZeroOf(const RunView& view) { return {view.demand.run_id, v1::STAGE_END_TO_END, 0, 0}; }
 
   std::string NoteShortGang(uint64_t run_id, uint32_t ranks_that_fit) {
     const auto before = draft_.state().placement.short_gangs.find(run_id);
@@ -261,17 +273,20 @@ class Planner {
     if (free.empty() || free.front() != 0) return;
     const auto was_planned = [&](uint64_t worker_id) {
       const auto target = draft_.state().placement.targets.find(worker_id);
-      return target != draft_.state().placement.targets.end() &&
-             target->second == Target{view.demand.run_id, v1::STAGE_END_TO_END, 0, 0};
+      return target != draft_.state().placement.targets.end() && target->second == RankZeroOf(view);
     };
     const auto take = [&](uint64_t worker_id) {
       worker_of_rank.emplace(0, worker_id);
       free.erase(free.begin());
     };
     const auto asked = std::find_if(worker_of_rank.begin(), worker_of_rank.end(), [&](const auto& holder) {
-      return was_planned(holder.second) && draft_.state().LeaseOf(holder.second)->yield.has_value();
+      return IsAskedToBeRankZero(*view.run, *draft_.state().LeaseOf(holder.second));
     });
-    if (asked != worker_of_rank.end()) {
+    const bool is_kept = std::any_of(placement_.targets.begin(), placement_.targets.end(),
+                                     [&](const auto& target) { return target.second == RankZeroOf(view); });
+    if (is_kept) {
+      free.erase(free.begin());
+    } else if (asked != worker_of_rank.end()) {
       take(worker_of_rank.extract(asked).mapped());
     } else if (!left.empty()) {
       const auto planned = std::find_if(left.begin(), left.end(), was_planned);
@@ -282,9 +297,8 @@ class Planner {
       const auto [rank, worker_id] = *worker_of_rank.rbegin();
       const Lease& lease = *draft_.state().LeaseOf(worker_id);
       if (lease.yield) return;
-      AskYield(draft_, lease.record.token(), v1::END_CAUSE_RECUT, {rank},
-               absl::StrCat("rank 0, which alone publishes, has no worker: ", lease.record.worker_name(),
-                            " shall be it"));
+      const Yield yield = AskedToBeRankZero(lease);
+      AskYield(draft_, lease.record.token(), yield.cause, yield.layers, yield.reason);
       worker_of_rank.erase(rank);
       take(worker_id);
     }

@@ -183,7 +183,7 @@ class PlanMaker {
     const v1::RunRecord& record = run_.record;
     const double bytes = SliceBytes(record.job(), record.shape(), last_layer, end - begin);
     const double own_bytes = bytes - TeacherBytes(record.job(), record.shape(), last_layer);
-    const double teacher_bytes = TeacherBytes(record.job(), record.shape(), layers_.back().layer);
+    const double teacher_bytes = static_cast<double>(SharedTeacherBytes(record.job(), record.shape()));
     uint64_t steps = 0;
     for (size_t i = begin; i < end; ++i) {
       work += costs_.TrainWork(stage, layers_[i].layer);

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/check.h"
+#include "orchestrator/state/gang.h"
 
 namespace retort::orchestrator {
 namespace {
@@ -80,6 +81,7 @@ State LoadState(const Moment& now, const Options& options, StoredRecords records
   for (auto& [token, lease] : state.leases) {
     lease.yield = YieldAfterRestart(state.run(lease.record.run_id()), lease);
   }
+  AskSurvivorsAgain(state);
   for (auto& [id, request] : records.requests) state.requests[id] = std::move(request);
   return state;
 }

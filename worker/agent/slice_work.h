@@ -110,7 +110,9 @@ class SliceWork {
 // What a load tells while it goes on.
 struct LoadProgress {
   v1::SlicePhase phase = v1::SLICE_PHASE_LOADING;  // or MEASURING
-  uint64_t planned_memory_bytes = 0;               // for the whole slice; 0: not worked out yet
+  // For the whole slice, as the plan counts it: of a teacher that the machine's workers share this one's part
+  // (core/base/job_memory.h). 0: not worked out yet.
+  uint64_t planned_memory_bytes = 0;
 };
 
 // Everything a worker needs to do its work on this machine.

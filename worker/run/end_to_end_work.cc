@@ -89,6 +89,7 @@ void EndToEndWork::TakeLeft() {
                          history_.steps()),
             context());
   TakeState(left->state, training_->optimizer(), history_);
+  alike_generation_ = left->state.generation;
   is_unreported_ = true;
 }
 
@@ -227,22 +228,32 @@ absl::StatusOr<bool> EndToEndWork::EnterGang(const std::atomic<bool>& stop) {
   ASSIGN_OR_RETURN(const bool has_joined, gang_->Join(stop, context()));
   if (!has_joined) return false;
   const size_t before = history_.steps();
-  const absl::Status status = CatchTorch("entering the gang", [&]() -> absl::Status {
-    RETURN_IF_ERROR(TakeOverState(*gang_->group(), training_->optimizer(), history_));
+  const absl::StatusOr<bool> has_taken = CatchTorch("entering the gang", [&]() -> absl::StatusOr<bool> {
+    ASSIGN_OR_RETURN(const bool takes, TakeOverState(*gang_->group(), assignment_.gang().elastic(),
+                                                     alike_generation_, training_->optimizer(), history_));
     training_->Join(gang_->group());
-    return absl::OkStatus();
+    return takes;
   });
-  if (status.ok()) {
-    if (history_.steps() != before) {
-      log_.Info(absl::StrCat("took another rank's state over, from step ", before, " to ", history_.steps()),
-                context());
-    }
+  if (has_taken.ok()) {
+    alike_generation_ = gang_->generation();
+    if (*has_taken) LogTakeover(before);
     return true;
   }
   LeaveGang();
-  if (!absl::IsUnavailable(status)) return status;
-  log_.Warning(status.message(), context());
+  if (!absl::IsUnavailable(has_taken.status())) return has_taken.status();
+  log_.Warning(has_taken.status().message(), context());
   return false;
+}
+
+void EndToEndWork::LogTakeover(size_t from_step) {
+  if (history_.steps() != from_step) {
+    log_.Info(absl::StrCat("took another rank's state over, from step ", from_step, " to ", history_.steps()),
+              context());
+  } else {
+    log_.Warning(absl::StrCat("took another rank's state over at step ", from_step,
+                              ", to which it had come another way"),
+                 context());
+  }
 }
 
 void EndToEndWork::LeaveGang() {
@@ -307,7 +318,8 @@ std::vector<SavedLayer> EndToEndWork::Copy(const std::vector<uint32_t>&) {
 void EndToEndWork::Drop(const std::vector<uint32_t>&) {
   const bool others_lack_it = rank_ != 0 && assignment_.gang().elastic() && history_.steps() > 0;
   if (training_ != nullptr && others_lack_it) {
-    left_ = {assignment_.run_id(), assignment_.identity_sha256(), StateOf(training_->optimizer(), history_)};
+    left_ = {assignment_.run_id(), assignment_.identity_sha256(),
+             StateOf(training_->optimizer(), history_, alike_generation_)};
   }
   training_.reset();
   gang_.reset();

@@ -69,6 +69,7 @@ class EndToEndWork : public SliceWork {
   // Whether the gang is there and this rank is where the others are.
   absl::StatusOr<bool> EnterGang(const std::atomic<bool>& stop);
   void LeaveGang();
+  void LogTakeover(size_t from_step);
   StepReport ReportHere(double seconds) const;
   nlohmann::json ResultJson(const std::vector<StageRecord>& stages) const;
   absl::StatusOr<nlohmann::json> ReportJson(const std::vector<StageRecord>& stages,
@@ -89,8 +90,9 @@ class EndToEndWork : public SliceWork {
   std::optional<GangMembership> gang_;  // nothing: trains alone
   std::unique_ptr<EndToEnd> training_;  // null without plan_
   StepHistory history_;
-  bool is_unreported_ = false;  // where it stands, as taken from `left`
-  size_t copied_steps_ = 0;     // where the last checkpoint stands
+  uint64_t alike_generation_ = 0;  // RankState::generation
+  bool is_unreported_ = false;     // where it stands, as taken from `left`
+  size_t copied_steps_ = 0;        // where the last checkpoint stands
   // {teacher, initial, stages{NAME: the student after it}, matrices{MOMENT: of one head}, seconds that
   // measuring took}: what goes into checkpoints, so that a restart does not measure again.
   nlohmann::json measured_;

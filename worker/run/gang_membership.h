@@ -32,7 +32,8 @@ class GangMembership {
   uint32_t world_size() const {
     return gang_.elastic() || formed_ranks_ == 0 ? gang_.world_size() : formed_ranks_;
   }
-  RankGroup* group() const { return group_.get(); }  // null: in no generation now
+  RankGroup* group() const { return group_.get(); }    // null: in no generation now
+  uint64_t generation() const { return generation_; }  // the last one that this rank was in
   Ballot ballot() const {
     return calls_.reform_generation() >= generation_ ? Ballot::kApplyAndPart : Ballot::kApply;
   }
@@ -44,7 +45,7 @@ class GangMembership {
   const v1::Gang gang_;
   GangCalls& calls_;
   Log& log_;
-  uint64_t generation_ = 0;                        // the last one that this rank was in
+  uint64_t generation_ = 0;
   uint32_t formed_ranks_ = 0;                      // its
   std::string reason_;                             // why there was none, as logged last
   std::optional<double> unreached_since_seconds_;  // the first of the connects that failed in a row

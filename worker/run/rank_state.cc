@@ -49,8 +49,8 @@ std::vector<at::Tensor> NumbersOf(const StepHistory& history) {
 
 }  // namespace
 
-RankState StateOf(const AdamW& optimizer, const StepHistory& history) {
-  return {TensorsOf(optimizer), history};
+RankState StateOf(const AdamW& optimizer, const StepHistory& history, uint64_t generation) {
+  return {TensorsOf(optimizer), history, generation};
 }
 
 void TakeState(const RankState& state, AdamW& optimizer, StepHistory& history) {
@@ -61,33 +61,37 @@ void TakeState(const RankState& state, AdamW& optimizer, StepHistory& history) {
   optimizer.set_steps(static_cast<int64_t>(history.steps()));
 }
 
-absl::Status TakeOverState(RankGroup& group, AdamW& optimizer, StepHistory& history) {
+absl::StatusOr<bool> TakeOverState(RankGroup& group, bool is_elastic, uint64_t generation, AdamW& optimizer,
+                                   StepHistory& history) {
   const c10::NoGradGuard no_grad;
   const std::vector<at::Tensor> own = TensorsOf(optimizer);
-  ASSIGN_OR_RETURN(const auto ranks, group.Gather({static_cast<int64_t>(history.steps()), DigestOf(own)}));
+  ASSIGN_OR_RETURN(const auto ranks, group.Gather({static_cast<int64_t>(history.steps()), DigestOf(own),
+                                                   static_cast<int64_t>(generation)}));
   const auto furthest =
       std::max_element(ranks.begin(), ranks.end(), [](const auto& a, const auto& b) { return a[0] < b[0]; });
   const auto source = static_cast<int>(furthest - ranks.begin());
   const int64_t steps = (*furthest)[0];
-  bool is_one_behind = false;
-  for (size_t rank = 0; rank < ranks.size(); ++rank) {
-    is_one_behind = is_one_behind || ranks[rank][0] < steps;
-    if (ranks[rank][0] < steps || ranks[rank][1] == (*furthest)[1]) continue;
-    return absl::DataLossError(absl::StrCat("ranks ", source, " and ", rank, " are at step ", steps,
+  std::vector<bool> takes;
+  for (const auto& rank : ranks) {
+    takes.push_back(rank[0] < steps || rank[1] != (*furthest)[1]);
+    const bool went_one_way = !is_elastic || rank[2] == (*furthest)[2];
+    if (rank[0] < steps || !takes.back() || !went_one_way) continue;
+    return absl::DataLossError(absl::StrCat("ranks ", source, " and ", takes.size() - 1, " are at step ",
+                                            steps,
                                             " with different bytes: one of their machines computes wrongly"));
   }
-  if (!is_one_behind) return absl::OkStatus();
+  if (std::find(takes.begin(), takes.end(), true) == takes.end()) return false;
   const bool gives = group.rank() == source;
   const std::vector<at::Tensor> tensors = gives ? own : Emptied(own);
   const std::vector<at::Tensor> numbers =
       gives ? NumbersOf(history) : std::vector<at::Tensor>{at::empty({2, steps}, at::kDouble)};
   RETURN_IF_ERROR(group.Broadcast(tensors, source));
   RETURN_IF_ERROR(group.Broadcast(numbers, source));
-  if (static_cast<int64_t>(history.steps()) == steps) return absl::OkStatus();
+  if (!takes[group.rank()]) return false;
   const double* const first = numbers[0].const_data_ptr<double>();
   TakeState({tensors, {.losses = {first, first + steps}, .seconds = {first + steps, first + 2 * steps}}},
             optimizer, history);
-  return absl::OkStatus();
+  return true;
 }
 
 }  // namespace retort

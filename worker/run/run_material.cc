@@ -55,4 +55,13 @@ uint64_t RunMaterial::teacher_bytes() const {
   return bytes;
 }
 
+uint64_t RunMaterial::unshared_bytes() const {
+  if (!shared_weights_) return 0;
+  uint64_t bytes = 0;
+  for (const auto& tensor : ModelTensors(teacher_)) {
+    if (tensor.value->defined() && shared_weights_->IsOwn(tensor.name)) bytes += tensor.value->nbytes();
+  }
+  return bytes;
+}
+
 }  // namespace retort

@@ -40,6 +40,8 @@ class RunMaterial {
   void ReleaseTeacherFrom(int64_t blocks);
   // Of the teacher's tensors that are there.
   uint64_t teacher_bytes() const;
+  // Of these what was to be shared, and could not be: this process has a copy of its own.
+  uint64_t unshared_bytes() const;
 
   const ModelConfig& teacher_config() const { return teacher_.config; }
   const ModelConfig& student_config() const { return student_config_; }

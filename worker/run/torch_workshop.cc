@@ -38,6 +38,10 @@ bool IsRankOfRun(const v1::Slice& slice, const LeftRank& left) {
          slice.identity_sha256() == left.identity_sha256;
 }
 
+std::string MebibytesText(uint64_t bytes) {
+  return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / (1 << 20));
+}
+
 absl::StatusOr<StagePlan> PlanOf(const v1::Slice& slice) {
   for (const StagePlan& plan : PlanStages(slice.job())) {
     if (static_cast<int>(plan.stage) == slice.stage()) return plan;
@@ -83,17 +87,28 @@ absl::StatusOr<v1::PreparedRun> TorchWorkshop::PrepareInTorch(const v1::Slice& s
   return prepared;
 }
 
-absl::StatusOr<LanguageModel> TorchWorkshop::LoadTeacher(const v1::Slice& slice, int64_t blocks) {
+absl::StatusOr<LanguageModel> TorchWorkshop::LoadTeacher(
+    const v1::Slice& slice, int64_t blocks, LoadProgress& progress,
+    const std::function<void(const LoadProgress&)>& on_progress) {
   ASSIGN_OR_RETURN(LanguageModel teacher, material_->Teacher(blocks));
-  if (const std::optional<SharedTensors>& shared = material_->shared_weights()) {
-    const LogContext context = {slice.run_id(), slice.stage(), slice.token(), 0};
-    log_.Info(absl::StrFormat("%.1f MiB of the teacher's weights are shared with other workers here",
-                              static_cast<double>(shared->mapped_bytes()) / (1 << 20)),
-              context);
-    if (!shared->failure().ok()) {
-      log_.Warning(absl::StrCat("others are not: ", shared->failure().message()), context);
-    }
+  const std::optional<SharedTensors>& shared = material_->shared_weights();
+  if (!shared) return teacher;
+  const LogContext context = {slice.run_id(), slice.stage(), slice.token(), 0};
+  const std::string sharing = absl::StrCat(MebibytesText(shared->mapped_bytes()),
+                                           " of the teacher's weights are shared with other workers here");
+  const uint64_t unshared_bytes = material_->unshared_bytes();
+  if (unshared_bytes == 0) {
+    log_.Info(sharing, context);
+    return teacher;
   }
+  const auto unplanned_bytes =
+      static_cast<uint64_t>((1 - options_.teacher_part) * static_cast<double>(unshared_bytes));
+  log_.Warning(absl::StrCat(sharing, ", and ", MebibytesText(unshared_bytes), " are this worker's own, ",
+                            MebibytesText(unplanned_bytes),
+                            " more than is planned for it: ", shared->failure().message()),
+               context);
+  progress.planned_memory_bytes += unplanned_bytes;
+  on_progress(progress);
   return teacher;
 }
 
@@ -125,12 +140,14 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
   RETURN_IF_ERROR(OpenMaterial(slice.job(), inputs, hashes));
   const ModelConfig& teacher = material_->teacher_config();
 
+  LoadProgress progress;
   if (slice.stage() == v1::STAGE_END_TO_END) {
     const uint64_t ranks = std::max(1U, slice.gang().world_size());
-    LoadProgress progress = {.planned_memory_bytes =
-                                 EndToEndMemory(slice.job(), ShapeOf(teacher), ranks).peak()};
+    progress.planned_memory_bytes =
+        EndToEndMemory(slice.job(), ShapeOf(teacher), ranks).peak(options_.teacher_part);
     on_progress(progress);
-    ASSIGN_OR_RETURN(LanguageModel whole, LoadTeacher(slice, teacher.num_layers() + 1));
+    ASSIGN_OR_RETURN(LanguageModel whole,
+                     LoadTeacher(slice, teacher.num_layers() + 1, progress, on_progress));
     return EndToEndWork::Load(slice, *material_, std::move(whole), source, gang, left_rank_, log_, stop, [&] {
       progress.phase = v1::SLICE_PHASE_MEASURING;
       on_progress(progress);
@@ -142,15 +159,24 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
   const int64_t blocks = layers.back() + 1;
   MemoryNeed need = SliceMemory(slice.job(), ShapeOf(teacher), slice.stage(),
                                 static_cast<uint32_t>(layers.back()), layers.size());
-  if (need.peak() - need.teacher + std::max(need.teacher, material_->teacher_bytes()) >
-      options_.memory_bytes) {
+  const auto own_bytes = static_cast<double>(need.peak(/*teacher_part=*/0));
+  if (own_bytes +
+          options_.teacher_part * static_cast<double>(std::max(need.teacher, material_->teacher_bytes())) >
+      static_cast<double>(options_.memory_bytes)) {
     material_->ReleaseTeacherFrom(blocks);
     if (relay_ != nullptr) relay_->state().ReleaseTeacherFrom(blocks);
   }
-  const uint64_t side_by_side = LayersSideBySide(need, options_.memory_bytes, slice.numerics().threads());
+  const auto shared_bytes = static_cast<double>(SharedTeacherBytes(slice.job(), ShapeOf(teacher)));
+  const auto planned_bytes = [&] {
+    const auto of_slice = [&](double teacher_part) { return static_cast<double>(need.peak(teacher_part)); };
+    return static_cast<uint64_t>(BytesOn(options_.teacher_part, shared_bytes, of_slice(1), of_slice(0)));
+  };
+  const uint64_t side_by_side =
+      LayersSideBySide(need, planned_bytes(), options_.memory_bytes, slice.numerics().threads());
   need.activations *= side_by_side;
-  on_progress({.planned_memory_bytes = need.peak()});
-  ASSIGN_OR_RETURN(LanguageModel lower, LoadTeacher(slice, blocks));
+  progress.planned_memory_bytes = planned_bytes();
+  on_progress(progress);
+  ASSIGN_OR_RETURN(LanguageModel lower, LoadTeacher(slice, blocks, progress, on_progress));
   return LayerWork::Load(slice, plan, *material_, std::move(lower), static_cast<int64_t>(side_by_side),
                          source, relay_, stop);
 }

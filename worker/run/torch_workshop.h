@@ -20,6 +20,7 @@ struct WorkshopOptions {
   uint64_t memory_bytes = 0;                 // that a slice may take
   // Where the teacher's weights lie that the workers of this machine share; none: each has its own.
   std::optional<std::filesystem::path> weights_directory = {};
+  double teacher_part = 1;  // that counts for this worker (core/base/job_memory.h)
 };
 
 // See Workshop. Keeps the material of the last run that it worked on. Not thread-safe: one call at a time.
@@ -44,7 +45,9 @@ class TorchWorkshop : public Workshop {
   absl::StatusOr<std::unique_ptr<SliceWork>> LoadInTorch(
       const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
       const std::function<void(const LoadProgress&)>& on_progress);
-  absl::StatusOr<LanguageModel> LoadTeacher(const v1::Slice& slice, int64_t blocks);
+  // Tells `on_progress` again when it takes more memory than planned: what could not be shared.
+  absl::StatusOr<LanguageModel> LoadTeacher(const v1::Slice& slice, int64_t blocks, LoadProgress& progress,
+                                            const std::function<void(const LoadProgress&)>& on_progress);
   // Makes `material_` that of this job; what is there already stays.
   absl::Status OpenMaterial(const v1::JobSpec& job, RunInputs inputs, const v1::InputHashes& hashes);
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "absl/strings/escaping.h"
 #include "nlohmann/json.hpp"
 #include "worker/run/testing_workshop.h"
 
@@ -230,6 +231,49 @@ TEST_F(AfterStageOne, RefusesACheckpointThatLacksATensor) {
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("matrix_orientation, layer 2"),
                                                    HasSubstr("student/model.layers.2.mamba.z_proj.weight")));
+}
+
+TEST_F(AfterStageOne, SaysOfASharedTeacherThePartThatThePlanCounts) {
+  run_.Train(workshop_, kStage2, {0, 2, 3}, 20);
+  TorchWorkshop sharing(
+      {.roots = {kTinyJobDirectory}, .memory_bytes = uint64_t{1} << 40, .teacher_part = 0.25}, log_);
+  const auto planned = [&](TorchWorkshop& workshop, const v1::Slice& slice) {
+    uint64_t bytes = 0;
+    const auto tell = [&](const LoadProgress& progress) { bytes = progress.planned_memory_bytes; };
+    EXPECT_TRUE(workshop.Load(slice, run_.kept, run_.alone, kNever, tell).ok());
+    return static_cast<int64_t>(bytes);
+  };
+  const auto spared = [&](v1::Stage stage, const std::vector<uint32_t>& layers) {
+    const v1::Slice slice = run_.Slice(stage, layers, 20);
+    return planned(workshop_, slice) - planned(sharing, slice);
+  };
+  constexpr int64_t kEmbedding = 4 * 512 * 64, kBlock = 4 * (3 * 64 * 160 + 2 * 64 * 64 + 2 * 64 * 32);
+  EXPECT_EQ(spared(kStage2, {2, 3}), 3 * (kEmbedding + 4 * kBlock) / 4);
+  EXPECT_EQ(spared(kStage2, {2}), kEmbedding + 3 * kBlock - (kEmbedding + 4 * kBlock) / 4);
+  EXPECT_EQ(spared(kStage3, {0}), 3 * (kEmbedding + 4 * kBlock) / 4);
+}
+
+TEST_F(AfterStageOne, SaysWhatOfTheTeacherCouldNotBeSharedAndCountsIt) {
+  const std::filesystem::path directory =
+      std::filesystem::path(testing::TempDir()) / "retort_unshared_weights_test";
+  std::filesystem::remove_all(directory);
+  const v1::Slice slice = run_.Slice(kStage2, {3}, 20);
+  // In the place of the embedding's file: it can be neither mapped nor replaced.
+  std::filesystem::create_directories(directory / absl::BytesToHexString(slice.inputs().teacher_sha256()) /
+                                      "model.embed_tokens.weight/taken");
+  TorchWorkshop sharing({.roots = {kTinyJobDirectory},
+                         .memory_bytes = uint64_t{1} << 40,
+                         .weights_directory = directory,
+                         .teacher_part = 0.25},
+                        log_);
+  const auto tell = [&](const LoadProgress& progress) { told_.push_back(progress); };
+  ASSERT_TRUE(sharing.Load(slice, run_.kept, run_.alone, kNever, tell).ok());
+  ASSERT_EQ(told_.size(), 3u);
+  EXPECT_EQ(told_[2].planned_memory_bytes - told_[1].planned_memory_bytes, 3u * 512 * 64);
+  EXPECT_THAT(lines_.str(),
+              HasSubstr(" MiB of the teacher's weights are shared with other workers here, and 0.1 MiB "
+                        "are this worker's own, 0.1 MiB more than is planned for it: cannot "));
+  std::filesystem::remove_all(directory);
 }
 
 TEST_F(AfterStageOne, RefusesAHandOverThatLacksALayer) {
