@@ -78,9 +78,9 @@ struct BackwardItem {
     }
     if (group_chunks != nullptr) {
       if (!first) return;
-      rows.Add(SsdGroupChunkAt(shape, group_chunks, batch, Group(piece.head), t0 / kQ).b_QN,
-               SsdGroupChunkFloats(shape), SsdGroupChunkFloats(shape), 1);
-      rows.Add(Sums(t0).dbt_NQ, SsdGroupSumsFloats(shape), SsdGroupSumsFloats(shape), 1);
+      rows.AddContiguous(SsdGroupChunkAt(shape, group_chunks, batch, Group(piece.head), t0 / kQ).b_QN,
+                         SsdGroupChunkFloats(shape));
+      rows.AddContiguous(Sums(t0).dbt_NQ, SsdGroupSumsFloats(shape));
       return;
     }
     rows.Add(Row(arguments.b_BTGN, t0, Group(piece.head)), arguments.b_BTGN.token, shape.state, kQ);

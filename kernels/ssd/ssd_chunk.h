@@ -34,15 +34,25 @@ class RowPrefetcher {
   void Add(const float* from, int64_t from_row, int64_t width, int64_t rows) {
     arrays_[count_++] = {from, from_row, width, rows};
   }
+  void AddContiguous(const float* from, int64_t floats) {
+    constexpr int64_t kRow = 4 * kLine;
+    Add(from, kRow, kRow, (floats + kRow - 1) / kRow);
+  }
+  // Whole rows, of `lines` lines together or a little more.
   void Fetch(int64_t lines) {
-    for (; lines > 0 && array_ < count_; --lines) {
+    for (; lines > 0 && array_ < count_;) {
       Array& array = arrays_[array_];
-      __builtin_prefetch(array.from + column_, 0, /*locality=*/3);
-      column_ += kLine;
-      if (column_ < array.width) continue;
-      column_ = 0;
-      array.from += array.row;
-      if (--array.rows == 0) ++array_;
+      const auto [first, row, width, rows] = array;
+      const float* from = first;
+      int64_t left = rows;
+      for (; left > 0 && lines > 0; --left, from += row) {
+        for (int64_t column = 0; column < width; column += kLine, --lines) {
+          __builtin_prefetch(from + column, 0, /*locality=*/3);
+        }
+      }
+      array.from = from;
+      array.rows = left;
+      if (left == 0) ++array_;
     }
   }
 
@@ -53,7 +63,7 @@ class RowPrefetcher {
   };
   static constexpr int64_t kArrays = 8, kLine = 16;
   Array arrays_[kArrays];
-  int64_t count_ = 0, array_ = 0, column_ = 0;
+  int64_t count_ = 0, array_ = 0;
 };
 
 // Copies kRows rows of `width` floats, a multiple of kBlock, each times its factor.

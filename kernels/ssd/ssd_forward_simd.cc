@@ -8,8 +8,6 @@ namespace retort::RETORT_ISA {
 
 namespace {
 
-constexpr int64_t kLinesAtATime = 24;  // of 448 in 4 arrays, between 20 tiles where P = N = 64
-
 // [N, P], N and P padded; perhaps the same before and after a chunk.
 struct State {
   float* data_NP;
@@ -67,6 +65,8 @@ struct ForwardItem {
   }
   // The scores L G dt of the chunk from t0 on, up to the diagonal, into scores_QQ.
   Group MakeScores(int64_t t0, int64_t head, const ChunkDecays<kQ>& decays) const;
+  // Where P = N = 64, of 192 in 3 arrays or, states being kept, of 448 in 4, between 20 tiles.
+  int64_t LinesAtATime() const { return arguments.chunk_states_BHCNP == nullptr ? 16 : 24; }
   // Where the state that enters a chunk of kSsdChunk is kept; rows of all columns.
   float* Kept(int64_t chunk, const SsdPiece& piece) const {
     const SsdShape& shape = arguments.shape;
@@ -154,7 +154,7 @@ bool ForwardItem<kQ>::Scan(int64_t t0, const SsdPiece& piece, State from, State 
   const int64_t y_row = direct ? arguments.y_BTHP.token : p;
   ForEachTile(
       kQ, p, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
-        next.Fetch(kLinesAtATime);
+        next.Fetch(LinesAtATime());
         tile.SetZero();
         tile.AddProduct(n, {group.c_QN.data + i * group.c_QN.row, group.c_QN.row, 1}, from.data_NP + column,
                         from.row);
@@ -173,7 +173,7 @@ bool ForwardItem<kQ>::Scan(int64_t t0, const SsdPiece& piece, State from, State 
   ScaleRows<kQ>(decays.to_end_dt, x, x_row, p, x_QP);
   ForEachTile(
       n, p, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
-        next.Fetch(kLinesAtATime);
+        next.Fetch(LinesAtATime());
         tile.Load(from.data_NP + i * from.row + column, from.row);
         tile.Scale(decays.total);
         const auto& [bt, bt_row, bt_column] = group.bt_NQ;
