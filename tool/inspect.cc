@@ -8,6 +8,7 @@
 #include "core/base/status_macros.h"
 #include "core/config/job_file.h"
 #include "core/config/teacher_shape.h"
+#include "model/io/weights_directory.h"
 #include "model/lm/language_model.h"
 #include "model/student/make_student.h"
 #include "model/teacher/teacher.h"
@@ -79,6 +80,15 @@ json StagesMemoryJson(const v1::JobSpec& job, const v1::ModelShape& shape, uint3
   return memory;
 }
 
+// Whether a teacher's weights are beside its config.json, which is enough for a look at a job. Fails as
+// WeightsDirectory::Open where they are and no run could use them.
+absl::StatusOr<bool> HasWeights(const std::filesystem::path& directory) {
+  const absl::Status opened = WeightsDirectory::Open(directory).status();
+  if (absl::IsNotFound(opened)) return false;
+  RETURN_IF_ERROR(opened);
+  return true;
+}
+
 absl::StatusOr<json> InspectJob(const InspectOptions& options) {
   ASSIGN_OR_RETURN(const v1::JobSpec job, LoadJobAlone(options.model));
   const std::filesystem::path beside = options.model.parent_path();
@@ -89,6 +99,7 @@ absl::StatusOr<json> InspectJob(const InspectOptions& options) {
   ASSIGN_OR_RETURN(const ModelConfig student, StudentConfig(teacher, job.student()));
   json described = DescribeModel(student);
   described["kind"] = "job";
+  ASSIGN_OR_RETURN(described["has_weights"], HasWeights(directory));
   described["name"] = job.name();
   described["teacher_parameters"] = DescribeModel(teacher)["parameters"]["total"];
   described["stages"] = StagesJson(job);

@@ -108,6 +108,20 @@ TEST(Presets, AreJobFiles) {
   EXPECT_EQ(presets, 7u);
 }
 
+TEST(RunInspect, LooksAtTheWeightsOfAJobsTeacher) {
+  const std::filesystem::path root = testing::TempDir() + "/inspect_test_weights";
+  const std::filesystem::path teacher = root / "models/phi-1_5";
+  std::filesystem::create_directories(teacher);
+  std::ofstream(teacher / "config.json") << kPhi15.dump();
+  const InspectOptions options = {Preset("phi-mamba-1.5b"), {root}};
+  EXPECT_EQ(RunInspect(options).value()["has_weights"], false);
+  std::ofstream(teacher / "model.safetensors") << std::string("\2\0\0\0\0\0\0\0{}", 10);
+  EXPECT_EQ(RunInspect(options).value()["has_weights"], true);
+  std::ofstream(teacher / "model.safetensors") << std::string("\2\0\0\0\0\0\0\0{", 9);
+  EXPECT_EQ(RunInspect(options).status().code(), absl::StatusCode::kDataLoss);
+  std::filesystem::remove_all(root);
+}
+
 TEST(RunInspect, NamesTheTeacherThatAJobLacks) {
   const absl::Status status = RunInspect({Preset("llamba-8b"), {}, 0}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);

@@ -135,9 +135,13 @@ std::string RenderInspect(const nlohmann::json& result) {
   for (const nlohmann::json& layer : result.at("layers")) {
     layers.AddRow({absl::StrCat(index++), CellText(layer.at("mixer")), CellText(layer.at("parameters"))});
   }
-  const std::string title = result.at("kind") == "job"
-                                ? absl::StrCat("job ", CellText(result.at("name")), " is valid")
-                                : CellText(result.at("kind"));
+  const std::string title =
+      result.at("kind") == "job"
+          ? absl::StrCat("job ", CellText(result.at("name")), " is valid",
+                         result.at("has_weights") == true
+                             ? ""
+                             : "; a run needs its teacher's weights, which are not here")
+          : CellText(result.at("kind"));
   return absl::StrCat(
       title, "\n\n", RenderMembers(result.at("config"), "CONFIG", Align::kLeft), "\n", layers.Render(), "\n",
       RenderMembers(result.at("parameters"), "PARAMETERS", Align::kRight),

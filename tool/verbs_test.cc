@@ -183,6 +183,7 @@ nlohmann::json InspectedJob(bool fits) {
   };
   return {{"kind", "job"},
           {"name", "tiny"},
+          {"has_weights", true},
           {"config", nlohmann::json::object()},
           {"layers", nlohmann::json::array()},
           {"parameters", {{"total", 7}}},
@@ -196,6 +197,14 @@ nlohmann::json InspectedJob(bool fits) {
              {"lr", 7.5e-4}}}},
           {"memory", {need("matrix_orientation", 4, true), need("end_to_end", 32, fits)}},
           {"worker_memory", 16.0 * (1 << 30)}};
+}
+
+TEST(RenderInspect, SaysWhetherAJobsTeacherHasWeights) {
+  nlohmann::json job = InspectedJob(true);
+  EXPECT_THAT(RenderInspect(job), StartsWith("job tiny is valid\n"));
+  job["has_weights"] = false;
+  EXPECT_THAT(RenderInspect(job),
+              StartsWith("job tiny is valid; a run needs its teacher's weights, which are not here\n"));
 }
 
 TEST(RenderInspect, ShowsWhatAJobTakes) {

@@ -134,6 +134,9 @@ TEST_F(Stuck, NotWhenPausedOrEnded) {
 }
 
 TEST_F(Stuck, SaysWhatTheWorkerSaidOfTheInputs) {
+  EXPECT_EQ(StuckError(run_, workers_, "eval.idx is truncated"),
+            absl::DataLossError("eval.idx is truncated"));
+  run_.mutable_numerics()->set_threads(2);  // it has begun
   EXPECT_EQ(StuckError(run_, workers_, "eval.bin has another hash"),
             absl::FailedPreconditionError("eval.bin has another hash"));
 }

@@ -25,7 +25,9 @@ bool IsStuck(const v1::RunStatus& run, const v1::ListWorkersReply& workers, int 
 
 absl::Status StuckError(const v1::RunStatus& run, const v1::ListWorkersReply& workers,
                         const std::string& refusal) {
-  if (!refusal.empty()) return absl::FailedPreconditionError(refusal);
+  if (!refusal.empty()) {
+    return run.has_numerics() ? absl::FailedPreconditionError(refusal) : absl::DataLossError(refusal);
+  }
   std::vector<std::string> differences;
   if (run.has_numerics() && workers.workers_size() > 0) {
     const v1::Numerics& was = run.numerics();

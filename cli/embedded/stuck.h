@@ -13,7 +13,9 @@ namespace retort {
 bool IsStuck(const v1::RunStatus& run, const v1::ListWorkersReply& workers, int expected_workers,
              int64_t now_unix_ms);
 
-// FAILED_PRECONDITION: why no worker takes the run. `refusal` is what a worker said of the inputs, or empty.
+// Why no worker takes the run; `refusal` is what a worker said of the inputs, or empty. DATA_LOSS where they
+// are refused before the run knows what it begins with, so that they are missing or damaged; else
+// FAILED_PRECONDITION.
 absl::Status StuckError(const v1::RunStatus& run, const v1::ListWorkersReply& workers,
                         const std::string& refusal);
 

@@ -98,6 +98,13 @@ MemoryNeed SliceMemory(const v1::JobSpec& job, const v1::ModelShape& shape, v1::
   return need;
 }
 
+uint64_t LayersSideBySide(const MemoryNeed& need, uint64_t planned_bytes, uint64_t memory_bytes,
+                          uint64_t threads) {
+  const uint64_t rest = planned_bytes - std::max(need.checkpoint, need.activations);
+  const uint64_t room = memory_bytes > rest ? memory_bytes - rest : 0;
+  return std::clamp<uint64_t>(room / need.activations, 1, threads);
+}
+
 MemoryNeed EndToEndMemory(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks) {
   const ModelParameters parameters = CountParameters(job, shape);
   const uint64_t outside = parameters.embedding + parameters.head;

@@ -43,6 +43,12 @@ struct MemoryNeed {
 MemoryNeed SliceMemory(const v1::JobSpec& job, const v1::ModelShape& shape, v1::Stage stage,
                        uint32_t last_layer, size_t layers);
 
+// How many layers of a slice that needs `need`, for which a worker plans `planned_bytes`, may run their
+// passes side by side on `threads` threads: as many passes as `memory_bytes` has room for, one at least,
+// which is what `need` counts.
+uint64_t LayersSideBySide(const MemoryNeed& need, uint64_t planned_bytes, uint64_t memory_bytes,
+                          uint64_t threads);
+
 // Of one of the `ranks` of END_TO_END: teacher and student whole, a pass of its part of a micro-batch through
 // all layers or the result's bytes.
 MemoryNeed EndToEndMemory(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks);

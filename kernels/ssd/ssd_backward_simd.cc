@@ -31,7 +31,7 @@ struct BackwardItem {
   bool streams_dx, streams_db_dc;
   float *x_QP = {}, *xt_PQ = {}, *dy_QP = {}, *dyt_PQ = {}, *out = {};
   float *b_QN = {}, *c_QN = {}, *bt_NQ = {}, *ct_NQ = {}, *dbt_NQ = {}, *dct_NQ = {}, *row_QN = {};
-  float *m_QQ = {}, *k_QQ = {}, *dg_QQ = {}, *state_NP = {};
+  float *m_QQ = {}, *k_QQ = {}, *state_NP = {};
 
   int64_t Count(int64_t t0) const {
     return arguments.shape.tokens - t0 < kQ ? arguments.shape.tokens - t0 : kQ;
@@ -61,8 +61,13 @@ struct BackwardItem {
     return arguments.chunk_states_BHCNP +
            (HeadIndex(piece) * SsdChunks(shape) + t0 / kQ) * shape.state * shape.width + piece.first;
   }
-  // What AddChunk touches; `last` of the pieces that share dB and dC.
-  void AddChunkRows(int64_t t0, const SsdPiece& piece, bool first, bool last, RowPrefetcher& rows) const {
+  // Where the pieces of a group add up; the item's own where each head is a group.
+  SsdGroupSums Sums(int64_t t0) const {
+    if (gradients.group_sums == nullptr) return {dbt_NQ, dct_NQ, k_QQ};
+    return SsdGroupSumsAt(arguments.shape, gradients.group_sums, t0 / kQ);
+  }
+  // What AddChunk touches; `first` of the pieces that share dB and dC.
+  void AddChunkRows(int64_t t0, const SsdPiece& piece, bool first, RowPrefetcher& rows) const {
     const SsdShape& shape = arguments.shape;
     rows.Add(KeptState(t0, piece), shape.width, piece.width, shape.state);
     rows.Add(Row(arguments.x_BTHP, t0, piece.head) + piece.first, arguments.x_BTHP.token, piece.width, kQ);
@@ -71,17 +76,18 @@ struct BackwardItem {
       rows.Add(Row(arguments.dx_BTHP, t0, piece.head) + piece.first, arguments.dx_BTHP.token, piece.width,
                kQ);
     }
-    if (group_chunks != nullptr && first) {
-      rows.Add(SsdGroupChunkAt(shape, group_chunks, batch, Group(piece.head), t0 / kQ).b_QN,
-               SsdGroupChunkFloats(shape), SsdGroupChunkFloats(shape), 1);
+    if (group_chunks != nullptr) {
+      if (!first) return;
+      rows.AddContiguous(SsdGroupChunkAt(shape, group_chunks, batch, Group(piece.head), t0 / kQ).b_QN,
+                         SsdGroupChunkFloats(shape));
+      rows.AddContiguous(Sums(t0).dbt_NQ, SsdGroupSumsFloats(shape));
+      return;
     }
-    if (group_chunks == nullptr) {
-      rows.Add(Row(arguments.b_BTGN, t0, Group(piece.head)), arguments.b_BTGN.token, shape.state, kQ);
-      rows.Add(Row(arguments.c_BTGN, t0, Group(piece.head)), arguments.c_BTGN.token, shape.state, kQ);
-    }
-    if (!last || streams_db_dc) return;
-    rows.Add(Row(gradients.dc_BTGN, t0, Group(piece.head)), gradients.dc_BTGN.token, shape.state, kQ);
-    rows.Add(Row(gradients.db_BTGN, t0, Group(piece.head)), gradients.db_BTGN.token, shape.state, kQ);
+    rows.Add(Row(arguments.b_BTGN, t0, Group(piece.head)), arguments.b_BTGN.token, shape.state, kQ);
+    rows.Add(Row(arguments.c_BTGN, t0, Group(piece.head)), arguments.c_BTGN.token, shape.state, kQ);
+    if (streams_db_dc) return;
+    rows.Add(Row(arguments.dc_BTGN, t0, Group(piece.head)), arguments.dc_BTGN.token, shape.state, kQ);
+    rows.Add(Row(arguments.db_BTGN, t0, Group(piece.head)), arguments.db_BTGN.token, shape.state, kQ);
   }
   // Of the chunk from t0 on: what was packed before, or now.
   SsdGroupChunk GroupChunk(int64_t t0, int64_t head) const;
@@ -95,9 +101,8 @@ struct BackwardItem {
     return states_BHPN + (HeadIndex(piece) * arguments.shape.width + piece.first) * arguments.shape.state;
   }
 
-  float AddChunk(int64_t t0, const SsdPiece& piece, bool first, bool last, float* r_NP,
-                 RowPrefetcher& ahead) const;
-  void FinishGroup(int64_t t0, int64_t head, const SsdGroupChunk& shared, const float* dg,
+  float AddChunk(int64_t t0, const SsdPiece& piece, bool first, float* r_NP, RowPrefetcher& ahead) const;
+  void FinishGroup(int64_t t0, int64_t group, const SsdGroupChunk& shared, const SsdGroupSums& sums,
                    RowPrefetcher& ahead) const;
 };
 
@@ -185,9 +190,9 @@ void StoreLogDecayGradient(int64_t count, float* span_Q, const float* dc_dots_Q,
   }
 }
 
-// The gradients of one chunk; moves the piece's R^T from its end to its beginning. `first` and `last` of the
-// pieces whose dB and dC add up. Returns its part of dD.
-float BackwardItem::AddChunk(int64_t t0, const SsdPiece& piece, bool first, bool last, float* r_NP,
+// The gradients of one chunk; moves the piece's R^T from its end to its beginning. `first` of the pieces
+// whose dB and dC add up. Returns its part of dD.
+float BackwardItem::AddChunk(int64_t t0, const SsdPiece& piece, bool first, float* r_NP,
                              RowPrefetcher& ahead) const {
   const int64_t head = piece.head, p = PaddedTo16(piece.width), count = Count(t0);
   const ChunkDecays<kQ> decays = Decays(t0, head);
@@ -202,7 +207,8 @@ float BackwardItem::AddChunk(int64_t t0, const SsdPiece& piece, bool first, bool
   for (int64_t i = 0; i < count; ++i) dd += k_QQ[i * kQ + i];
   float span_Q[kQ], dc_dots_Q[kQ] = {}, db_dots_Q[kQ] = {}, ddt_Q[kQ] = {};
   ApplyDecays(decays, shared.g_QQ, k_QQ, m_QQ, span_Q);
-  if (!last || !first) AddTo(first, kQ * kQ, k_QQ, dg_QQ);
+  const SsdGroupSums sums = Sums(t0);
+  if (sums.dg_QQ != k_QQ) AddTo(first, kQ * kQ, k_QQ, sums.dg_QQ);
 
   // Full chunks of full vectors go straight to where they belong.
   float* const dx = Row(arguments.dx_BTHP, t0, head) + piece.first;
@@ -252,9 +258,9 @@ float BackwardItem::AddChunk(int64_t t0, const SsdPiece& piece, bool first, bool
           tile.Store(to_NQ + i * kQ + column, kQ);
         });
   };
-  add_transposed(state.data_NP, state.row, dyt_PQ, decays.from_start, shared.ct_NQ, dc_dots_Q, dct_NQ);
-  add_transposed(r_NP, p, xt_PQ, decays.to_end_dt, shared.bt_NQ, db_dots_Q, dbt_NQ);
-  if (last) FinishGroup(t0, head, shared, first ? k_QQ : dg_QQ, ahead);
+  add_transposed(state.data_NP, state.row, dyt_PQ, decays.from_start, shared.ct_NQ, dc_dots_Q, sums.dct_NQ);
+  add_transposed(r_NP, p, xt_PQ, decays.to_end_dt, shared.bt_NQ, db_dots_Q, sums.dbt_NQ);
+  if (group_chunks == nullptr) FinishGroup(t0, Group(head), shared, sums, ahead);
 
   ScaleRows<kQ>(decays.from_start, dy_QP, p, p, dy_QP);
   float* const dots_P = out;  // of the columns of S^T and R^T
@@ -277,12 +283,13 @@ float BackwardItem::AddChunk(int64_t t0, const SsdPiece& piece, bool first, bool
 }
 
 // dB and dC of a chunk from dB'^T, dC'^T and dG.
-void BackwardItem::FinishGroup(int64_t t0, int64_t head, const SsdGroupChunk& shared, const float* dg,
-                               RowPrefetcher& ahead) const {
+void BackwardItem::FinishGroup(int64_t t0, int64_t group, const SsdGroupChunk& shared,
+                               const SsdGroupSums& sums, RowPrefetcher& ahead) const {
   const int64_t count = Count(t0), state = arguments.shape.state;
+  const float* const dg = sums.dg_QQ;
   const auto finish = [&](const float* transposed_NQ, const SsdArray<float>& to, const auto& add)
       __attribute__((always_inline)) {
-    float* const target = Row(to, t0, Group(head));
+    float* const target = Row(to, t0, group);
     const bool direct = count == kQ && state == n;
     const int64_t row = direct ? to.token : n;
     Transpose(n, kQ, transposed_NQ, kQ, row_QN, n);
@@ -300,12 +307,14 @@ void BackwardItem::FinishGroup(int64_t t0, int64_t head, const SsdGroupChunk& sh
     if (!direct) CopyRows(row_QN, n, count, state, target, to.token);
   };
   finish(
-      dct_NQ, gradients.dc_BTGN, [&](auto& tile, int64_t i, int64_t column) __attribute__((always_inline)) {
+      sums.dct_NQ,
+      arguments.dc_BTGN, [&](auto& tile, int64_t i, int64_t column) __attribute__((always_inline)) {
         tile.AddProduct(i, {dg + i * kQ, kQ, 1}, shared.b_QN + column, n);
         tile.AddLowerProduct({dg + i * kQ + i, kQ, 1}, shared.b_QN + i * n + column, n);
       });
   finish(
-      dbt_NQ, gradients.db_BTGN, [&](auto& tile, int64_t j, int64_t column) __attribute__((always_inline)) {
+      sums.dbt_NQ,
+      arguments.db_BTGN, [&](auto& tile, int64_t j, int64_t column) __attribute__((always_inline)) {
         const int64_t end = j + tile.kRows;
         tile.AddUpperProduct({dg + j * kQ + j, 1, kQ}, shared.c_QN + j * n + column, n);
         tile.AddProduct(kQ - end, {dg + end * kQ + j, 1, kQ}, shared.c_QN + end * n + column, n);
@@ -318,7 +327,7 @@ void SsdBackwardItem(const SsdBackwardArguments<float>& arguments, const float* 
                      const SsdItem& item, const SsdItemGradients& gradients, float* workspace) {
   const SsdShape& shape = arguments.shape;
   const int64_t p = PaddedTo16(shape.width), n = PaddedTo16(shape.state);
-  const bool own_groups = group_chunks == nullptr;  // else dB and dC are read again at once
+  const bool own_groups = group_chunks == nullptr;
   const int64_t tokens = shape.batch * shape.tokens;
   BackwardItem own = {arguments,
                       group_chunks,
@@ -326,8 +335,8 @@ void SsdBackwardItem(const SsdBackwardArguments<float>& arguments, const float* 
                       item.batch,
                       n,
                       Streams(tokens * shape.heads * shape.width, arguments.dx_BTHP),
-                      own_groups && Streams(tokens * shape.groups * shape.state, gradients.db_BTGN) &&
-                          Streams(tokens * shape.groups * shape.state, gradients.dc_BTGN)};
+                      own_groups && Streams(tokens * shape.groups * shape.state, arguments.db_BTGN) &&
+                          Streams(tokens * shape.groups * shape.state, arguments.dc_BTGN)};
   const auto take = [&workspace](int64_t floats) {
     float* const taken = workspace;
     workspace += floats;
@@ -338,7 +347,7 @@ void SsdBackwardItem(const SsdBackwardArguments<float>& arguments, const float* 
        {&own.b_QN, &own.c_QN, &own.bt_NQ, &own.ct_NQ, &own.dbt_NQ, &own.dct_NQ, &own.row_QN}) {
     *array = take(kQ * n);
   }
-  for (float** array : {&own.m_QQ, &own.k_QQ, &own.dg_QQ}) *array = take(kQ * kQ);
+  for (float** array : {&own.m_QQ, &own.k_QQ}) *array = take(kQ * kQ);
   own.state_NP = take(p * n);
   float* const r_INP = take(item.count * p * n);
 
@@ -356,11 +365,9 @@ void SsdBackwardItem(const SsdBackwardArguments<float>& arguments, const float* 
       RowPrefetcher ahead;
       if (!end || t0 > 0) {
         const int64_t next = end ? 0 : i + 1;
-        own.AddChunkRows(end ? t0 - kQ : t0, item.pieces[next], next % together == 0,
-                         (next + 1) % together == 0, ahead);
+        own.AddChunkRows(end ? t0 - kQ : t0, item.pieces[next], next % together == 0, ahead);
       }
-      dd[i] += own.AddChunk(t0, item.pieces[i], i % together == 0, (i + 1) % together == 0, r_INP + i * p * n,
-                            ahead);
+      dd[i] += own.AddChunk(t0, item.pieces[i], i % together == 0, r_INP + i * p * n, ahead);
     }
   }
   if (own.streams_dx || own.streams_db_dc) FinishStreams();
@@ -373,13 +380,23 @@ void SsdBackwardItem(const SsdBackwardArguments<float>& arguments, const float* 
   }
 }
 
-void SsdSumRows(int64_t count, int64_t terms, const float* from, int64_t stride, float* to) {
-  for (int64_t j = 0; j < count; j += kLanes) {
-    const int64_t here = count - j < kLanes ? count - j : kLanes;
-    Float sum = LoadFirst(from + j, here);
-    for (int64_t i = 1; i < terms; ++i) sum = sum + LoadFirst(from + i * stride + j, here);
-    StoreFirst(to + j, sum, here);
+void SsdFinishGroupChunk(const SsdBackwardArguments<float>& arguments, const float* group_chunks,
+                         int64_t batch, int64_t group, int64_t chunk, const float* group_sums, int64_t items,
+                         int64_t item_floats, float* workspace) {
+  const SsdShape& shape = arguments.shape;
+  const int64_t floats = SsdGroupSumsFloats(shape);
+  const float* const from = group_sums + chunk * floats;
+  for (int64_t j = 0; j < floats; j += kLanes) {
+    Float sum = Load(from + j);
+    for (int64_t i = 1; i < items; ++i) sum = sum + Load(from + i * item_floats + j);
+    Store(workspace + j, sum);
   }
+  const SsdItemGradients none = {};
+  BackwardItem own = {arguments, group_chunks, none, batch, PaddedTo16(shape.state), false, false};
+  own.row_QN = workspace + floats;
+  RowPrefetcher nothing;
+  own.FinishGroup(chunk * kQ, group, SsdGroupChunkAt(shape, group_chunks, batch, group, chunk),
+                  SsdGroupSumsAt(shape, workspace, 0), nothing);
 }
 
 }  // namespace retort::RETORT_ISA

@@ -24,24 +24,35 @@ inline void PackRows(int64_t rows, const float* from, int64_t from_row, int64_t 
   for (int64_t i = count * padded; i < rows * padded; i += kLanes) Store(to + i, Broadcast(0.0f));
 }
 
-// Fetches what the chunk after this one reads into the second-level cache, some lines at a time between this
-// one's products: rows of one head lie a page apart, which no hardware prefetcher foresees, and all at once
-// they would fill the core's queue of outstanding misses and stall it.
+// Fetches what the chunk after this one reads, some lines at a time between this one's products: rows of one
+// head lie a page apart, which no hardware prefetcher foresees, and all at once they would fill the core's
+// queue of outstanding misses and stall it. Into the first-level cache: fetches that end in the second come
+// late for a millisecond and more after other code has run (docs/kernels.md).
 class RowPrefetcher {
  public:
   // `rows` rows of `width` floats; at most kArrays calls.
   void Add(const float* from, int64_t from_row, int64_t width, int64_t rows) {
     arrays_[count_++] = {from, from_row, width, rows};
   }
+  void AddContiguous(const float* from, int64_t floats) {
+    constexpr int64_t kRow = 4 * kLine;
+    Add(from, kRow, kRow, (floats + kRow - 1) / kRow);
+  }
+  // Whole rows, of `lines` lines together or a little more.
   void Fetch(int64_t lines) {
-    for (; lines > 0 && array_ < count_; --lines) {
+    for (; lines > 0 && array_ < count_;) {
       Array& array = arrays_[array_];
-      __builtin_prefetch(array.from + column_, 0, /*locality=*/2);
-      column_ += kLine;
-      if (column_ < array.width) continue;
-      column_ = 0;
-      array.from += array.row;
-      if (--array.rows == 0) ++array_;
+      const auto [first, row, width, rows] = array;
+      const float* from = first;
+      int64_t left = rows;
+      for (; left > 0 && lines > 0; --left, from += row) {
+        for (int64_t column = 0; column < width; column += kLine, --lines) {
+          __builtin_prefetch(from + column, 0, /*locality=*/3);
+        }
+      }
+      array.from = from;
+      array.rows = left;
+      if (left == 0) ++array_;
     }
   }
 
@@ -52,7 +63,7 @@ class RowPrefetcher {
   };
   static constexpr int64_t kArrays = 8, kLine = 16;
   Array arrays_[kArrays];
-  int64_t count_ = 0, array_ = 0, column_ = 0;
+  int64_t count_ = 0, array_ = 0;
 };
 
 // Copies kRows rows of `width` floats, a multiple of kBlock, each times its factor.

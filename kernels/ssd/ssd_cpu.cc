@@ -105,9 +105,8 @@ class Parts {
         items_(items),
         shape_(arguments.shape),
         shares_(SsdSharesGroups(shape_)),
-        rows_(shares_ ? shape_.tokens * shape_.state : 0),
-        db_ITN_(items.count() * rows_),
-        dc_ITN_(items.count() * rows_),
+        item_floats_(shares_ ? SsdChunks(shape_) * SsdGroupSumsFloats(shape_) : 0),
+        group_sums_(items.count() * item_floats_),
         dlog_decay_BTH_(shares_ ? shape_.batch * shape_.tokens * shape_.heads : 0),
         ddt_BTH_(shares_ ? shape_.batch * shape_.tokens * shape_.heads : 0),
         dd_BH2_(2 * shape_.batch * shape_.heads) {
@@ -115,29 +114,27 @@ class Parts {
   }
 
   SsdItemGradients Of(int64_t item) const {
-    const auto own = [&](const SsdArray<float>& array, const Workspace& parts) {
-      return shares_ ? SsdArray<float>{parts.data() + item * rows_, 0, shape_.state, 0} : array;
-    };
     const auto later = [&](const SsdArray<float>& array, const Workspace& parts) {
       if (array.data == nullptr) return array;
       return SsdArray<float>{parts.data(), shape_.tokens * shape_.heads, shape_.heads, 1};
     };
-    return {own(arguments_.db_BTGN, db_ITN_),
-            own(arguments_.dc_BTGN, dc_ITN_),
+    return {shares_ ? group_sums_.data() + item * item_floats_ : nullptr,
             {later(arguments_.dlog_decay_BTH, dlog_decay_BTH_), later(arguments_.ddt_BTH, ddt_BTH_)},
             dd_BH2_.data()};
   }
 
   // All items being done.
-  void Sum(const Executor& executor, InstructionSet set) const {
-    constexpr int64_t kTokens = 64;  // of a work item
-    const int64_t blocks = (shape_.tokens + kTokens - 1) / kTokens;
-    const auto sum_rows = RETORT_SIMD_CHOOSE(set, SsdSumRows);
-    executor.Run(shares_ ? shape_.batch * blocks : 0, [&](int64_t item) {
-      const int64_t batch = item / blocks, first = item % blocks * kTokens;
-      for (int64_t t = first; t < std::min(first + kTokens, shape_.tokens); ++t) {
-        AddToken(batch, t, sum_rows);
-      }
+  void Sum(const float* group_chunks, const Executor& executor, InstructionSet set) const {
+    const auto finish = RETORT_SIMD_CHOOSE(set, SsdFinishGroupChunk);
+    const int64_t chunks = SsdChunks(shape_);
+    executor.Run(shares_ ? shape_.batch * shape_.groups * chunks : 0, [&](int64_t item) {
+      const int64_t set_index = item / chunks, chunk = item % chunks;
+      const int64_t batch = set_index / shape_.groups, group = set_index % shape_.groups;
+      const Workspace workspace(SsdBackwardWorkspace(shape_));
+      finish(arguments_, group_chunks, batch, group, chunk,
+             group_sums_.data() + set_index * items_.in_set() * item_floats_, items_.in_set(), item_floats_,
+             workspace.data());
+      AddLater(batch, group, chunk);
     });
     for (int64_t h = 0; arguments_.dd_H != nullptr && h < shape_.heads; ++h) {
       float sum = 0;
@@ -150,23 +147,17 @@ class Parts {
   }
 
  private:
-  template <class SumRows>
-  void AddToken(int64_t batch, int64_t t, SumRows sum_rows) const {
-    for (int64_t g = 0; g < shape_.groups; ++g) {
-      const int64_t from = (batch * shape_.groups + g) * items_.in_set() * rows_ + t * shape_.state;
-      const auto sum = [&](const Workspace& parts, const SsdArray<float>& to) {
-        sum_rows(shape_.state, items_.in_set(), parts.data() + from, rows_,
-                 to.data + batch * to.batch + t * to.token + g * to.head);
-      };
-      sum(db_ITN_, arguments_.db_BTGN);
-      sum(dc_ITN_, arguments_.dc_BTGN);
-    }
-    for (int64_t h = 0; h < shape_.heads; ++h) {
+  // What belongs to a head that is cut.
+  void AddLater(int64_t batch, int64_t group, int64_t chunk) const {
+    const int64_t heads = shape_.heads / shape_.groups;
+    for (int64_t h = group * heads; h < (group + 1) * heads; ++h) {
       if (!items_.Cuts(h)) continue;
       const auto add = [&](const Workspace& later, const SsdArray<float>& to) {
         if (to.data == nullptr) return;
-        to.data[batch * to.batch + t * to.token + h * to.head] +=
-            later.data()[(batch * shape_.tokens + t) * shape_.heads + h];
+        for (int64_t t = chunk * kSsdChunk; t < std::min((chunk + 1) * kSsdChunk, shape_.tokens); ++t) {
+          to.data[batch * to.batch + t * to.token + h * to.head] +=
+              later.data()[(batch * shape_.tokens + t) * shape_.heads + h];
+        }
       };
       add(dlog_decay_BTH_, arguments_.dlog_decay_BTH);
       add(ddt_BTH_, arguments_.ddt_BTH);
@@ -177,8 +168,8 @@ class Parts {
   const Items& items_;
   const SsdShape& shape_;
   const bool shares_;
-  const int64_t rows_;
-  const Workspace db_ITN_, dc_ITN_, dlog_decay_BTH_, ddt_BTH_, dd_BH2_;
+  const int64_t item_floats_;
+  const Workspace group_sums_, dlog_decay_BTH_, ddt_BTH_, dd_BH2_;
 };
 
 }  // namespace
@@ -192,7 +183,7 @@ void SsdBackward(const SsdBackwardArguments<float>& arguments, const Executor& e
     const Workspace workspace(SsdBackwardWorkspace(arguments.shape));
     backward_item(arguments, packed.data(), items[item], parts.Of(item), workspace.data());
   });
-  parts.Sum(executor, set);
+  parts.Sum(packed.data(), executor, set);
 }
 
 void SsdStep(const SsdStepArguments& arguments, const Executor& executor, InstructionSet set) {

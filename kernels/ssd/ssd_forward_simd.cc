@@ -8,8 +8,6 @@ namespace retort::RETORT_ISA {
 
 namespace {
 
-constexpr int64_t kLinesAtATime = 16;  // of 512 in 4 arrays, between 40 tiles where P = N = 64
-
 // [N, P], N and P padded; perhaps the same before and after a chunk.
 struct State {
   float* data_NP;
@@ -67,13 +65,15 @@ struct ForwardItem {
   }
   // The scores L G dt of the chunk from t0 on, up to the diagonal, into scores_QQ.
   Group MakeScores(int64_t t0, int64_t head, const ChunkDecays<kQ>& decays) const;
+  // Where P = N = 64, of 192 in 3 arrays or, states being kept, of 448 in 4, between 20 tiles.
+  int64_t LinesAtATime() const { return arguments.chunk_states_BHCNP == nullptr ? 16 : 24; }
   // Where the state that enters a chunk of kSsdChunk is kept; rows of all columns.
   float* Kept(int64_t chunk, const SsdPiece& piece) const {
     const SsdShape& shape = arguments.shape;
     return arguments.chunk_states_BHCNP +
            (HeadIndex(piece) * SsdChunks(shape) + chunk) * shape.state * shape.width + piece.first;
   }
-  // What the kSsdChunk tokens from t0 on read and write; `first` of the item's pieces to come there.
+  // What Scan reads and writes from t0 on; `first` of the item's pieces to come there.
   void AddRows(int64_t t0, const SsdPiece& piece, bool first, RowPrefetcher& rows) const;
   // The chunk from token t0 on; returns as Run.
   bool Scan(int64_t t0, const SsdPiece& piece, State from, State to, RowPrefetcher& next) const;
@@ -112,7 +112,7 @@ template <int64_t kQ>
 void ForwardItem<kQ>::AddRows(int64_t t0, const SsdPiece& piece, bool first, RowPrefetcher& rows) const {
   const SsdShape& shape = arguments.shape;
   const int64_t end = t0 + kSsdChunk;
-  if (arguments.chunk_states_BHCNP != nullptr && end < shape.tokens) {
+  if (arguments.chunk_states_BHCNP != nullptr && t0 % kSsdChunk == 0 && end < shape.tokens) {
     rows.Add(Kept(end / kSsdChunk, piece), shape.width, piece.width, shape.state);
   }
   if (group_chunks != nullptr && first) {
@@ -124,13 +124,12 @@ void ForwardItem<kQ>::AddRows(int64_t t0, const SsdPiece& piece, bool first, Row
   }
   const SsdArray<const float>&x = arguments.x_BTHP, &b = arguments.b_BTGN, &c = arguments.c_BTGN;
   if (group_chunks == nullptr) {
-    rows.Add(Row(b, t0, GroupOf(piece.head)), b.token, shape.state, kSsdChunk);
-    rows.Add(Row(c, t0, GroupOf(piece.head)), c.token, shape.state, kSsdChunk);
+    rows.Add(Row(b, t0, GroupOf(piece.head)), b.token, shape.state, kQ);
+    rows.Add(Row(c, t0, GroupOf(piece.head)), c.token, shape.state, kQ);
   }
-  rows.Add(Row(x, t0, piece.head) + piece.first, x.token, piece.width, kSsdChunk);
+  rows.Add(Row(x, t0, piece.head) + piece.first, x.token, piece.width, kQ);
   if (!streams) {
-    rows.Add(Row(arguments.y_BTHP, t0, piece.head) + piece.first, arguments.y_BTHP.token, piece.width,
-             kSsdChunk);
+    rows.Add(Row(arguments.y_BTHP, t0, piece.head) + piece.first, arguments.y_BTHP.token, piece.width, kQ);
   }
 }
 
@@ -155,7 +154,7 @@ bool ForwardItem<kQ>::Scan(int64_t t0, const SsdPiece& piece, State from, State 
   const int64_t y_row = direct ? arguments.y_BTHP.token : p;
   ForEachTile(
       kQ, p, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
-        next.Fetch(kLinesAtATime);
+        next.Fetch(LinesAtATime());
         tile.SetZero();
         tile.AddProduct(n, {group.c_QN.data + i * group.c_QN.row, group.c_QN.row, 1}, from.data_NP + column,
                         from.row);
@@ -174,7 +173,7 @@ bool ForwardItem<kQ>::Scan(int64_t t0, const SsdPiece& piece, State from, State 
   ScaleRows<kQ>(decays.to_end_dt, x, x_row, p, x_QP);
   ForEachTile(
       n, p, [&](auto tile, int64_t i, int64_t column) __attribute__((always_inline)) {
-        next.Fetch(kLinesAtATime);
+        next.Fetch(LinesAtATime());
         tile.Load(from.data_NP + i * from.row + column, from.row);
         tile.Scale(decays.total);
         const auto& [bt, bt_row, bt_column] = group.bt_NQ;
@@ -206,9 +205,13 @@ bool ForwardItem<kQ>::Run(const SsdItem& item, float* states_INP) const {
         if (direct && end < shape.tokens) to = {Kept(end / kSsdChunk, piece), shape.width};
       }
       const bool last = i == item.count - 1;
-      RowPrefetcher next;
-      if (!last || end < shape.tokens) AddRows(last ? end : t0, item.pieces[last ? 0 : i + 1], last, next);
       for (int64_t t = t0; t < end && t < shape.tokens; t += kQ) {
+        RowPrefetcher next;
+        if (t + kQ < end && t + kQ < shape.tokens) {
+          AddRows(t + kQ, piece, false, next);
+        } else if (!last || end < shape.tokens) {
+          AddRows(last ? end : t0, item.pieces[last ? 0 : i + 1], last, next);
+        }
         valid = Scan(t, piece, t == t0 ? from : to, to, next) && valid;
       }
     }

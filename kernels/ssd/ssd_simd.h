@@ -31,7 +31,7 @@ constexpr int64_t SsdForwardWorkspace(const SsdShape& shape) {
 }
 constexpr int64_t SsdBackwardWorkspace(const SsdShape& shape) {
   const int64_t width = PaddedTo16(shape.width), state = PaddedTo16(shape.state);
-  return kSsdChunk * (5 * width + 8 * state + 3 * kSsdChunk) + (kSsdPieces + 1) * width * state;
+  return kSsdChunk * (5 * width + 8 * state + 2 * kSsdChunk) + (kSsdPieces + 1) * width * state;
 }
 
 // What all heads of a group need of a chunk: b, c, their transposes and the lower blocks of c b^T, packed.
@@ -58,11 +58,23 @@ RETORT_SIMD_DECLARE(void SsdPackGroupChunk(const SsdShape& shape, const SsdArray
 RETORT_SIMD_DECLARE(bool SsdForwardItem(const SsdForwardArguments<float>& arguments,
                                         const float* group_chunks, const SsdItem& item, float* workspace))
 
-// What a work item gives of the gradients that are sums over items. dB and dC are its own where heads share
-// groups, else the arguments'. What belongs to a head goes to the arguments' own arrays from the piece that
-// begins at column 0, and to `later` from another.
+// Of a chunk, sums over pieces of a group's heads; dB and dC follow from them (FinishGroup).
+struct SsdGroupSums {
+  float *dbt_NQ, *dct_NQ, *dg_QQ;
+};
+constexpr int64_t SsdGroupSumsFloats(const SsdShape& shape) {
+  return kSsdChunk * (2 * PaddedTo16(shape.state) + kSsdChunk);
+}
+constexpr SsdGroupSums SsdGroupSumsAt(const SsdShape& shape, float* chunks, int64_t chunk) {
+  const int64_t rows = kSsdChunk * PaddedTo16(shape.state);
+  float* const dbt = chunks + chunk * SsdGroupSumsFloats(shape);
+  return {dbt, dbt + rows, dbt + 2 * rows};
+}
+
+// What a work item gives of the gradients that are sums over items. What belongs to a head goes to the
+// arguments' own arrays from the piece that begins at column 0, and to `later` from another.
 struct SsdItemGradients {
-  SsdArray<float> db_BTGN, dc_BTGN;
+  float* group_sums;  // of its pieces, by chunk; null where each head is a group
   struct Later {
     SsdArray<float> dlog_decay_BTH, ddt_BTH;
   } later;
@@ -72,9 +84,12 @@ RETORT_SIMD_DECLARE(void SsdBackwardItem(const SsdBackwardArguments<float>& argu
                                          const float* group_chunks, const SsdItem& item,
                                          const SsdItemGradients& gradients, float* workspace))
 
-// to[0 ... count) = sum over i < terms of from[i * stride ...], in rising order of i.
-RETORT_SIMD_DECLARE(void SsdSumRows(int64_t count, int64_t terms, const float* from, int64_t stride,
-                                    float* to))
+// dB and dC of a group's chunk, from the group_sums of `items` items, each `item_floats` after the one
+// before, added in this order.
+RETORT_SIMD_DECLARE(void SsdFinishGroupChunk(const SsdBackwardArguments<float>& arguments,
+                                             const float* group_chunks, int64_t batch, int64_t group,
+                                             int64_t chunk, const float* group_sums, int64_t items,
+                                             int64_t item_floats, float* workspace))
 
 RETORT_SIMD_DECLARE(void SsdStepHead(const SsdStepArguments& arguments, int64_t batch, int64_t head))
 

@@ -208,7 +208,9 @@ void ReadSizes(JsonKeys& keys, ModelConfig& config) {
   BoundTensor(keys, "num_attention_heads", {config.heads, config.head_dim, config.hidden_size});
   constexpr int64_t kLayerLimit = 10000;
   const int64_t num_layers = keys.Size("num_hidden_layers");
-  if (num_layers > kLayerLimit) keys.Fail("num_hidden_layers", absl::StrCat("is ", num_layers));
+  if (num_layers > kLayerLimit) {
+    keys.Fail("num_hidden_layers", absl::StrCat("is ", num_layers, "; supported: 1 to ", kLayerLimit));
+  }
   if (keys.status().ok()) config.layers.assign(num_layers, MixerType::kAttention);
 }
 

@@ -255,7 +255,7 @@ TEST(ModelConfig, NamesTheKeyThatItRefuses) {
       {"hidden_size", 1e30, "not an integer"},
       {"intermediate_size", 0, "is 0, outside 1 to"},
       {"num_hidden_layers", -1, "is -1, outside 1 to"},
-      {"num_hidden_layers", 20000, "is 20000"},
+      {"num_hidden_layers", 20000, "is 20000; supported: 1 to 10000"},
       {"num_hidden_layers", true, "not an integer"},
       {"num_attention_heads", 0, "is 0, outside 1 to"},
       {"num_key_value_heads", 3, "is 3, which does not divide the 4 query heads"},

@@ -66,7 +66,7 @@ void BenchScan() {
   for (const int64_t chunk : kPlainChunks) {
     both.push_back([&, chunk] { backward(SsdChunked(trained, chunk, at::Tensor()).y_BTHP); });
   }
-  ReportScan("ssd forward + backward" + shape, TimeInterleaved(5, both), kForwardFlops + kBackwardFlops, 6,
+  ReportScan("ssd forward + backward" + shape, TimeInterleaved(9, both), kForwardFlops + kBackwardFlops, 6,
              false);
 }
 

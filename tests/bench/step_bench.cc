@@ -2,6 +2,7 @@
 // plain LibTorch (plain_step.h) and beside its own matrix products (step_gemms.h). Peak memory is that of a
 // process that builds the models and takes two steps.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <atomic>
 #include <memory>
@@ -32,7 +33,8 @@ struct StepCase {
   bool layer_by_layer;  // of the plain form
   int rounds;
   BenchGoal speed_up, memory_share;  // over the plain form
-  bool against_gemms;                // the goals of stages 2 and 3
+  BenchGoal over_gemms;
+  bool limits_memory;  // as stages 2 and 3 shall
 };
 
 // A teacher with a fresh student and tokens.
@@ -61,7 +63,7 @@ class OurStep {
       return;
     }
     for (int64_t l = 0; l < student.config.num_layers(); ++l) layers_.push_back(l);
-    slice_ = std::make_unique<Slice>(plan, teacher, student, batches, layers_);
+    slice_ = std::make_unique<Slice>(plan, teacher, student, batches, layers_, at::get_num_threads());
   }
 
   void Run() {
@@ -182,8 +184,7 @@ void BenchCase(const StepCase& step_case) {
   Report(name + ", ours", our_seconds * 1e3, "ms");
   Report(name + ", its GEMMs", gemms * 1e3, "ms");
   Report(name + ", rate of its GEMMs", gemm_flops / gemms * 1e-9, "GFLOP/s");
-  Report(name + ", ours / its GEMMs", our_seconds / gemms, "x",
-         step_case.against_gemms ? AtMost(1.25) : BenchGoal());
+  Report(name + ", ours / its GEMMs", our_seconds / gemms, "x", step_case.over_gemms);
   Report(name + ", ours in turn with plain", in_turn[0] * 1e3, "ms");
   Report(name + ", plain", in_turn[1] * 1e3, "ms");
   Report(name + ", plain / ours", in_turn[1] / in_turn[0], "x", step_case.speed_up);
@@ -191,7 +192,7 @@ void BenchCase(const StepCase& step_case) {
   ReportBound(step_case, scene.student.config, ours.trained_bytes(), gemms, in_turn[1]);
   const double limit = ParameterBytes(scene.teacher, scene.student) + 3 * ours.trained_bytes();
   Report(name + ", peak memory", our_peak / kMebibyte, "MiB",
-         step_case.against_gemms ? AtMost(limit / kMebibyte + 1024) : BenchGoal());
+         step_case.limits_memory ? AtMost(limit / kMebibyte + 1024) : BenchGoal());
   Report(name + ", peak memory of plain", plain_peak / kMebibyte, "MiB");
   Report(name + ", peak memory / plain's", our_peak / plain_peak, "x", step_case.memory_share);
 }
@@ -209,7 +210,7 @@ StagePlan PlanOf(Stage stage, int64_t tokens) {
 }
 
 StepCase WithGemms(const std::string& name, const StagePlan& plan) {
-  return {name, plan, /*layer_by_layer=*/false, /*rounds=*/3, {}, {}, /*against_gemms=*/true};
+  return {name, plan, /*layer_by_layer=*/false, /*rounds=*/3, {}, {}, AtMost(1.25), /*limits_memory=*/true};
 }
 
 const StepCase& Stage1() {
@@ -219,7 +220,8 @@ const StepCase& Stage1() {
                                                    /*rounds=*/3,
                                                    AtLeast(5),
                                                    AtMost(0.5),
-                                                   /*against_gemms=*/false};
+                                                   {},
+                                                   /*limits_memory=*/false};
   return step_case;
 }
 
@@ -230,7 +232,8 @@ const StepCase& Stage1Long() {
                                                    /*rounds=*/1,
                                                    AtLeast(10),
                                                    {},
-                                                   /*against_gemms=*/false};
+                                                   {},
+                                                   /*limits_memory=*/false};
   return step_case;
 }
 
@@ -244,7 +247,9 @@ const StepCase& Stage2Mixer() {
   static const StepCase& step_case = *new StepCase([] {
     StagePlan plan = PlanOf(Stage::kHiddenStateAlignment, 512);
     plan.target = v1::ALIGNMENT_TARGET_MIXER;
-    return WithGemms("stage 2 step (target: mixer) T=512", plan);
+    StepCase of_mixer = WithGemms("stage 2 step (target: mixer) T=512", plan);
+    of_mixer.over_gemms = {};  // the goal is for the paper's stage 2; this one has half as many GEMMs
+    return of_mixer;
   }());
   return step_case;
 }

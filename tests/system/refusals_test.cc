@@ -134,7 +134,7 @@ TEST(Refusal, OfATeacherCutShortNamesTheFile) {
   const std::filesystem::path teacher = CopyOfTheTeacher(), weights = teacher / "model.safetensors";
   std::filesystem::resize_file(weights, std::filesystem::file_size(weights) - 1000);
   const ProgramEnd end = RunWith(teacher);
-  EXPECT_EQ(end.exit_code, 5);
+  EXPECT_EQ(end.exit_code, 10);
   EXPECT_THAT(end.err, AllOf(HasSubstr(weights.string()), HasSubstr("not a whole safetensors file")));
 }
 

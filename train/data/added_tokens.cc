@@ -26,7 +26,7 @@ absl::StatusOr<AddedTokens> AddedTokens::FromJson(const nlohmann::json& added_to
   for (Matcher* matcher : {&result.raw_, &result.normalized_}) {
     for (std::vector<size_t>& candidates : *matcher) {
       std::stable_sort(candidates.begin(), candidates.end(), [&](size_t a, size_t b) {
-        return result.tokens_[a].pattern.size() > result.tokens_[b].pattern.size();
+        return result.tokens_[a].pattern < result.tokens_[b].pattern;
       });
     }
   }
@@ -116,10 +116,23 @@ void AddedTokens::SplitWith(const Matcher& matcher, std::string_view text, bool 
 }
 
 const AddedToken* AddedTokens::MatchAt(const Matcher& matcher, std::string_view text) const {
-  for (const size_t candidate : matcher[static_cast<uint8_t>(text[0])]) {
-    if (text.starts_with(tokens_[candidate].pattern)) return &tokens_[candidate];
+  const AddedToken* longest = nullptr;
+  const std::vector<size_t>& candidates = matcher[static_cast<uint8_t>(text[0])];
+  auto begin = candidates.begin(), end = candidates.end();  // that begin as `text` does, for `length` bytes
+  for (size_t length = 1; begin != end; ++length) {
+    if (tokens_[*begin].pattern.size() == length) {
+      longest = &tokens_[*begin];
+      begin = std::partition_point(begin, end, [&](size_t token) {
+        return tokens_[token].pattern.size() == length;  // it, and others with the same pattern
+      });
+    }
+    if (length == text.size()) break;
+    const auto next = static_cast<uint8_t>(text[length]);
+    const auto byte = [&](size_t token) { return static_cast<uint8_t>(tokens_[token].pattern[length]); };
+    begin = std::partition_point(begin, end, [&](size_t token) { return byte(token) < next; });
+    end = std::partition_point(begin, end, [&](size_t token) { return byte(token) == next; });
   }
-  return nullptr;
+  return longest;
 }
 
 bool AddedTokens::StandsAlone(std::string_view before, std::string_view after) const {

@@ -272,6 +272,23 @@ TEST(Tokenizer, FindsManyTokensThatStripSpaceInTime) {
   }
 }
 
+TEST(Tokenizer, FindsTheLongestOfManyTokensThatBeginAlike) {
+  nlohmann::json json = ReadJson("split.json");
+  json["added_tokens"] = nlohmann::json::array();
+  for (int i = 0; i < 30'000; ++i) {
+    json["added_tokens"].push_back({{"id", 2000 + i}, {"content", absl::StrCat("<extra_id_", i)}});
+  }
+  const auto tokenizer = LoadJson(json);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  std::string text;
+  std::vector<int32_t> expected;
+  for (int i = 0; i < 30'000; ++i) {
+    absl::StrAppend(&text, "<extra_id_", i);
+    expected.push_back(2000 + i);
+  }
+  EXPECT_EQ((*tokenizer)->Encode(text).value(), expected);
+}
+
 TEST(Tokenizer, RefusesADecoderThatIsNotTheVocabularys) {
   nlohmann::json json = ReadJson("split.json");
   json["decoder"] = nullptr;

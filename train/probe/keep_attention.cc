@@ -197,7 +197,7 @@ absl::StatusOr<ConvertedModel> Convert(const v1::JobSpec& job, const LanguageMod
   std::iota(layers.begin(), layers.end(), 0);
   for (const StagePlan& plan : PlanStages(job)) {
     if (plan.stage == Stage::kEndToEnd) break;
-    Slice slice(plan, teacher, converted.student, batches, layers);
+    Slice slice(plan, teacher, converted.student, batches, layers, /*side_by_side=*/1);
     for (int64_t step = 0; step < plan.steps; ++step) {
       ASSIGN_OR_RETURN(const SliceStep done, slice.Step(step, layers, stop));
       converted.distances.clear();

@@ -95,7 +95,7 @@ TEST_F(PhiTest, StagesTrainWhatTheirLossesReach) {
 TEST_F(PhiTest, EachStageLowersItsLoss) {
   for (const Stage stage : {Stage::kMatrixOrientation, Stage::kHiddenStateAlignment}) {
     const StagePlan plan = Plan(stage);
-    Slice slice(plan, teacher_, student_, batches_, {0, 1});
+    Slice slice(plan, teacher_, student_, batches_, {0, 1}, /*side_by_side=*/1);
     double first = 0, last = 0;
     for (int64_t step = 0; step < plan.steps; ++step) {
       const auto done = slice.Step(step, {0, 1}, kGoOn);
@@ -142,7 +142,7 @@ TEST(DiscreteStageOne, AlignsTheHeadsOfAGroupedQueryTeacher) {
   const double whole =
       MatrixOrientationLoss(Mamba2Matrix(parts), AttentionMatrix(taps.attention)).item<double>();
   EXPECT_NEAR(by_tiles, whole, 1e-5 * whole);
-  Slice slice(plan, teacher, student, batches, {0});
+  Slice slice(plan, teacher, student, batches, {0}, /*side_by_side=*/1);
   double last = 0;
   for (int64_t step = 0; step < plan.steps; ++step) last = slice.Step(step, {0}, kGoOn)->layers[0].loss;
   EXPECT_LT(last, 0.97 * whole);

@@ -1,6 +1,9 @@
 #include "train/stages/slice.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/check.h"
@@ -17,11 +20,36 @@ bool NeedsBlockOutput(const StagePlan& plan) {
   return plan.stage == Stage::kHiddenStateAlignment && plan.target == v1::ALIGNMENT_TARGET_BLOCK;
 }
 
+// Calls body(0) to body(count - 1), which need nothing of each other, and returns what each took. They run
+// side by side, a thread each, where that keeps more than half of the threads busy, and else one after the
+// other on all of them. Apart they need not wait for each other at each of the many small operations of a
+// layer. Which of the two it is changes no bit of what an operation comes to.
+template <typename Body>
+std::vector<double> TimeEach(int64_t count, Body body) {
+  std::vector<double> seconds(count);
+  const auto run = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const double start = MonotonicSeconds();
+      body(i);
+      seconds[i] = MonotonicSeconds() - start;
+    }
+  };
+  const double start = MonotonicSeconds();
+  if (2 * count > at::get_num_threads()) {
+    at::parallel_for(0, count, /*grain_size=*/1, run);
+  } else {
+    run(0, count);
+  }
+  const double share = (MonotonicSeconds() - start) / std::accumulate(seconds.begin(), seconds.end(), 0.0);
+  for (double& each : seconds) each *= share;
+  return seconds;
+}
+
 }  // namespace
 
 Slice::Slice(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student,
-             const Batches& batches, const std::vector<int64_t>& layers)
-    : plan_(plan), teacher_(teacher), student_(student), batches_(batches) {
+             const Batches& batches, const std::vector<int64_t>& layers, int64_t side_by_side)
+    : plan_(plan), side_by_side_(side_by_side), teacher_(teacher), student_(student), batches_(batches) {
   for (int64_t layer : layers) Add(layer);
 }
 
@@ -36,11 +64,11 @@ absl::StatusOr<SliceStep> Slice::Step(int64_t step, const std::vector<int64_t>& 
     for (int64_t layer : layers) trainer(layer).optimizer().ClearGradients();
     return status;
   }
-  for (TrainedLayer& trained : result.layers) {
-    const double begin = MonotonicSeconds();
-    trainer(trained.layer).Apply(step);
-    trained.seconds += MonotonicSeconds() - begin;
-    trained.loss /= static_cast<double>(plan_.micro_batches);
+  const std::vector<double> seconds =
+      TimeEach(layers.size(), [&](int64_t i) { trainer(layers[i]).Apply(step); });
+  for (size_t i = 0; i < layers.size(); ++i) {
+    result.layers[i].seconds += seconds[i];
+    result.layers[i].loss /= static_cast<double>(plan_.micro_batches);
   }
   return result;
 }
@@ -66,12 +94,16 @@ absl::Status Slice::AccumulatePass(int64_t step, int64_t pass, const PassRelay& 
                                                : EmbedMicroBatch(plan_, teacher_, batches_, step, pass));
   TeacherPass teacher(teacher_, std::move(input), work_);
   const int64_t end = relay.output ? relay.output_boundary : -1;
+  std::vector<Lesson> lessons;
   for (TrainedLayer& trained : result.layers) {
     teacher.AdvanceTo(trained.layer);
-    const bool ends_here = &trained == &result.layers.back() && end < 0 && !NeedsBlockOutput(plan_);
-    const BlockTaps taps = ends_here ? teacher.TapMixer() : teacher.TapBlock();
+    const bool is_last = &trained == &result.layers.back();
+    const bool ends_here = is_last && end < 0 && !NeedsBlockOutput(plan_);
+    lessons.push_back({&trained, ends_here ? teacher.TapMixer() : teacher.TapBlock()});
     if (teacher.boundary() == end) relay.output(step, pass, teacher.hidden_BTE());
-    RETURN_IF_ERROR(Learn(step, pass, taps, teacher.rotary(), trained));
+    if (!is_last && static_cast<int64_t>(lessons.size()) < side_by_side_) continue;
+    RETURN_IF_ERROR(Learn(step, pass, teacher.rotary(), lessons));
+    lessons.clear();
   }
   if (teacher.boundary() < end) {  // the layers between have no part in this batch
     teacher.AdvanceTo(end);
@@ -80,20 +112,26 @@ absl::Status Slice::AccumulatePass(int64_t step, int64_t pass, const PassRelay& 
   return absl::OkStatus();
 }
 
-absl::Status Slice::Learn(int64_t step, int64_t pass, const BlockTaps& taps, const RotaryTable& rotary,
-                          TrainedLayer& trained) {
-  const double begin = MonotonicSeconds();
-  const absl::StatusOr<double> loss = trainer(trained.layer).Accumulate(step, taps, rotary);
-  if (absl::IsInternal(loss.status()))
-    failed_layer_ = trained.layer;  // the others: no memory, which is nobody's fault
-  if (!loss.ok()) return loss.status();
-  if (pass + 1 == plan_.micro_batches) {  // while the caches hold the gradients
-    const absl::Status status = trainer(trained.layer).CheckAccumulated(step);
-    if (!status.ok()) failed_layer_ = trained.layer;
-    RETURN_IF_ERROR(status);
+absl::Status Slice::Learn(int64_t step, int64_t pass, const RotaryTable& rotary,
+                          const std::vector<Lesson>& lessons) {
+  std::vector<absl::StatusOr<double>> losses(lessons.size());
+  const std::vector<double> seconds = TimeEach(lessons.size(), [&](int64_t i) {
+    LayerTrainer& learner = trainer(lessons[i].trained->layer);
+    losses[i] = learner.Accumulate(step, lessons[i].taps, rotary);
+    if (!losses[i].ok() || pass + 1 < plan_.micro_batches) return;
+    const absl::Status status = learner.CheckAccumulated(step);  // while the caches hold the gradients
+    if (!status.ok()) losses[i] = status;
+  });
+  for (size_t i = 0; i < lessons.size(); ++i) {
+    TrainedLayer& trained = *lessons[i].trained;
+    if (!losses[i].ok()) {
+      // Else there was no memory, which is nobody's fault.
+      if (absl::IsInternal(losses[i].status())) failed_layer_ = trained.layer;
+      return losses[i].status();
+    }
+    trained.loss += *losses[i];
+    trained.seconds += seconds[i];
   }
-  trained.loss += *loss;
-  trained.seconds += MonotonicSeconds() - begin;
   return absl::OkStatus();
 }
 

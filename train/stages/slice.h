@@ -17,8 +17,10 @@ namespace retort {
 
 struct TrainedLayer {
   int64_t layer = 0;
-  double loss = 0;     // mean over the step's micro-batches
-  double seconds = 0;  // of the layer's own part: loss, backward pass, optimiser
+  double loss = 0;  // mean over the step's micro-batches
+  // Of the layer's own part: loss, backward pass, optimiser. Layers that train side by side share what they
+  // take together.
+  double seconds = 0;
 };
 
 struct SliceStep {
@@ -37,16 +39,17 @@ struct PassRelay {
   std::function<void(int64_t step, int64_t pass, const at::Tensor& hidden_BTE)> output;
 };
 
-// The teacher runs without gradients up to the last layer that trains; each of these learns from its block
-// as the pass goes by, so at most one layer's activations are alive. What a layer becomes depends on the
-// batches that it trained on alone, not on the layers beside it. Not thread-safe.
+// The teacher runs without gradients up to the last layer that trains; these learn from their blocks as the
+// pass goes by, some of them side by side. What a layer becomes depends on the batches that it trained on
+// alone, not on the layers beside it nor on the number of threads. Not thread-safe.
 class Slice {
  public:
   // `teacher`, `student` and `batches` must outlive the slice; of the teacher only embedding and blocks up to
   // the last layer, or the relay's output, are used, of the student only the layers themselves. `layers`:
-  // converted layers, ascending.
+  // converted layers, ascending. `side_by_side`: so many layers at a time, one at least, have a thread each
+  // and their activations in memory, where that keeps most threads busy; else they take turns on all threads.
   Slice(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student, const Batches& batches,
-        const std::vector<int64_t>& layers);
+        const std::vector<int64_t>& layers, int64_t side_by_side);
 
   // One optimiser step on batch `step` of these of the slice's layers, ascending, at least one. After an
   // error no layer has applied it; CANCELLED soon after `stop` is set.
@@ -72,11 +75,17 @@ class Slice {
   absl::Status Accumulate(int64_t step, const std::atomic<bool>& stop, const PassRelay& relay,
                           SliceStep& result);
   absl::Status AccumulatePass(int64_t step, int64_t pass, const PassRelay& relay, SliceStep& result);
-  // One layer's part of a pass.
-  absl::Status Learn(int64_t step, int64_t pass, const BlockTaps& taps, const RotaryTable& rotary,
-                     TrainedLayer& trained);
+  // What a layer learns from in a pass.
+  struct Lesson {
+    TrainedLayer* trained;
+    BlockTaps taps;
+  };
+  // These layers' part of a pass.
+  absl::Status Learn(int64_t step, int64_t pass, const RotaryTable& rotary,
+                     const std::vector<Lesson>& lessons);
 
   StagePlan plan_;
+  int64_t side_by_side_;
   const LanguageModel& teacher_;
   LanguageModel& student_;
   const Batches& batches_;

@@ -1,6 +1,7 @@
 #include "train/stages/slice.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,6 +9,7 @@
 #include <cmath>
 #include <set>
 
+#include "core/base/clock.h"
 #include "train/stages/losses.h"
 #include "train/stages/testing_tiny.h"
 
@@ -18,6 +20,7 @@ using testing::AllOf;
 using testing::HasSubstr;
 
 const std::vector<int64_t> kConverted = {0, 2, 3};
+constexpr int64_t kSideBySide = 2;
 
 StagePlan Stage2(v1::AlignmentTarget target, v1::TrainScope scope) {
   StagePlan plan = TinyPlan(Stage::kHiddenStateAlignment);
@@ -133,7 +136,7 @@ TEST_F(SliceTest, NeverWritesToTheTeacher) {
   const TensorMap before = Snapshot(teacher_);
   for (const StagePlan& plan :
        {TinyPlan(Stage::kMatrixOrientation), Stage2(v1::ALIGNMENT_TARGET_BLOCK, v1::TRAIN_SCOPE_BLOCK)}) {
-    Slice slice(plan, teacher_, student_, batches_, kConverted);
+    Slice slice(plan, teacher_, student_, batches_, kConverted, kSideBySide);
     Train(slice, kConverted, 0, 2);
   }
   ExpectSameBits(TensorsOf(teacher_), before);
@@ -145,10 +148,10 @@ TEST_F(SliceTest, TrainsLayersApartToTheSameBitsAsTogether) {
         Stage2(v1::ALIGNMENT_TARGET_BLOCK, v1::TRAIN_SCOPE_BLOCK)}) {
     LanguageModel together = TinyStudent(teacher_, job_), apart = TinyStudent(teacher_, job_);
     const TensorMap before = Snapshot(together);
-    Slice all(plan, teacher_, together, batches_, kConverted);
+    Slice all(plan, teacher_, together, batches_, kConverted, kSideBySide);
     Train(all, kConverted, 0, 3);
     for (int64_t layer : {3, 0, 2}) {
-      Slice one(plan, teacher_, apart, batches_, {layer});
+      Slice one(plan, teacher_, apart, batches_, {layer}, kSideBySide);
       Train(one, {layer}, 0, 3);
     }
     ExpectSameBits(TensorsOf(together), TensorsOf(apart));
@@ -160,14 +163,46 @@ TEST_F(SliceTest, TrainsLayersApartToTheSameBitsAsTogether) {
   }
 }
 
+// On one thread layers train one after the other, on two and three side by side.
+TEST_F(SliceTest, TrainsToTheSameBitsOnAnyNumberOfThreads) {
+  const int threads_before = at::get_num_threads();
+  for (const StagePlan& plan :
+       {TinyPlan(Stage::kMatrixOrientation), Stage2(v1::ALIGNMENT_TARGET_BLOCK, v1::TRAIN_SCOPE_MIXER)}) {
+    std::vector<LanguageModel> students;
+    for (const int threads : {1, 2, 3}) {
+      at::set_num_threads(threads);
+      LanguageModel& student = students.emplace_back(TinyStudent(teacher_, job_));
+      Slice slice(plan, teacher_, student, batches_, kConverted, /*side_by_side=*/threads);
+      Train(slice, kConverted, 0, 3);
+    }
+    at::set_num_threads(threads_before);
+    ExpectSameBits(TensorsOf(students[1]), TensorsOf(students[0]));
+    ExpectSameBits(TensorsOf(students[2]), TensorsOf(students[0]));
+  }
+}
+
+// Costs, and with them what layers a worker gets, rest on it.
+TEST_F(SliceTest, SharesTheTimeOfAStepOutAmongItsLayers) {
+  Slice slice(Stage2(v1::ALIGNMENT_TARGET_BLOCK, v1::TRAIN_SCOPE_MIXER), teacher_, student_, batches_,
+              kConverted, kSideBySide);
+  const double begin = MonotonicSeconds();
+  const SliceStep step = slice.Step(0, kConverted, kGoOn).value();
+  double seconds = step.teacher_seconds * static_cast<double>(teacher_.blocks.size());
+  for (const TrainedLayer& trained : step.layers) {
+    EXPECT_GT(trained.seconds, 0) << trained.layer;
+    seconds += trained.seconds;
+  }
+  EXPECT_LE(seconds, MonotonicSeconds() - begin);
+}
+
 // As a slice that is cut anew: a layer comes that is behind, another is taken away, a third is already done.
 TEST_F(SliceTest, TrainsLayersAtDifferentStepsToTheSameBitsAsTogether) {
   for (const StagePlan& plan :
        {TinyPlan(Stage::kMatrixOrientation), Stage2(v1::ALIGNMENT_TARGET_BLOCK, v1::TRAIN_SCOPE_BLOCK)}) {
     LanguageModel together = TinyStudent(teacher_, job_), mixed = TinyStudent(teacher_, job_);
-    Slice all(plan, teacher_, together, batches_, kConverted);
+    Slice all(plan, teacher_, together, batches_, kConverted, kSideBySide);
     Train(all, kConverted, 0, 5);
-    Slice slice(plan, teacher_, mixed, batches_, kConverted);
+    Slice slice(plan, teacher_, mixed, batches_, kConverted, kSideBySide);
     Train(slice, {0, 3}, 0, 2);
     Train(slice, {2}, 0, 2);
     Train(slice, {0, 2}, 2, 4);
@@ -180,8 +215,9 @@ TEST_F(SliceTest, TrainsLayersAtDifferentStepsToTheSameBitsAsTogether) {
 TEST_F(SliceTest, BeginsAtABoundaryAndGivesOneOutToTheSameBits) {
   const StagePlan plan = Stage2(v1::ALIGNMENT_TARGET_BLOCK, v1::TRAIN_SCOPE_MIXER);
   LanguageModel whole = TinyStudent(teacher_, job_);
-  Slice alone(plan, teacher_, whole, batches_, {0, 2});
-  Slice lower(plan, teacher_, student_, batches_, {0}), upper(plan, teacher_, student_, batches_, {2});
+  Slice alone(plan, teacher_, whole, batches_, {0, 2}, kSideBySide);
+  Slice lower(plan, teacher_, student_, batches_, {0}, kSideBySide),
+      upper(plan, teacher_, student_, batches_, {2}, kSideBySide);
   std::vector<at::Tensor> between, top;
   PassRelay below, above;
   below.output_boundary = 2;  // above layer 1, which has no part in it
@@ -208,7 +244,7 @@ TEST_F(SliceTest, BeginsAtABoundaryAndGivesOneOutToTheSameBits) {
 TEST_F(SliceTest, AnInputThatDoesNotComeEndsTheStepWithoutApplyingIt) {
   const TensorMap before = Snapshot(student_);
   const StagePlan plan = TinyPlan(Stage::kMatrixOrientation);
-  Slice slice(plan, teacher_, student_, batches_, {2});
+  Slice slice(plan, teacher_, student_, batches_, {2}, kSideBySide);
   PassRelay relay;
   relay.input = [&](int64_t step, int64_t pass) -> absl::StatusOr<Boundary> {
     if (pass == 1) return absl::CancelledError("stopped");
@@ -222,8 +258,8 @@ TEST_F(SliceTest, AnInputThatDoesNotComeEndsTheStepWithoutApplyingIt) {
 TEST_F(SliceTest, TrainsOnWithoutALayerThatIsDropped) {
   const StagePlan plan = TinyPlan(Stage::kHiddenStateAlignment);
   LanguageModel together = TinyStudent(teacher_, job_);
-  Slice all(plan, teacher_, together, batches_, {0, 2}),
-      slice(plan, teacher_, student_, batches_, kConverted);
+  Slice all(plan, teacher_, together, batches_, {0, 2}, kSideBySide),
+      slice(plan, teacher_, student_, batches_, kConverted, kSideBySide);
   Train(all, {0, 2}, 0, 3);
   Train(slice, kConverted, 0, 1);
   slice.Drop(3);
@@ -251,7 +287,7 @@ TEST_F(SliceTest, AlignsTheLastLayerWithTheUnNormedOutput) {
   ASSERT_GT(std::abs(un_normed_loss - normed_loss), 0.05 * un_normed_loss);
 
   const c10::AutoGradMode with_grad(true);
-  Slice slice(plan, teacher_, student_, batches_, {3});
+  Slice slice(plan, teacher_, student_, batches_, {3}, kSideBySide);
   EXPECT_NEAR(slice.Step(0, {3}, kGoOn).value().layers[0].loss, un_normed_loss, 1e-4 * un_normed_loss);
 }
 
@@ -267,7 +303,7 @@ TEST_F(SliceTest, ComparesTheMatrixWithTheTeachersAttention) {
   const at::Tensor student = Mamba2Matrix(taps.normed_BTE, std::get<Mamba2Weights>(student_.blocks[2].mixer),
                                           student_.config.mamba2);
   const double expected = (student - attention).square().sum({-2, -1}).sqrt().mean().item<double>();
-  Slice slice(plan, teacher_, student_, batches_, {2});
+  Slice slice(plan, teacher_, student_, batches_, {2}, kSideBySide);
   EXPECT_NEAR(slice.Step(0, {2}, kGoOn).value().layers[0].loss, expected, 1e-4 * expected);
 }
 
@@ -301,7 +337,7 @@ TEST_F(SliceTest, ReportsTheMeanLossOfItsPasses) {
     passes.push_back(trainer.Accumulate(0, taps, RotaryFor(teacher_, plan.seq_len)).value());
   }
   ASSERT_NE(passes[0], passes[1]);
-  Slice slice(plan, teacher_, student_, batches_, {2});
+  Slice slice(plan, teacher_, student_, batches_, {2}, kSideBySide);
   EXPECT_NEAR(slice.Step(0, {2}, kGoOn).value().layers[0].loss, (passes[0] + passes[1]) / 2, 1e-6);
 }
 
@@ -310,7 +346,7 @@ TEST_F(SliceTest, LowersEveryLayersLossInBothStages) {
        {TinyPlan(Stage::kMatrixOrientation), Stage2(v1::ALIGNMENT_TARGET_BLOCK, v1::TRAIN_SCOPE_MIXER)}) {
     plan.lr = 1e-2;
     LanguageModel student = TinyStudent(teacher_, job_);
-    Slice slice(plan, teacher_, student, batches_, kConverted);
+    Slice slice(plan, teacher_, student, batches_, kConverted, kSideBySide);
     const SliceStep before = slice.Step(0, kConverted, kGoOn).value();
     Train(slice, kConverted, 0, plan.steps);
     const SliceStep after = slice.Step(0, kConverted, kGoOn).value();  // the same batch
@@ -326,7 +362,7 @@ TEST_F(SliceTest, AppliesAStepToNoLayerWhenOneCannotLearn) {
   auto& mixer = std::get<Mamba2Weights>(student_.blocks[3].mixer);
   mixer.c_proj.zero_();  // C is zero with its bias: B's gradient vanishes
   const TensorMap before = Snapshot(student_);
-  Slice slice(TinyPlan(Stage::kMatrixOrientation), teacher_, student_, batches_, kConverted);
+  Slice slice(TinyPlan(Stage::kMatrixOrientation), teacher_, student_, batches_, kConverted, kSideBySide);
   const absl::Status status = slice.Step(0, kConverted, kGoOn).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_EQ(slice.failed_layer(), 3);
@@ -341,7 +377,7 @@ TEST_F(SliceTest, StopsAtALossThatIsNotANumber) {
   student_.blocks[2].mlp.up_proj = at::full_like(student_.blocks[2].mlp.up_proj, std::nan(""));
   const TensorMap before = Snapshot(student_);
   Slice slice(Stage2(v1::ALIGNMENT_TARGET_BLOCK, v1::TRAIN_SCOPE_MIXER), teacher_, student_, batches_,
-              kConverted);
+              kConverted, kSideBySide);
   const absl::Status status = slice.Step(5, kConverted, kGoOn).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_EQ(slice.failed_layer(), 2);
@@ -353,7 +389,7 @@ TEST_F(SliceTest, StopsAtALossThatIsNotANumber) {
 // `stop` is set by the first micro-batch's backward pass; there are two.
 TEST_F(SliceTest, DropsTheGradientsOfAStepThatIsStopped) {
   std::atomic<bool> stop = false;
-  Slice slice(TinyPlan(Stage::kHiddenStateAlignment), teacher_, student_, batches_, kConverted);
+  Slice slice(TinyPlan(Stage::kHiddenStateAlignment), teacher_, student_, batches_, kConverted, kSideBySide);
   ASSERT_GT(TinyPlan(Stage::kHiddenStateAlignment).micro_batches, 1);
   slice.trainer(0).optimizer().trainables()[0].value.register_hook([&](const at::Tensor& gradient) {
     stop = true;

@@ -14,22 +14,22 @@
 namespace retort {
 
 LayerWork::LayerWork(const StagePlan& plan, LanguageModel teacher, LanguageModel student,
-                     std::shared_ptr<const Batches> batches)
+                     std::shared_ptr<const Batches> batches, int64_t side_by_side)
     : teacher_(std::move(teacher)),
       student_(std::move(student)),
       batches_(std::move(batches)),
-      slice_(plan, teacher_, student_, *batches_, {}) {}
+      slice_(plan, teacher_, student_, *batches_, {}, side_by_side) {}
 
 absl::StatusOr<std::unique_ptr<LayerWork>> LayerWork::Load(const v1::Slice& slice, const StagePlan& plan,
                                                            const RunMaterial& material, LanguageModel teacher,
-                                                           CheckpointSource& source, Relay* relay,
-                                                           const std::atomic<bool>& stop) {
+                                                           int64_t side_by_side, CheckpointSource& source,
+                                                           Relay* relay, const std::atomic<bool>& stop) {
   std::vector<int64_t> layers;
   for (const v1::SliceLayer& layer : slice.layers()) layers.push_back(layer.layer());
   LanguageModel student = MakeStudentLayers(teacher, material.student_config(), slice.job().student().init(),
                                             slice.job().data().seed(), layers);
   std::unique_ptr<LayerWork> work(
-      new LayerWork(plan, std::move(teacher), std::move(student), material.batches()));
+      new LayerWork(plan, std::move(teacher), std::move(student), material.batches(), side_by_side));
   for (const v1::SliceLayer& layer : slice.layers()) {
     if (stop.load()) return absl::CancelledError("loading stopped");
     RETURN_IF_ERROR(work->LoadLayer(slice, layer, source));

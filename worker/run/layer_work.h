@@ -22,11 +22,12 @@ class LayerWork : public SliceWork {
  public:
   // `teacher` has the blocks up to the slice's last layer. The student's layers come from the checkpoints
   // that the slice names, else from the job's initial weights. `relay`, which outlives the result, may be
-  // null: then the slice recomputes its input, and gives nobody its output. Errors as Workshop::Load.
+  // null: then the slice recomputes its input, and gives nobody its output. `side_by_side`: see Slice. Errors
+  // as Workshop::Load.
   static absl::StatusOr<std::unique_ptr<LayerWork>> Load(const v1::Slice& slice, const StagePlan& plan,
                                                          const RunMaterial& material, LanguageModel teacher,
-                                                         CheckpointSource& source, Relay* relay,
-                                                         const std::atomic<bool>& stop);
+                                                         int64_t side_by_side, CheckpointSource& source,
+                                                         Relay* relay, const std::atomic<bool>& stop);
 
   absl::StatusOr<StepReport> Step(const std::atomic<bool>& stop) override;
   std::vector<uint32_t> failed_layers() const override;
@@ -43,7 +44,7 @@ class LayerWork : public SliceWork {
   };
 
   LayerWork(const StagePlan& plan, LanguageModel teacher, LanguageModel student,
-            std::shared_ptr<const Batches> batches);
+            std::shared_ptr<const Batches> batches, int64_t side_by_side);
   // Where the next batch is; the layers that train on it.
   std::vector<int64_t> NextBatch(int64_t& step) const;
   absl::Status LoadLayer(const v1::Slice& slice, const v1::SliceLayer& layer, CheckpointSource& source);

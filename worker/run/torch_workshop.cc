@@ -157,8 +157,8 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
   std::vector<int64_t> layers;
   for (const v1::SliceLayer& layer : slice.layers()) layers.push_back(layer.layer());
   const int64_t blocks = layers.back() + 1;
-  const MemoryNeed need = SliceMemory(slice.job(), ShapeOf(teacher), slice.stage(),
-                                      static_cast<uint32_t>(layers.back()), layers.size());
+  MemoryNeed need = SliceMemory(slice.job(), ShapeOf(teacher), slice.stage(),
+                                static_cast<uint32_t>(layers.back()), layers.size());
   const auto own_bytes = static_cast<double>(need.peak(/*teacher_part=*/0));
   if (own_bytes +
           options_.teacher_part * static_cast<double>(std::max(need.teacher, material_->teacher_bytes())) >
@@ -167,11 +167,18 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
     if (relay_ != nullptr) relay_->state().ReleaseTeacherFrom(blocks);
   }
   const auto shared_bytes = static_cast<double>(SharedTeacherBytes(slice.job(), ShapeOf(teacher)));
-  progress.planned_memory_bytes = static_cast<uint64_t>(
-      BytesOn(options_.teacher_part, shared_bytes, static_cast<double>(need.peak()), own_bytes));
+  const auto planned_bytes = [&] {
+    const auto of_slice = [&](double teacher_part) { return static_cast<double>(need.peak(teacher_part)); };
+    return static_cast<uint64_t>(BytesOn(options_.teacher_part, shared_bytes, of_slice(1), of_slice(0)));
+  };
+  const uint64_t side_by_side =
+      LayersSideBySide(need, planned_bytes(), options_.memory_bytes, slice.numerics().threads());
+  need.activations *= side_by_side;
+  progress.planned_memory_bytes = planned_bytes();
   on_progress(progress);
   ASSIGN_OR_RETURN(LanguageModel lower, LoadTeacher(slice, blocks, progress, on_progress));
-  return LayerWork::Load(slice, plan, *material_, std::move(lower), source, relay_, stop);
+  return LayerWork::Load(slice, plan, *material_, std::move(lower), static_cast<int64_t>(side_by_side),
+                         source, relay_, stop);
 }
 
 }  // namespace retort
