@@ -117,6 +117,7 @@ TEST_F(ElasticGangTest, RankZeroIsKeptForTheAskedSurvivorAcrossARestart) {
   cluster_.Replan();  // nobody is there
   cluster_.Register("late");
   EXPECT_EQ(cluster_.TakeSlice("late").token(), 0u);
+  EXPECT_THAT(Reason(), HasSubstr("rank 0 is kept for the worker that has its steps"));
   cluster_.Register(survivor);  // and gives back before it is planned with
   cluster_.Release(survivor, slice_[1].token(), {1}, told.cause());
   TakeRanks({"late", survivor});

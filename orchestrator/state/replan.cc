@@ -209,6 +209,13 @@ class Planner {
     }
   }
 
+  // For a worker that has not registered.
+  bool IsRankZeroKept(const RunView& view) const {
+    return std::any_of(placement_.targets.begin(), placement_.targets.end(), [&](const auto& target) {
+      return target.second == RankZeroOf(view) && draft_.FindWorker(target.first) == nullptr;
+    });
+  }
+
   static Target RankZeroOf(const RunView& view) { return {view.demand.run_id, v1::STAGE_END_TO_END, 0, 0}; }
 
   std::string NoteShortGang(uint64_t run_id, uint32_t ranks_that_fit) {
@@ -256,7 +263,10 @@ class Planner {
                                       absl::StrJoin(names, ", "), "; ", view.eligibility);
     const uint32_t ranks = view.run->record.world_size();
     if (ranks > 0 && !worker_of_rank.contains(0)) {
-      absl::StrAppend(&reason, "; waits for a worker for rank 0, which alone publishes");
+      absl::StrAppend(&reason,
+                      IsRankZeroKept(view)
+                          ? "; rank 0 is kept for the worker that has its steps, while its lease lasts"
+                          : "; waits for a worker for rank 0, which alone publishes");
     }
     if (ranks > names.size() && !IsElastic(view.run->record.job())) {
       absl::StrAppend(&reason, "; waits for ", ranks - names.size(), " more, as it has ",
@@ -282,9 +292,7 @@ class Planner {
     const auto asked = std::find_if(worker_of_rank.begin(), worker_of_rank.end(), [&](const auto& holder) {
       return IsAskedToBeRankZero(*view.run, *draft_.state().LeaseOf(holder.second));
     });
-    const bool is_kept = std::any_of(placement_.targets.begin(), placement_.targets.end(),
-                                     [&](const auto& target) { return target.second == RankZeroOf(view); });
-    if (is_kept) {
+    if (IsRankZeroKept(view)) {
       free.erase(free.begin());
     } else if (asked != worker_of_rank.end()) {
       take(worker_of_rank.extract(asked).mapped());

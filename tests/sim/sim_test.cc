@@ -81,6 +81,7 @@ TEST(Simulation, HoldsWhatIsPromisedInEveryHistory) {
   EXPECT_GT(tally.expiries, count / 3);
   EXPECT_GT(tally.recuts, count / 3);
   EXPECT_GT(tally.stale_writes, count / 40);
+  EXPECT_GT(tally.fewer_ranks, 0U);
   EXPECT_GT(tally.pulled, 10 * count);
   EXPECT_GT(tally.by_teacher, count);
   EXPECT_GT(tally.recomputed_for_want, count);

@@ -41,8 +41,9 @@ v1::JobSpec DrawJob(World& world, uint64_t number, uint64_t workers) {
   if (world.Chance(0.8)) {
     v1::EndToEndSpec& end_to_end = *job.mutable_stages()->mutable_end_to_end();
     set(*end_to_end.mutable_budget());
-    // Of the four sequences of a step; 0: as many as fit.
-    end_to_end.set_world_size(static_cast<uint32_t>(world.Draw(0, std::min<uint64_t>(workers, 4))));
+    // Of the four sequences of a step; in half of the jobs as many as fit.
+    const uint64_t most = std::min<uint64_t>(workers, 4), drawn = world.Draw(1, 2 * most);
+    end_to_end.set_world_size(static_cast<uint32_t>(drawn > most ? 0 : drawn));
     end_to_end.set_elastic(world.Chance(0.5));
   }
   const bool converts = job.stages().has_matrix_orientation() || job.stages().has_hidden_state_alignment();

@@ -307,6 +307,24 @@ TEST_F(GangWorkTest, ElasticRanksThatCameToOneStepByDifferentWaysGoOnFromRankZer
       << lines_.str();
 }
 
+TEST_F(GangWorkTest, WhatLibTorchThrowsOnTheWayIntoAGangEndsTheSliceAndNotTheProcess) {
+  std::thread other([&] {
+    v1::JoinGangReply formed;
+    while (formed.generation() == 0) formed = ranks_.Join(1, 0);
+    const auto group = RankGroup::Connect(
+        {.rank = 1, .world_size = 2, .timeout = std::chrono::seconds(20), .address = "127.0.0.1"},
+        ranks_.Keys(formed.generation()));
+    ASSERT_TRUE(group.ok()) << group.status();
+    // At a step of which no memory holds the losses.
+    EXPECT_TRUE((*group)->Gather({int64_t{1} << 60, 0, 0}).ok());
+  });
+  Rank(0, [](SliceWork& work, CallsInMemory&) {
+    const absl::Status end = FirstEnd(work);
+    EXPECT_NE(end.message().find("entering the gang: "), std::string::npos) << end;
+  }).join();
+  other.join();
+}
+
 TEST_F(GangWorkTest, WhatASurvivorLeftDoesNotLieBesideAnotherRunsWork) {
   is_elastic_ = true;
   ranks_.LetOneBeEnough();
