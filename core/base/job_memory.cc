@@ -100,9 +100,8 @@ MemoryNeed SliceMemory(const v1::JobSpec& job, const v1::ModelShape& shape, v1::
 
 uint64_t LayersSideBySide(const MemoryNeed& need, uint64_t planned_bytes, uint64_t memory_bytes,
                           uint64_t threads) {
-  const uint64_t rest = planned_bytes - std::max(need.checkpoint, need.activations);
-  const uint64_t room = memory_bytes > rest ? memory_bytes - rest : 0;
-  return std::clamp<uint64_t>(room / need.activations, 1, threads);
+  const uint64_t left = memory_bytes > planned_bytes ? memory_bytes - planned_bytes : 0;
+  return std::min(threads, 1 + left / (2 * need.activations));
 }
 
 MemoryNeed EndToEndMemory(const v1::JobSpec& job, const v1::ModelShape& shape, uint64_t ranks) {

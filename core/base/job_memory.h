@@ -39,13 +39,13 @@ struct MemoryNeed {
 };
 
 // Of a slice of stage 1 or 2 with `layers` converted layers up to `last_layer`: the teacher up to there, and
-// one layer's pass at a time.
+// one layer's pass at a time, which is the least.
 MemoryNeed SliceMemory(const v1::JobSpec& job, const v1::ModelShape& shape, v1::Stage stage,
                        uint32_t last_layer, size_t layers);
 
-// How many layers of a slice that needs `need`, for which a worker plans `planned_bytes`, may run their
-// passes side by side on `threads` threads: as many passes as `memory_bytes` has room for, one at least,
-// which is what `need` counts.
+// How many layers of a slice, for which a worker plans `planned_bytes`, may run their passes side by side on
+// `threads` threads. `need` and the plan count one; each other one is let into what is left of `memory_bytes`
+// where there is room for two, as these are estimates.
 uint64_t LayersSideBySide(const MemoryNeed& need, uint64_t planned_bytes, uint64_t memory_bytes,
                           uint64_t threads);
 

@@ -56,19 +56,13 @@ TEST_F(JobMemory, OfASliceIsItsPrefixItsLayersAndOnePass) {
   EXPECT_EQ(need.peak(), kProcess + 1312 + 640 + 768 + 1152 + need.relay + 6016);
 }
 
-TEST_F(JobMemory, LayersRunSideBySideWhereTheirPassesFit) {
+TEST_F(JobMemory, LayersRunSideBySideWhereThereIsRoomForTwiceTheirPasses) {
   const MemoryNeed need = SliceMemory(job_, shape_, v1::STAGE_MATRIX_ORIENTATION, 1, 2);
-  ASSERT_LT(need.checkpoint, need.activations);
-  const uint64_t two = need.peak() + need.activations;
-  EXPECT_EQ(LayersSideBySide(need, need.peak(), two, /*threads=*/8), 2u);
-  EXPECT_EQ(LayersSideBySide(need, need.peak(), two - 1, 8), 1u);
-  EXPECT_EQ(LayersSideBySide(need, need.peak(0.5), two - 1, 8), 2u)
-      << "half of a teacher is another worker's";
-  EXPECT_EQ(LayersSideBySide(need, need.peak(), 100 * two, 8), 8u);
-  EXPECT_EQ(LayersSideBySide(need, need.peak(), 0, 8), 1u) << "which is what the plan counts";
-  MemoryNeed wide = need;
-  wide.checkpoint = 2 * need.activations;  // room that passes have while no checkpoint is copied
-  EXPECT_EQ(LayersSideBySide(wide, wide.peak(), wide.peak(), 8), 2u);
+  const uint64_t of_two = 1000 + 2 * need.activations;
+  EXPECT_EQ(LayersSideBySide(need, /*planned_bytes=*/1000, of_two, /*threads=*/8), 2u);
+  EXPECT_EQ(LayersSideBySide(need, 1000, of_two - 1, 8), 1u);
+  EXPECT_EQ(LayersSideBySide(need, 1000, 100 * of_two, 8), 8u);
+  EXPECT_EQ(LayersSideBySide(need, 1000, 999, 8), 1u) << "which is what the plan counts";
 }
 
 TEST_F(JobMemory, ASharedTeacherGoesUpToTheLastConvertedLayer) {

@@ -10,6 +10,7 @@
 #include "core/base/clock.h"
 #include "core/base/status_macros.h"
 #include "model/lm/torch_seam.h"
+#include "model/ops/compute_path.h"
 
 namespace retort {
 
@@ -23,7 +24,7 @@ bool NeedsBlockOutput(const StagePlan& plan) {
 // Calls body(0) to body(count - 1), which need nothing of each other, and returns what each took. They run
 // side by side, a thread each, where that keeps more than half of the threads busy, and else one after the
 // other on all of them. Apart they need not wait for each other at each of the many small operations of a
-// layer. Which of the two it is changes no bit of what an operation comes to.
+// layer. Which of the two it is must change no bit.
 template <typename Body>
 std::vector<double> TimeEach(int64_t count, Body body) {
   std::vector<double> seconds(count);
@@ -47,9 +48,18 @@ std::vector<double> TimeEach(int64_t count, Body body) {
 
 }  // namespace
 
+bool LearnsAlikeOnAnyThreads(const StagePlan& plan, const ModelConfig& student) {
+  if (!KernelsOn() || student.mamba2.form == Mamba2Form::kDiscrete) return false;
+  if (plan.stage == Stage::kMatrixOrientation) {
+    return plan.micro_batch * plan.seq_len * student.mamba2.heads < at::internal::GRAIN_SIZE;
+  }
+  return plan.target == v1::ALIGNMENT_TARGET_MIXER || student.block().gated_mlp;
+}
+
 Slice::Slice(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student,
              const Batches& batches, const std::vector<int64_t>& layers, int64_t side_by_side)
     : plan_(plan), side_by_side_(side_by_side), teacher_(teacher), student_(student), batches_(batches) {
+  RETORT_CHECK(side_by_side == 1 || LearnsAlikeOnAnyThreads(plan, student.config)) << side_by_side;
   for (int64_t layer : layers) Add(layer);
 }
 

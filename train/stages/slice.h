@@ -39,15 +39,22 @@ struct PassRelay {
   std::function<void(int64_t step, int64_t pass, const at::Tensor& hidden_BTE)> output;
 };
 
+// Whether what a layer learns has the same bits on any number of threads, as our kernels and MKL's strict
+// products have. LibTorch cuts by threads, and rounds otherwise at the cuts, softplus (of the steps in stage
+// 1, above its grain, and in the discrete mixer), the GELU of an MLP without a gate, and what
+// RETORT_KERNELS=off computes.
+bool LearnsAlikeOnAnyThreads(const StagePlan& plan, const ModelConfig& student);
+
 // The teacher runs without gradients up to the last layer that trains; these learn from their blocks as the
 // pass goes by, some of them side by side. What a layer becomes depends on the batches that it trained on
-// alone, not on the layers beside it nor on the number of threads. Not thread-safe.
+// alone, not on the layers beside it. Not thread-safe.
 class Slice {
  public:
   // `teacher`, `student` and `batches` must outlive the slice; of the teacher only embedding and blocks up to
   // the last layer, or the relay's output, are used, of the student only the layers themselves. `layers`:
-  // converted layers, ascending. `side_by_side`: so many layers at a time, one at least, have a thread each
-  // and their activations in memory, where that keeps most threads busy; else they take turns on all threads.
+  // converted layers, ascending. `side_by_side`: so many layers at a time have a thread each and their
+  // activations in memory, where that keeps most threads busy; else they take turns on all threads. 1, or
+  // more where LearnsAlikeOnAnyThreads.
   Slice(const StagePlan& plan, const LanguageModel& teacher, LanguageModel& student, const Batches& batches,
         const std::vector<int64_t>& layers, int64_t side_by_side);
 

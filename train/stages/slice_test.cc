@@ -10,6 +10,7 @@
 #include <set>
 
 #include "core/base/clock.h"
+#include "model/io/model_family.h"
 #include "train/stages/losses.h"
 #include "train/stages/testing_tiny.h"
 
@@ -163,22 +164,44 @@ TEST_F(SliceTest, TrainsLayersApartToTheSameBitsAsTogether) {
   }
 }
 
-// On one thread layers train one after the other, on two and three side by side.
+// One after the other on one thread and, with four, on all of them; side by side on two and three, the third
+// of which leaves a cut's last part with an odd size. More elements than LibTorch leaves to one thread.
 TEST_F(SliceTest, TrainsToTheSameBitsOnAnyNumberOfThreads) {
   const int threads_before = at::get_num_threads();
-  for (const StagePlan& plan :
-       {TinyPlan(Stage::kMatrixOrientation), Stage2(v1::ALIGNMENT_TARGET_BLOCK, v1::TRAIN_SCOPE_MIXER)}) {
+  for (StagePlan plan :
+       {TinyPlan(Stage::kMatrixOrientation), Stage2(v1::ALIGNMENT_TARGET_BLOCK, v1::TRAIN_SCOPE_MIXER),
+        Stage2(v1::ALIGNMENT_TARGET_BLOCK, v1::TRAIN_SCOPE_BLOCK)}) {
+    plan.micro_batch = 19;  // of 32 tokens of 64 numbers
     std::vector<LanguageModel> students;
-    for (const int threads : {1, 2, 3}) {
+    for (const int threads : {1, 2, 3, 4}) {
       at::set_num_threads(threads);
       LanguageModel& student = students.emplace_back(TinyStudent(teacher_, job_));
-      Slice slice(plan, teacher_, student, batches_, kConverted, /*side_by_side=*/threads);
-      Train(slice, kConverted, 0, 3);
+      Slice slice(plan, teacher_, student, batches_, {0, 2}, /*side_by_side=*/threads);
+      Train(slice, {0, 2}, 0, 2);
     }
     at::set_num_threads(threads_before);
-    ExpectSameBits(TensorsOf(students[1]), TensorsOf(students[0]));
-    ExpectSameBits(TensorsOf(students[2]), TensorsOf(students[0]));
+    for (size_t i = 1; i < students.size(); ++i)
+      ExpectSameBits(TensorsOf(students[i]), TensorsOf(students[0]));
   }
+}
+
+TEST(LearnsAlikeOnAnyThreads, WhereNoOperationOfLibTorchsRoundsByThreads) {
+  const ModelConfig stock = TinyStudent(TinyTeacher(), TinyJob()).config;
+  StagePlan plan = TinyPlan(Stage::kMatrixOrientation);
+  EXPECT_TRUE(LearnsAlikeOnAnyThreads(plan, stock));
+  plan.micro_batch = 32768 / (32 * stock.mamba2.heads);  // of 32 tokens
+  EXPECT_FALSE(LearnsAlikeOnAnyThreads(plan, stock)) << "softplus of the steps is cut";
+  plan.stage = Stage::kHiddenStateAlignment;
+  EXPECT_TRUE(LearnsAlikeOnAnyThreads(plan, stock));
+  ModelConfig discrete = stock;
+  discrete.mamba2.form = Mamba2Form::kDiscrete;
+  EXPECT_FALSE(LearnsAlikeOnAnyThreads(plan, discrete));
+  ModelConfig phi = stock;
+  phi.family = FindModelFamily("phi");
+  plan.target = v1::ALIGNMENT_TARGET_BLOCK;
+  EXPECT_FALSE(LearnsAlikeOnAnyThreads(plan, phi));
+  plan.target = v1::ALIGNMENT_TARGET_MIXER;
+  EXPECT_TRUE(LearnsAlikeOnAnyThreads(plan, phi));
 }
 
 // Costs, and with them what layers a worker gets, rest on it.

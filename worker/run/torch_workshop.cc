@@ -9,6 +9,7 @@
 #include "core/base/job_work.h"
 #include "core/base/status_macros.h"
 #include "model/lm/torch_seam.h"
+#include "train/stages/slice.h"
 #include "worker/run/choose_layers.h"
 #include "worker/run/end_to_end_work.h"
 #include "worker/run/evaluation.h"
@@ -112,6 +113,17 @@ absl::StatusOr<LanguageModel> TorchWorkshop::LoadTeacher(
   return teacher;
 }
 
+uint64_t TorchWorkshop::SideBySide(const v1::Slice& slice, const StagePlan& plan, const MemoryNeed& need,
+                                   uint64_t planned_bytes) const {
+  if (!LearnsAlikeOnAnyThreads(plan, material_->student_config())) return 1;
+  const uint64_t held_bytes = material_->teacher_bytes();  // perhaps of a slice above this one
+  const auto unneeded_bytes =
+      options_.teacher_part * static_cast<double>(held_bytes > need.teacher ? held_bytes - need.teacher : 0);
+  const uint64_t most = std::min<uint64_t>(slice.numerics().threads(), slice.layers_size());
+  return LayersSideBySide(need, planned_bytes + static_cast<uint64_t>(unneeded_bytes), options_.memory_bytes,
+                          most);
+}
+
 absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::Load(
     const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
     const std::function<void(const LoadProgress&)>& on_progress) {
@@ -157,8 +169,8 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
   std::vector<int64_t> layers;
   for (const v1::SliceLayer& layer : slice.layers()) layers.push_back(layer.layer());
   const int64_t blocks = layers.back() + 1;
-  MemoryNeed need = SliceMemory(slice.job(), ShapeOf(teacher), slice.stage(),
-                                static_cast<uint32_t>(layers.back()), layers.size());
+  const MemoryNeed need = SliceMemory(slice.job(), ShapeOf(teacher), slice.stage(),
+                                      static_cast<uint32_t>(layers.back()), layers.size());
   const auto own_bytes = static_cast<double>(need.peak(/*teacher_part=*/0));
   if (own_bytes +
           options_.teacher_part * static_cast<double>(std::max(need.teacher, material_->teacher_bytes())) >
@@ -167,16 +179,15 @@ absl::StatusOr<std::unique_ptr<SliceWork>> TorchWorkshop::LoadInTorch(
     if (relay_ != nullptr) relay_->state().ReleaseTeacherFrom(blocks);
   }
   const auto shared_bytes = static_cast<double>(SharedTeacherBytes(slice.job(), ShapeOf(teacher)));
-  const auto planned_bytes = [&] {
-    const auto of_slice = [&](double teacher_part) { return static_cast<double>(need.peak(teacher_part)); };
-    return static_cast<uint64_t>(BytesOn(options_.teacher_part, shared_bytes, of_slice(1), of_slice(0)));
-  };
-  const uint64_t side_by_side =
-      LayersSideBySide(need, planned_bytes(), options_.memory_bytes, slice.numerics().threads());
-  need.activations *= side_by_side;
-  progress.planned_memory_bytes = planned_bytes();
+  progress.planned_memory_bytes = static_cast<uint64_t>(
+      BytesOn(options_.teacher_part, shared_bytes, static_cast<double>(need.peak()), own_bytes));
   on_progress(progress);
   ASSIGN_OR_RETURN(LanguageModel lower, LoadTeacher(slice, blocks, progress, on_progress));
+  const uint64_t side_by_side = SideBySide(slice, plan, need, progress.planned_memory_bytes);
+  if (side_by_side > 1) {
+    progress.planned_memory_bytes += (side_by_side - 1) * need.activations;
+    on_progress(progress);
+  }
   return LayerWork::Load(slice, plan, *material_, std::move(lower), static_cast<int64_t>(side_by_side),
                          source, relay_, stop);
 }

@@ -6,7 +6,9 @@
 #include <optional>
 #include <vector>
 
+#include "core/base/job_memory.h"
 #include "core/base/log.h"
+#include "train/stages/stage_plan.h"
 #include "worker/agent/slice_work.h"
 #include "worker/relay/relay.h"
 #include "worker/run/input_hashes.h"
@@ -45,6 +47,9 @@ class TorchWorkshop : public Workshop {
   absl::StatusOr<std::unique_ptr<SliceWork>> LoadInTorch(
       const v1::Slice& slice, CheckpointSource& source, GangCalls& gang, const std::atomic<bool>& stop,
       const std::function<void(const LoadProgress&)>& on_progress);
+  // How many of the slice's layers may train side by side: what Slice takes.
+  uint64_t SideBySide(const v1::Slice& slice, const StagePlan& plan, const MemoryNeed& need,
+                      uint64_t planned_bytes) const;
   // Tells `on_progress` again when it takes more memory than planned: what could not be shared.
   absl::StatusOr<LanguageModel> LoadTeacher(const v1::Slice& slice, int64_t blocks, LoadProgress& progress,
                                             const std::function<void(const LoadProgress&)>& on_progress);

@@ -253,6 +253,27 @@ TEST_F(AfterStageOne, SaysOfASharedTeacherThePartThatThePlanCounts) {
   EXPECT_EQ(spared(kStage3, {0}), 3 * (kEmbedding + 4 * kBlock) / 4);
 }
 
+TEST_F(AfterStageOne, CountsThePassesOfLayersThatTrainSideBySide) {
+  const auto planned = [&](uint64_t memory_bytes, const std::vector<uint32_t>& layers) {
+    TorchWorkshop workshop({.roots = {kTinyJobDirectory}, .memory_bytes = memory_bytes}, log_);
+    uint64_t bytes = 0;
+    const auto tell = [&](const LoadProgress& progress) { bytes = progress.planned_memory_bytes; };
+    const absl::Status status =
+        workshop.Load(run_.Slice(kStage2, layers, 20), run_.kept, run_.alone, kNever, tell).status();
+    EXPECT_TRUE(status.ok()) << status;
+    return bytes;
+  };
+  const int threads_before = at::get_num_threads();
+  SetComputeThreads(2);
+  const uint64_t one = planned(1'000'000, {2, 3}), two = planned(uint64_t{1} << 40, {2, 3});
+  EXPECT_GT(two, one);
+  const uint64_t pass = two - one;
+  EXPECT_EQ(planned(one + 3 * pass, {2, 3}), two);
+  EXPECT_EQ(planned(one + pass, {2, 3}), one) << "there must be room for two";
+  EXPECT_EQ(planned(1'000'000, {3}), planned(uint64_t{1} << 40, {3})) << "a layer alone has one pass";
+  SetComputeThreads(threads_before);
+}
+
 TEST_F(AfterStageOne, SaysWhatOfTheTeacherCouldNotBeSharedAndCountsIt) {
   const std::filesystem::path directory =
       std::filesystem::path(testing::TempDir()) / "retort_unshared_weights_test";
