@@ -9,7 +9,41 @@ namespace {
 
 using testing::HasSubstr;
 
-using ElasticGangTest = GangTest;
+class ElasticGangTest : public GangTest {
+ protected:
+  // A gang of two without the worker of its rank 0.
+  void TrainAndLoseRankZero() {
+    Submit(Job(2, true), {"a", "b"});
+    TakeRanks({"a", "b"});
+    Join(1);
+    first_generation_ = Join(0).generation();
+    cluster_.Leave(name_[0]);
+    survivor_ = name_[1];
+  }
+
+  void ExpectTheSurvivorIsAsked() {
+    told_ = cluster_.Heartbeat(survivor_).reply.verdict();
+    ASSERT_EQ(told_.action(), v1::LEASE_ACTION_YIELD);
+  }
+
+  void ExpectTheSurvivorIsAskedAfterTheBackOff() {
+    cluster_.Advance(2'000);
+    cluster_.Replan();
+    ExpectTheSurvivorIsAsked();
+  }
+
+  void TheSurvivorGivesBack() { cluster_.Release(survivor_, slice_[1].token(), {1}, told_.cause()); }
+
+  void ExpectRankZeroIsTheSurvivorsBesideALateOne() {
+    TakeRanks({"late", survivor_});
+    EXPECT_EQ(name_[0], survivor_);
+    EXPECT_EQ(name_[1], "late");
+  }
+
+  uint64_t first_generation_ = 0;
+  std::string survivor_;
+  v1::LeaseVerdict told_;
+};
 
 TEST_F(ElasticGangTest, ElasticGoesOnWithoutALostRankAndTakesItInAgain) {
   Submit(Job(3, true), {"a", "b", "c"});
@@ -59,23 +93,15 @@ TEST_F(ElasticGangTest, ElasticGoesOnWithoutAnyRankButRankZero) {
 }
 
 TEST_F(ElasticGangTest, ElasticGoesOnWithASurvivorAsRankZero) {
-  Submit(Job(2, true), {"a", "b"});
-  TakeRanks({"a", "b"});
-  Join(1);
-  const uint64_t first = Join(0).generation();
-  cluster_.Leave(name_[0]);
-  const std::string survivor = name_[1];
-  Join(1, first);
-  cluster_.Advance(2'000);  // the back-off of rank 0
-  cluster_.Replan();
-  const v1::LeaseVerdict told = cluster_.Heartbeat(survivor).reply.verdict();
-  ASSERT_EQ(told.action(), v1::LEASE_ACTION_YIELD);
-  EXPECT_THAT(told.reason(), HasSubstr("rank 0, which alone publishes, has no worker: " + survivor));
-  cluster_.Release(survivor, slice_[1].token(), {1}, told.cause());
-  TakeRanks({survivor});
-  ASSERT_EQ(name_[0], survivor);
+  TrainAndLoseRankZero();
+  Join(1, first_generation_);
+  ExpectTheSurvivorIsAskedAfterTheBackOff();
+  EXPECT_THAT(told_.reason(), HasSubstr("rank 0, which alone publishes, has no worker: " + survivor_));
+  TheSurvivorGivesBack();
+  TakeRanks({survivor_});
+  ASSERT_EQ(name_[0], survivor_);
   const v1::JoinGangReply alone = Join(0);
-  EXPECT_GT(alone.generation(), first);
+  EXPECT_GT(alone.generation(), first_generation_);
   EXPECT_EQ(alone.world_size(), 1u);
   cluster_.Register("late");
   TakeRanks({"late"});
@@ -83,67 +109,41 @@ TEST_F(ElasticGangTest, ElasticGoesOnWithASurvivorAsRankZero) {
 }
 
 TEST_F(ElasticGangTest, RankZeroIsKeptForTheSurvivorThatWasAsked) {
-  Submit(Job(2, true), {"a", "b"});
-  TakeRanks({"a", "b"});
-  Join(1);
-  Join(0);
-  cluster_.Leave(name_[0]);
-  const std::string survivor = name_[1];
-  cluster_.Advance(2'000);
-  cluster_.Replan();
-  const v1::LeaseVerdict told = cluster_.Heartbeat(survivor).reply.verdict();
-  ASSERT_EQ(told.action(), v1::LEASE_ACTION_YIELD);
+  TrainAndLoseRankZero();
+  ExpectTheSurvivorIsAskedAfterTheBackOff();
   cluster_.Register("late");
   cluster_.Replan();
   EXPECT_EQ(cluster_.TakeSlice("late").token(), 0u);
-  cluster_.Release(survivor, slice_[1].token(), {1}, told.cause());
-  TakeRanks({"late", survivor});
-  EXPECT_EQ(name_[0], survivor);
-  EXPECT_EQ(name_[1], "late");
+  TheSurvivorGivesBack();
+  ExpectRankZeroIsTheSurvivorsBesideALateOne();
 }
 
 TEST_F(ElasticGangTest, RankZeroIsKeptForTheAskedSurvivorAcrossARestart) {
-  Submit(Job(2, true), {"a", "b"});
-  TakeRanks({"a", "b"});
-  Join(1);
-  Join(0);
-  cluster_.Leave(name_[0]);
-  const std::string survivor = name_[1];
-  cluster_.Advance(2'000);
-  cluster_.Replan();
-  const v1::LeaseVerdict told = cluster_.Heartbeat(survivor).reply.verdict();
-  ASSERT_EQ(told.action(), v1::LEASE_ACTION_YIELD);
+  TrainAndLoseRankZero();
+  ExpectTheSurvivorIsAskedAfterTheBackOff();
   cluster_.Restart();
   cluster_.Replan();  // nobody is there
   cluster_.Register("late");
   EXPECT_EQ(cluster_.TakeSlice("late").token(), 0u);
   EXPECT_THAT(Reason(), HasSubstr("rank 0 is kept for the worker that has its steps"));
-  cluster_.Register(survivor);  // and gives back before it is planned with
-  cluster_.Release(survivor, slice_[1].token(), {1}, told.cause());
-  TakeRanks({"late", survivor});
-  EXPECT_EQ(name_[0], survivor);
-  EXPECT_EQ(name_[1], "late");
+  cluster_.Register(survivor_);  // and gives back before it is planned with
+  TheSurvivorGivesBack();
+  ExpectRankZeroIsTheSurvivorsBesideALateOne();
 }
 
 TEST_F(ElasticGangTest, ASurvivorThatWasAskedIsAskedAgainAfterARestart) {
-  Submit(Job(2, true), {"a", "b"});
-  TakeRanks({"a", "b"});
-  cluster_.Leave(name_[0]);
-  const std::string survivor = name_[1];
+  TrainAndLoseRankZero();
   cluster_.Restart();
-  cluster_.Register(survivor);
-  const v1::LeaseVerdict told = cluster_.Heartbeat(survivor).reply.verdict();
-  ASSERT_EQ(told.action(), v1::LEASE_ACTION_YIELD);
-  cluster_.Release(survivor, slice_[1].token(), {1}, told.cause());
+  cluster_.Register(survivor_);
+  ExpectTheSurvivorIsAsked();
+  TheSurvivorGivesBack();
   cluster_.Advance(2'000);  // the back-off of rank 0
-  TakeRanks({survivor});
-  EXPECT_EQ(name_[0], survivor);
+  TakeRanks({survivor_});
+  EXPECT_EQ(name_[0], survivor_);
 }
 
 TEST_F(ElasticGangTest, RankZeroIsAnothersWhereTheSurvivorDoesNotComeBackAfterARestart) {
-  Submit(Job(2, true), {"a", "b"});
-  TakeRanks({"a", "b"});
-  cluster_.Leave(name_[0]);
+  TrainAndLoseRankZero();
   cluster_.Restart();
   cluster_.Register("late");
   cluster_.Advance(cluster_.options.lease_ttl_ms - 1'000);
@@ -156,15 +156,11 @@ TEST_F(ElasticGangTest, RankZeroIsAnothersWhereTheSurvivorDoesNotComeBackAfterAR
 }
 
 TEST_F(ElasticGangTest, RankZeroIsAnothersWhereTheAskedSurvivorIsLost) {
-  Submit(Job(2, true), {"a", "b"});
-  TakeRanks({"a", "b"});
-  cluster_.Leave(name_[0]);
-  cluster_.Advance(2'000);
-  cluster_.Replan();
-  ASSERT_EQ(cluster_.Heartbeat(name_[1]).reply.verdict().action(), v1::LEASE_ACTION_YIELD);
+  TrainAndLoseRankZero();
+  ExpectTheSurvivorIsAskedAfterTheBackOff();
   cluster_.Register("late");
   cluster_.Replan();
-  cluster_.Leave(name_[1]);
+  cluster_.Leave(survivor_);
   cluster_.Advance(2'000);
   cluster_.Replan();
   TakeRanks({"late"});

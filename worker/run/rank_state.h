@@ -43,9 +43,8 @@ void TakeState(const RankState& state, AdamW& optimizer, StepHistory& history);
 // comes back when the others have begun again from a checkpoint. The lowest rank's state counts then. Ranks
 // of one `generation` have gone one way.
 //   UNAVAILABLE  a rank has gone meanwhile
-//   DATA_LOSS    a rank went one way with the one whose state counts, and has other bytes at the same step;
-//   names
-//                both
+//   DATA_LOSS    at one step a rank has other bytes than the one whose state counts, with which it went one
+//                way; names both
 absl::StatusOr<bool> TakeOverState(RankGroup& group, bool is_elastic, uint64_t generation, AdamW& optimizer,
                                    StepHistory& history);
 
